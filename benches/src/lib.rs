@@ -1,0 +1,1 @@
+//! Microbenchmarks with operations, bytes and roofs.

@@ -1,0 +1,1 @@
+//! CKKS: RNS rings, parameters, keys, encoding, encryption and the exact reference evaluator.

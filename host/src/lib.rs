@@ -1,0 +1,1 @@
+//! Devices, memory, executor and session: what obeys a plan.

@@ -1,0 +1,1 @@
+//! Kernel bodies written once in generic Rust, and the ABI between plans and kernels.

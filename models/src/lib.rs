@@ -1,0 +1,1 @@
+//! Encrypted networks: packing, layers, loaders and workloads.

@@ -1,0 +1,1 @@
+//! Ferrocerium: encrypted inference on several GPUs.

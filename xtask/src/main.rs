@@ -1,0 +1,2 @@
+//! Developer commands: ci, tidy, bundle.
+fn main() {}
