@@ -1,0 +1,303 @@
+//! What a plan says to a kernel: kernel names, row tables, launches.
+//!
+//! **Rows.** A *row* is one residue polynomial modulo one prime: `N` words. Every kernel works on a list of
+//! rows (its *items*), so a slice or a concatenation of limbs costs nothing and batching independent
+//! polynomials is appending items. A row is named by a [`RowRef`]; its address is
+//! `base[slot] + row * N * size_of::<Word>()`, where `base` is the binding table of the call. Slot
+//! [`ARENA`] is the plan's own memory; inputs, outputs, keys and encoded plaintexts have slots of their own.
+//!
+//! **Pool.** The items and the tables they point at lie in the plan's constant pool, an array of `u64`.
+//! A [`Launch`] names a kernel and a range of items; an item that needs a table of variable length holds
+//! an index into the pool. Every struct here is `repr(C)`, eight-byte aligned and a multiple of eight bytes.
+//!
+//! **Values.** Every kernel takes and gives canonical residues in `[0, q)`. `prime` indexes the primes of
+//! the parameters (main primes first, special primes after them). Rows in the evaluation domain are in
+//! bit-reversed order: position `i` holds the value at `psi^(2 * brv(i) + 1)`.
+//!
+//! Decided in ADR 0005.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Changes whenever a kernel, a table or an address rule changes; host refuses any other.
+pub const ABI_VERSION: u32 = 1;
+
+/// The binding slot of the plan's arena.
+pub const ARENA: u32 = 0;
+
+/// Names a row of `N` words: row `row` of the buffer bound to `slot`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+pub struct RowRef {
+    /// Index into the binding table.
+    pub slot: u32,
+    /// Index of the row in that buffer.
+    pub row: u32,
+}
+
+impl RowRef {
+    /// No row: marks an operand that the kernel does not read.
+    pub const NONE: Self = Self { slot: u32::MAX, row: u32::MAX };
+}
+
+/// The kernels. Each takes the items of one type, in any order, and may run them at the same time;
+/// so no item may write a row that another item of the launch reads or writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum KernelId {
+    /// [`RowItem`]: `dst = NTT(a)`, coefficient to evaluation domain. `dst == a` allowed.
+    Ntt,
+    /// [`RowItem`]: `dst = NTT^-1(a)`, evaluation to coefficient domain. `dst == a` allowed.
+    Intt,
+    /// [`RowItem`]: `dst = a + b`.
+    Add,
+    /// [`RowItem`]: `dst = a - b`.
+    Sub,
+    /// [`RowItem`]: `dst = -a`.
+    Neg,
+    /// [`RowItem`]: `dst = a * scalar`.
+    MulScalar,
+    /// [`RowItem`]: `dst = a + scalar` in every position (the constant polynomial, in evaluation domain).
+    AddScalar,
+    /// [`RowItem`]: `dst = (a - b) * scalar`, the last step of `mod_down` and `rescale`.
+    SubMulScalar,
+    /// [`RowItem`]: `dst = a * scalar + b`.
+    MulScalarAdd,
+    /// [`InnerProductItem`]: `dst = init + sum over terms of a * b`: products, tensor products and key
+    /// inner products alike.
+    InnerProduct,
+    /// [`ConvertBasisItem`]: centred basis conversion, all rows in coefficient domain.
+    ConvertBasis,
+    /// [`AutomorphismItem`]: `dst = a(X^galois)`, evaluation domain. `dst != a`.
+    AutomorphismEval,
+    /// [`AutomorphismItem`]: `dst = a(X^galois)`, coefficient domain. `dst != a`.
+    AutomorphismCoeff,
+}
+
+impl KernelId {
+    /// Every kernel, in ABI order.
+    pub const ALL: [Self; 13] = [
+        Self::Ntt,
+        Self::Intt,
+        Self::Add,
+        Self::Sub,
+        Self::Neg,
+        Self::MulScalar,
+        Self::AddScalar,
+        Self::SubMulScalar,
+        Self::MulScalarAdd,
+        Self::InnerProduct,
+        Self::ConvertBasis,
+        Self::AutomorphismEval,
+        Self::AutomorphismCoeff,
+    ];
+
+    /// The name in plans, profiles and PTX modules.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ntt => "ntt",
+            Self::Intt => "intt",
+            Self::Add => "add",
+            Self::Sub => "sub",
+            Self::Neg => "neg",
+            Self::MulScalar => "mul_scalar",
+            Self::AddScalar => "add_scalar",
+            Self::SubMulScalar => "sub_mul_scalar",
+            Self::MulScalarAdd => "mul_scalar_add",
+            Self::InnerProduct => "inner_product",
+            Self::ConvertBasis => "convert_basis",
+            Self::AutomorphismEval => "automorphism_eval",
+            Self::AutomorphismCoeff => "automorphism_coeff",
+        }
+    }
+
+    /// The kernel of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|k| k.name() == name)
+    }
+
+    /// What the kernel's items are.
+    pub const fn item(self) -> ItemKind {
+        match self {
+            Self::InnerProduct => ItemKind::InnerProduct,
+            Self::ConvertBasis => ItemKind::ConvertBasis,
+            Self::AutomorphismEval | Self::AutomorphismCoeff => ItemKind::Automorphism,
+            _ => ItemKind::Row,
+        }
+    }
+
+    /// Whether the kernel reads [`RowItem::b`].
+    pub const fn reads_b(self) -> bool {
+        matches!(self, Self::Add | Self::Sub | Self::SubMulScalar | Self::MulScalarAdd)
+    }
+
+    /// Whether the kernel reads [`RowItem::scalar`].
+    pub const fn reads_scalar(self) -> bool {
+        matches!(self, Self::MulScalar | Self::AddScalar | Self::SubMulScalar | Self::MulScalarAdd)
+    }
+}
+
+/// The type of a kernel's items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ItemKind {
+    /// [`RowItem`].
+    Row,
+    /// [`InnerProductItem`].
+    InnerProduct,
+    /// [`ConvertBasisItem`].
+    ConvertBasis,
+    /// [`AutomorphismItem`].
+    Automorphism,
+}
+
+impl ItemKind {
+    /// Size of an item in pool words of eight bytes.
+    pub const fn pool_words(self) -> usize {
+        let bytes = match self {
+            Self::Row => size_of::<RowItem>(),
+            Self::InnerProduct => size_of::<InnerProductItem>(),
+            Self::ConvertBasis => size_of::<ConvertBasisItem>(),
+            Self::Automorphism => size_of::<AutomorphismItem>(),
+        };
+        bytes / 8
+    }
+}
+
+/// One row of a transform or of an element-wise kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct RowItem {
+    /// Written.
+    pub dst: RowRef,
+    /// First operand.
+    pub a: RowRef,
+    /// Second operand, or [`RowRef::NONE`].
+    pub b: RowRef,
+    /// A canonical residue, or 0.
+    pub scalar: u64,
+    /// The prime of all rows of the item.
+    pub prime: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// `dst = init + sum_{t < n_terms} a_t * b_t mod q`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct InnerProductItem {
+    /// Written; may equal `init` or an operand.
+    pub dst: RowRef,
+    /// Added to the sum, or [`RowRef::NONE`].
+    pub init: RowRef,
+    /// Pool index of `n_terms` [`Term`]s.
+    pub terms_at: u32,
+    /// Number of terms, at least 1.
+    pub n_terms: u32,
+    /// The prime of all rows of the item.
+    pub prime: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// One product of an [`InnerProductItem`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Term {
+    /// First factor.
+    pub a: RowRef,
+    /// Second factor.
+    pub b: RowRef,
+}
+
+/// Centred conversion of one polynomial from the basis `D = {d_i}` to the primes `{p_j}`, coefficient by
+/// coefficient (Halevi, Polyakov, Shoup, ePrint 2018/117, section 2, in fixed point instead of floats):
+///
+/// ```text
+/// y_i = x_i * inv_i mod d_i                         inv_i  = (D / d_i)^-1 mod d_i
+/// v   = (sum_i hi(y_i * frac_i) + 2^(F-1)) >> F     frac_i = floor(2^(F+w) / d_i),  hi(z) = z >> w
+/// z_j = (sum_i y_i * m_ji - v * big_j) mod p_j      m_ji   = (D / d_i) mod p_j,  big_j = D mod p_j
+/// ```
+///
+/// with `w` the bits of a word and `F` = [`fraction_bits`]: `z` is the integer congruent to `x` modulo `D`
+/// that lies in `[-D/2, D/2)` (but for a relative `2 n_src 2^-F` at the ends of the interval, where either
+/// neighbour may be taken; the formula decides, so every backend takes the same one).
+/// All `d_i` are above `2^F`. No source row may be a destination row.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct ConvertBasisItem {
+    /// Pool index of `n_src` [`ConvertSource`]s.
+    pub src_at: u32,
+    /// At least 1, at most [`MAX_CONVERT_SOURCES`].
+    pub n_src: u32,
+    /// Pool index of `n_dst` [`ConvertTarget`]s.
+    pub dst_at: u32,
+    /// At least 1.
+    pub n_dst: u32,
+    /// Pool index of `n_dst * n_src` words `m_ji`, target-major.
+    pub matrix_at: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// The largest source basis of a [`KernelId::ConvertBasis`] item.
+pub const MAX_CONVERT_SOURCES: usize = 64;
+
+/// A source limb of a [`ConvertBasisItem`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct ConvertSource {
+    /// Read, coefficient domain.
+    pub row: RowRef,
+    /// `inv_i`.
+    pub inv: u64,
+    /// `frac_i`.
+    pub frac: u64,
+    /// Index of `d_i`.
+    pub prime: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A destination limb of a [`ConvertBasisItem`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct ConvertTarget {
+    /// Written, coefficient domain.
+    pub row: RowRef,
+    /// `big_j`.
+    pub big: u64,
+    /// Index of `p_j`.
+    pub prime: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// `F` of [`ConvertBasisItem`] for words of `word_bits` bits.
+pub const fn fraction_bits(word_bits: u32) -> u32 {
+    if word_bits == 32 { 20 } else { 32 }
+}
+
+/// `dst(X) = a(X^galois)` in the ring of degree N; `galois` odd, below `2 N`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct AutomorphismItem {
+    /// Written.
+    pub dst: RowRef,
+    /// Read.
+    pub a: RowRef,
+    /// The Galois element.
+    pub galois: u32,
+    /// The prime of both rows.
+    pub prime: u32,
+}
+
+/// One kernel over `n_items` items that start at `items_at` in the pool.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Which kernel.
+    pub kernel: KernelId,
+    /// Pool index of the first item.
+    pub items_at: u32,
+    /// Number of items.
+    pub n_items: u32,
+}
