@@ -2,4 +2,6 @@
 pub mod error;
 pub mod math;
 pub mod params;
+pub mod ring;
+pub mod rlwe;
 pub use error::{Error, Result};
