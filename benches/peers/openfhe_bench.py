@@ -1,7 +1,8 @@
 """Times OpenFHE's CKKS on the CPU, through its Python binding, for the operations that our own benches time.
 
-Every operation works at the top level, on dense real slots. The scaling technique is FIXEDMANUAL, since under the automatic
-techniques OpenFHE's Rescale does nothing and the rescaling hides in the next multiplication; the last row shows that path.
+Every operation works at the top level, on dense real slots. The scaling technique is FIXEDMANUAL, since under the
+automatic techniques OpenFHE's Rescale does nothing and the rescaling hides in the next multiplication; the last row
+shows that path.
 """
 
 import importlib.util
@@ -13,8 +14,11 @@ import peers_common as common
 
 
 def import_openfhe():
-    """Imports the binding. Its wheel brings the OpenMP runtime under a name that the loader does not look for, so on a
-    system without libgomp it is loaded by hand first."""
+    """Imports the binding.
+
+    Its wheel brings the OpenMP runtime under a name that the loader does not look for, so on a system without libgomp
+    it is loaded by hand first.
+    """
     try:
         import openfhe
         return openfhe
@@ -154,8 +158,8 @@ def main():
         worker(args)
         return
     import_openfhe()
-    load_before = common.load_average()
-    common.report(args, common.run_workers(args), load_before)
+    neighbours = common.Neighbours()
+    common.report(args, common.run_workers(args), neighbours)
 
 
 if __name__ == "__main__":

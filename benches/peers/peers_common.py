@@ -1,7 +1,7 @@
 """What both peer benchmarks share: the parameter sets, the clock, the table, the JSON file.
 
 A row is one operation at one parameter set and thread count: the median and the least of its repetitions, in
-microseconds. The load average is printed because a median taken on a busy machine is not a measurement.
+microseconds. What other processes used of the machine is printed, since a median taken beside them is no measurement.
 Standard library only.
 """
 
@@ -21,7 +21,8 @@ SCHEMA = 1
 SCALE_BITS = 50
 MAX_ERROR = 1e-3  # a result farther than this from the expected slots aborts: a wrong operation has no time
 
-# log2 N -> bits of the first prime, levels, dnum of OpenFHE, limit of log QP for 128 bits (HE standard, ternary secret).
+# log2 N -> bits of the first prime, levels, dnum of OpenFHE, limit of log QP for 128 bits (HE standard, ternary
+# secret).
 # 2^13: the first prime has 54 bits, not 60: 54 + 2 * 50 + 60 (special) = 214 is the limit exactly.
 PARAMETER_SETS = {
     13: {"first_bits": 54, "levels": 2, "dnum": 3, "limit": 214},
@@ -151,12 +152,33 @@ def cpu_flags():
     return []
 
 
-def load_average():
-    """The load of the last minute, or None where the system does not tell."""
-    try:
-        return round(os.getloadavg()[0], 2)
-    except OSError:
-        return None
+class Neighbours:
+    """How many cores other processes used while this script and its workers ran, on average.
+
+    All non-idle time of the machine (time stolen by the hypervisor included) less our own.
+    """
+
+    def __init__(self):
+        self.start = self._read()
+
+    def cores(self):
+        """The average since construction, or None where the system does not tell."""
+        stop = self._read()
+        if self.start is None or stop is None:
+            return None
+        busy, own, wall = (b - a for a, b in zip(self.start, stop))
+        return round(max(0.0, busy - own) / wall, 2)
+
+    @staticmethod
+    def _read():
+        try:
+            with open("/proc/stat", encoding="utf-8") as stat:
+                user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, stat.readline().split()[1:9])
+        except (OSError, ValueError):
+            return None
+        own = os.times()
+        return ((user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK"),
+                own.user + own.system + own.children_user + own.children_system, time.monotonic())
 
 
 def missing(package, requirements, detail):
@@ -182,8 +204,10 @@ def run_workers(args):
                    "--rings", ",".join(map(str, args.rings)), "--min-reps", str(args.min_reps),
                    "--budget", str(args.budget)]
         done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=False)
-        if done.returncode != 0:
-            sys.exit(done.returncode if done.returncode > 0 else 1)
+        if done.returncode < 0:
+            sys.exit("the worker with %d threads was killed by signal %d" % (threads, -done.returncode))
+        if done.returncode > 0:
+            sys.exit(done.returncode)  # it has said why
         answers.append(json.loads(done.stdout.splitlines()[-1]))
     return answers
 
@@ -193,32 +217,35 @@ def answer(library, rows, max_error):
     print(json.dumps({"library": library, "rows": rows, "max_error": max_error}))
 
 
-def report(args, answers, load_before):
+def report(args, answers, neighbours):
     """Prints the tables and writes the JSON file."""
     rows = [row for a in answers for row in a["rows"]]
+    others = neighbours.cores()
     document = {
         "schema": SCHEMA,
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "command": " ".join(["python3", os.path.basename(sys.argv[0])]
                             + [shlex.quote(a) for a in _without_json(sys.argv[1:])]),
         "machine": {"cpu": cpu_model(), "cores": os.cpu_count(), "flags": cpu_flags(), "system": platform.system(),
-                    "load_before": load_before, "load_after": load_average()},
+                    "cores_used_by_others": others},
         "library": answers[0]["library"],
         "max_error": max(a["max_error"] for a in answers),
         "rows": rows,
     }
-    machine = document["machine"]
-    print("%s, %s, %s cores (%s), load %s before, %s after" % (
-        document["date"], machine["cpu"], machine["cores"], " ".join(machine["flags"]), machine["load_before"],
-        machine["load_after"]))
-    print(", ".join("%s %s" % item for item in document["library"].items()))
-    print("largest error of the checked results: %.1e" % document["max_error"])
-    for api, log_n in dict.fromkeys((r["api"], r["log_n"]) for r in rows):
-        _print_table([r for r in rows if r["api"] == api and r["log_n"] == log_n])
     if args.json:
         with open(args.json, "w", encoding="utf-8") as out:
             json.dump(document, out, indent=1)
             out.write("\n")
+    machine = document["machine"]
+    print("%s, %s, %s cores (%s), %s of them used by others" % (
+        document["date"], machine["cpu"], machine["cores"], " ".join(machine["flags"]),
+        "unknown how many" if others is None else others))
+    if others is not None and others > 0.1:
+        print("WARNING: the machine was busy with something else; the times are too long")
+    print(", ".join("%s %s" % item for item in document["library"].items()))
+    print("largest error of the checked results: %.1e" % document["max_error"])
+    for api, log_n in dict.fromkeys((r["api"], r["log_n"]) for r in rows):
+        _print_table([r for r in rows if r["api"] == api and r["log_n"] == log_n])
 
 
 def _without_json(argv):
@@ -236,11 +263,14 @@ def _without_json(argv):
 
 def _print_table(rows):
     first = rows[0]
-    print("\n%s, N = 2^%d: log Q %.0f (%d limbs), log P %.0f (%d limbs), log QP %.0f of at most %d, dnum %d, scale 2^%d" % (
+    form = ("\n%s, N = 2^%d: log Q %.0f (%d limbs), log P %.0f (%d limbs), log QP %.0f of at most %d, dnum %d, "
+            "scale 2^%d")
+    print(form % (
         first["api"], first["log_n"], first["log_q"], first["limbs_q"], first["log_p"], first["limbs_p"],
         first["log_q"] + first["log_p"], first["log_qp_limit"], first["dnum"], SCALE_BITS))
     counts = list(dict.fromkeys(r["threads"] for r in rows))
-    print("| operation, us |" + "".join(" %d thread%s: median | min | reps |" % (t, "s" if t > 1 else "") for t in counts))
+    heads = (" %d thread%s: median | min | reps |" % (t, "s" if t > 1 else "") for t in counts)
+    print("| operation, us |" + "".join(heads))
     print("|---|" + "---:|---:|---:|" * len(counts))
     by_key = {(r["op"], r["threads"]): r for r in rows}
     for op in dict.fromkeys(r["op"] for r in rows):

@@ -194,8 +194,8 @@ def main():
         worker(args)
         return
     import_tenseal()
-    load_before = common.load_average()
-    common.report(args, common.run_workers(args), load_before)
+    neighbours = common.Neighbours()
+    common.report(args, common.run_workers(args), neighbours)
 
 
 if __name__ == "__main__":
