@@ -6,3 +6,6 @@
 #![no_std]
 
 pub mod abi;
+pub mod body;
+pub mod lanes;
+pub mod row;
