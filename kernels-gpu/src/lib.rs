@@ -7,5 +7,7 @@
 
 pub mod abi;
 pub mod body;
+pub mod cpu;
 pub mod lanes;
+mod pointwise;
 pub mod row;

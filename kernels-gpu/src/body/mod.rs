@@ -5,10 +5,10 @@
 //!
 //! Ranges are stated as intervals of the unsigned word; `(-q, q)` means the word modulo `2^BITS`.
 
-//pub mod automorphism;
-//pub mod convert_basis;
-//pub mod elementwise;
-//pub mod inner_product;
+pub mod automorphism;
+pub mod convert_basis;
+pub mod elementwise;
+pub mod inner_product;
 pub mod ntt;
 pub mod tables;
 

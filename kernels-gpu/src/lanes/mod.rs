@@ -39,10 +39,9 @@ pub trait Word: Pod + Ord + core::fmt::Debug + core::fmt::Display + Send + Sync 
     const BITS: u32;
     /// Primes are below `2^PRIME_BITS`.
     const PRIME_BITS: u32;
-    /// Products of two canonical residues that may be added to a folded accumulator (at most
-    /// `2^(BITS + PRIME_BITS) + 2^BITS`) without overflow: `2^(2 BITS - 2 PRIME_BITS) - 2^(BITS - PRIME_BITS)`,
-    /// that is 12 for `u32` and 240 for `u64`. The `2^BITS` is paid for by the products being
-    /// `(2^PRIME_BITS - 1)^2` at most, and an addend below `2^PRIME_BITS` by the same.
+    /// Products of two canonical residues that may be added to a folded accumulator (below `2^(BITS + PRIME_BITS)`)
+    /// without overflow: `2^(2 BITS - 2 PRIME_BITS) - 2^(BITS - PRIME_BITS)`, that is 12 for `u32` and 240 for `u64`.
+    /// One more canonical residue fits, because a product is at most `(2^PRIME_BITS - 1)^2`.
     const FOLD_TERMS: usize =
         (1 << (2 * (Self::BITS - Self::PRIME_BITS))) - (1 << (Self::BITS - Self::PRIME_BITS));
     /// Zero.
@@ -186,8 +185,8 @@ pub trait Lanes<W: Word>: Copy {
     fn mul_acc(self, rhs: Self, acc: Self::Acc) -> Self::Acc;
     /// [`Lanes::mul_acc`] where all lanes of `rhs` are equal.
     fn mul_acc_splat(self, rhs: Self, acc: Self::Acc) -> Self::Acc;
-    /// `lo(acc) + hi(acc) * r1` with `r1 = R mod q` in every lane: the same residue, at most
-    /// `2^(BITS + PRIME_BITS) + 2^BITS`.
+    /// `lo(acc) + hi(acc) * r1` with `r1 = R mod q` in every lane: the same residue, at most `(2^BITS - 1) q`, so
+    /// below `2^(BITS + PRIME_BITS)`.
     fn fold_acc(acc: Self::Acc, r1: Self) -> Self::Acc;
     /// `acc / R mod q`, in `(-q, hi(acc)]`.
     fn redc_acc_lazy(acc: Self::Acc, q: Self, q_inv: Self) -> Self;
