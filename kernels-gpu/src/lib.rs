@@ -6,3 +6,8 @@
 #![no_std]
 
 pub mod abi;
+pub mod body;
+pub mod cpu;
+pub mod lanes;
+mod pointwise;
+pub mod row;
