@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -93,21 +93,24 @@ fn doc(root: &Path) -> Result<Outcome> {
     finish(cargo(root).args(args).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// The test command of the README, literally. Its output passes through; the counts are summed for the table.
+/// The test command of the README, literally. Its output passes through one pipe, so that the lines of cargo
+/// and of the tests keep their order; the counts are summed for the table.
 fn test(root: &Path) -> Result<Outcome> {
+    let (reader, writer) = std::io::pipe()?;
     let mut command = cargo(root);
-    command.args(["test", "--workspace"]).stdout(Stdio::piped());
+    command.args(["test", "--workspace"]).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn().with_context(|| format!("{command:?} did not start"))?;
+    // Our ends of the pipe: the reader sees the end only when no writer is left.
+    drop(command);
     let mut totals = Totals::default();
-    if let Some(stdout) = child.stdout.take() {
-        for line in BufReader::new(stdout).lines() {
-            let line = line.context("reading the output of cargo test")?;
-            println!("{line}");
-            totals.count(&line);
-        }
+    for line in BufReader::new(reader).split(b'\n') {
+        let line = line.context("reading the output of cargo test")?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        totals.count(&line);
     }
     let status = child.wait()?;
-    ensure!(status.success(), "cargo test ended with {status}");
+    ensure!(status.success(), "cargo test ended with {status}, {totals}");
     Ok(Outcome::Passed(totals.to_string()))
 }
 
