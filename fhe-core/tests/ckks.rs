@@ -1,4 +1,5 @@
 //! The scheme: every operation decrypts to what it should, within a bound that can fail.
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 mod common;
 

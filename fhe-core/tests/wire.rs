@@ -1,4 +1,5 @@
 //! The wire format: round trips, and hostile bytes.
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 mod common;
 
