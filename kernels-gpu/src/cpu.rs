@@ -9,13 +9,11 @@
 //! caller's: items of a launch are independent, and all kernels but the transforms also split by ranges of words
 //! ([`splits`]).
 
-use crate::abi::{
-    AutomorphismItem, ConvertBasisItem, InnerProductItem, ItemKind, KernelId, RowItem, RowRef,
-};
+use crate::abi::{AutomorphismItem, ConvertBasisItem, InnerProductItem, ItemKind, KernelId, RowItem, RowRef};
 use crate::body::tables::RingTables;
-use crate::lanes::{Lanes, Scalar, Word};
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::{Avx2, Avx512};
+use crate::lanes::{Lanes, Scalar, Word};
 pub use crate::pointwise::SPLIT_WORDS;
 use crate::pointwise::{self, Call};
 use crate::row::{intt_row, ntt_row};
