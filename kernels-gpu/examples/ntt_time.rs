@@ -12,8 +12,8 @@ use kernels_gpu::body::tables::{PrimeConstants, PrimeTables, RingTables, fill_tw
 use kernels_gpu::cpu::{Base, Bindings, CpuWord, LaneKind};
 use std::time::Instant;
 
-/// Median seconds of one transform; every sample is of a few, about 2^18 words.
-fn time<W: CpuWord>(kind: LaneKind, kernel: KernelId, log_n: u32) -> f64 {
+/// Median and least seconds of one transform; every sample is of a few, about 2^18 words.
+fn time<W: CpuWord>(kind: LaneKind, kernel: KernelId, log_n: u32) -> (f64, f64) {
     let n = 1usize << log_n;
     let q = oracle::primes_below(W::PRIME_BITS, log_n, 1)[0];
     let psi = W::from_u64(oracle::root(q, log_n));
@@ -42,15 +42,16 @@ fn time<W: CpuWord>(kind: LaneKind, kernel: KernelId, log_n: u32) -> f64 {
         })
         .collect();
     samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
+    (samples[samples.len() / 2], samples[0])
 }
 
 fn table<W: CpuWord>(kind: LaneKind) {
     for log_n in 12..=16 {
         let butterflies = f64::from(log_n) * f64::from(1 << (log_n - 1));
         let figures = [KernelId::Ntt, KernelId::Intt].map(|kernel| {
-            let seconds = time::<W>(kind, kernel, log_n);
-            format!("{:4} {:.4} ms {:5.2} G/s", kernel.name(), seconds * 1e3, butterflies / seconds / 1e9)
+            let (median, least) = time::<W>(kind, kernel, log_n);
+            let rate = butterflies / median / 1e9;
+            format!("{:4} {:.4} ms (least {:.4}) {rate:5.2} G/s", kernel.name(), median * 1e3, least * 1e3)
         });
         println!("u{} {:7} 2^{log_n}  {}", W::BITS, kind.name(), figures.join("   "));
     }
