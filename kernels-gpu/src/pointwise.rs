@@ -338,8 +338,7 @@ pub(crate) unsafe fn automorphism_eval<W: Word, L: Lanes<W>>(
         let mut j = range.start;
         while j < range.end {
             let group = (j >> L::LOG_LANES) as u32;
-            let (from, pattern) =
-                automorphism::eval_group_source(group, item.galois, log_n, L::LOG_LANES);
+            let (from, pattern) = automorphism::eval_group_source(group, item.galois, log_n, L::LOG_LANES);
             let x = L::load(a.add((from as usize) << L::LOG_LANES));
             let x = if L::LOG_LANES > 0 {
                 x.permute(L::load(patterns.add((pattern as usize) << L::LOG_LANES)))

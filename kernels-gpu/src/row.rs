@@ -140,13 +140,7 @@ impl<W: Word, L: Lanes<W>> Pass<W, L> {
     /// # Safety
     /// `src` and `dst` valid for `n_tiles LANES^2` words, equal or disjoint.
     #[inline(always)]
-    unsafe fn forward_tiles<const R: usize>(
-        &self,
-        dst: *mut W,
-        src: *const W,
-        base: usize,
-        n_tiles: usize,
-    ) {
+    unsafe fn forward_tiles<const R: usize>(&self, dst: *mut W, src: *const W, base: usize, n_tiles: usize) {
         let mut tile = 0;
         while tile < n_tiles {
             // SAFETY: R^2 words a tile; the table is arranged for these lanes.
@@ -208,7 +202,10 @@ impl<W: Word, L: Lanes<W>> Pass<W, L> {
     /// # Safety
     /// As there; `stages` in `1 ..= LOG_RADIX`.
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "a step is a position in three coordinates, and where from and to")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a step is a position in three coordinates, and where from and to"
+    )]
     unsafe fn inverse_stages(
         &self,
         stages: u32,

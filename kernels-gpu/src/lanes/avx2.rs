@@ -200,9 +200,7 @@ impl Lanes<u32> for Avx2 {
                     let second = _mm256_blend_epi32::<0xAA>(odd_down(a.0), b.0);
                     (Self(first), Self(second))
                 }
-                1 => {
-                    (Self(_mm256_unpacklo_epi64(a.0, b.0)), Self(_mm256_unpackhi_epi64(a.0, b.0)))
-                }
+                1 => (Self(_mm256_unpacklo_epi64(a.0, b.0)), Self(_mm256_unpackhi_epi64(a.0, b.0))),
                 _ => {
                     let first = _mm256_permute2x128_si256::<0x20>(a.0, b.0);
                     let second = _mm256_permute2x128_si256::<0x31>(a.0, b.0);

@@ -206,10 +206,7 @@ impl Lanes<u32> for Avx512 {
                     _mm512_mask_shuffle_i64x2::<0xA0>(a.0, 0b1100_1100, b.0, b.0),
                     _mm512_mask_shuffle_i64x2::<0xF5>(b.0, 0b0011_0011, a.0, a.0),
                 ),
-                _ => (
-                    _mm512_shuffle_i64x2::<0x44>(a.0, b.0),
-                    _mm512_shuffle_i64x2::<0xEE>(a.0, b.0),
-                ),
+                _ => (_mm512_shuffle_i64x2::<0x44>(a.0, b.0), _mm512_shuffle_i64x2::<0xEE>(a.0, b.0)),
             };
             (Self(first), Self(second))
         }
@@ -217,9 +214,7 @@ impl Lanes<u32> for Avx512 {
     #[inline(always)]
     fn reverse(self) -> Self {
         // SAFETY: `self` witnesses AVX-512F.
-        let index = unsafe {
-            _mm512_setr_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
-        };
+        let index = unsafe { _mm512_setr_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0) };
         self.permute(Self(index))
     }
     #[inline(always)]
