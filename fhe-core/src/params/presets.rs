@@ -74,7 +74,7 @@ impl Preset {
             let (base_bits, special_bits) = match (word, log_scale) {
                 (U32, 46) => (28, 29),
                 (U32, _) => (30, 30),
-                (U64, 46) => (56, 57),
+                (U64, 46) => (56, 58),
                 (U64, _) => (60, 60),
             };
             // Special primes: as many limbs as a digit has, and as large as any.
