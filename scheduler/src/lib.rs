@@ -11,9 +11,11 @@
 
 pub mod ckks_ir;
 pub mod compile;
+pub mod dsl;
 pub mod error;
 pub mod plan;
 pub mod poly_ir;
+mod text;
 
 pub use compile::{Compiled, Manifest};
 pub use error::{Error, Result};
