@@ -60,11 +60,7 @@ pub fn setup(
 ///
 /// # Errors
 /// Those of the steps. The next run starts from the first step again, so nothing of a failed one is seen.
-pub fn run(
-    instance: &mut dyn Instance,
-    host: &mut dyn HostSteps,
-    options: RunOptions,
-) -> Result<RunTimes> {
+pub fn run(instance: &mut dyn Instance, host: &mut dyn HostSteps, options: RunOptions) -> Result<RunTimes> {
     let mut times = RunTimes::default();
     let total = Stopwatch::start();
     if options.poison {

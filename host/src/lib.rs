@@ -25,4 +25,4 @@ pub mod work;
 pub use backend::BackendKind;
 pub use error::{Error, Result};
 pub use kernels_gpu::cpu::LaneKind;
-// pub use session::{LoadedProgram, RunReport, Session, SessionBuilder};
+pub use session::{LoadedProgram, RunReport, Session, SessionBuilder};

@@ -257,16 +257,14 @@ impl MemoryReport {
 impl fmt::Display for MemoryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mib = |bytes: u64| bytes as f64 / (1u64 << 20) as f64;
-        writeln!(f, "{:>6} {:8} {:10} {:>14} {:>14}", "device", "tier", "class", "planned MiB", "actual MiB")?;
+        writeln!(
+            f,
+            "{:>6} {:8} {:10} {:>14} {:>14}",
+            "device", "tier", "class", "planned MiB", "actual MiB"
+        )?;
         for u in &self.uses {
             let (planned, actual) = (mib(u.planned), mib(u.actual));
-            writeln!(
-                f,
-                "{:>6} {:8} {:10} {planned:>14.3} {actual:>14.3}",
-                u.device,
-                u.tier,
-                u.class.name()
-            )?;
+            writeln!(f, "{:>6} {:8} {:10} {planned:>14.3} {actual:>14.3}", u.device, u.tier, u.class.name())?;
         }
         let (planned, actual) = (mib(self.total_planned()), mib(self.total_actual()));
         write!(f, "{:>6} {:8} {:10} {planned:>14.3} {actual:>14.3}", "total", "", "")

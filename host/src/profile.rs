@@ -164,15 +164,16 @@ mod tests {
     #[test]
     fn records_add_up_by_kernel_and_by_node() {
         let mut profile = Profile::default();
-        let work = Work { launches: 1, items: 2, rows_read: 2, rows_written: 2, bytes: 4000, multiplications: 7 };
+        let work =
+            Work { launches: 1, items: 2, rows_read: 2, rows_written: 2, bytes: 4000, multiplications: 7 };
         for (node, kernel) in [(1, KernelId::Ntt), (2, KernelId::Ntt), (2, KernelId::Add)] {
             let time = Duration::from_micros(1);
             profile.record(&StepRecord { node: NodeId(node), kernel, work, time });
         }
-        assert_eq!(profile.by_kernel().map(|(k, e)| (k, e.work.launches)).collect::<Vec<_>>(), [
-            (KernelId::Ntt, 2),
-            (KernelId::Add, 1)
-        ]);
+        assert_eq!(
+            profile.by_kernel().map(|(k, e)| (k, e.work.launches)).collect::<Vec<_>>(),
+            [(KernelId::Ntt, 2), (KernelId::Add, 1)]
+        );
         assert_eq!(profile.by_node().count(), 3);
         assert_eq!(profile.total().work.bytes, 12_000);
         assert_eq!(profile.total().gigabytes_per_second(), 4.0);

@@ -101,7 +101,7 @@ impl<'a> Checker<'a> {
                     self.row_item(launch.kernel, item, i)?;
                     work.row_item(launch.kernel, self.plan.log_n);
                 }
-                true
+                matches!(launch.kernel, KernelId::Ntt | KernelId::Intt)
             }
             ItemKind::InnerProduct => {
                 let items: &[InnerProductItem] = self.table("items", launch.items_at, n_items)?;
@@ -196,7 +196,7 @@ impl<'a> Checker<'a> {
     fn automorphism(&mut self, item: &AutomorphismItem, i: u32) -> Result<()> {
         self.prime(item.prime)?;
         let two_n = 2u32 << self.plan.log_n;
-        if item.galois % 2 == 0 || item.galois >= two_n {
+        if item.galois.is_multiple_of(2) || item.galois >= two_n {
             let found = item.galois;
             return self.fail("canonical", format!("Galois element {found}, expected odd, below {two_n}"));
         }

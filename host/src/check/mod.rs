@@ -9,7 +9,7 @@
 //! | `primes` | prime indexes are those of the plan |
 //! | `canonical` | scalars and table entries are residues, Galois elements odd and below 2N |
 //! | `sizes` | inner products have terms, conversions 1 to 64 sources and targets |
-//! | `hazards` | no row is written twice in a launch, or written by one item and read by another |
+//! | `hazards` | no row is written twice in a launch, or written by one item and read by another; in place only as the ABI allows |
 //! | `calls` | slots are bound to buffers that are large enough, written ones to the arena or an output, and to one slot |
 //! | `host-steps` | each writes or reads a buffer of its own kind, in the list it belongs to |
 //!
@@ -95,8 +95,11 @@ impl CheckedPlan {
     /// # Errors
     /// [`Error::BufferAccess`].
     pub fn check_rows(&self, id: BufferId, rows: &Range<u32>) -> Result<&Buffer> {
-        let refuse =
-            |expected: String| Error::BufferAccess { buffer: id.0, found: format!("rows {rows:?}"), expected };
+        let refuse = |expected: String| Error::BufferAccess {
+            buffer: id.0,
+            found: format!("rows {rows:?}"),
+            expected,
+        };
         let none = || refuse(format!("one of {} buffers", self.plan.buffers.len()));
         let buffer = self.plan.buffer(id).ok_or_else(none)?;
         if rows.start > rows.end || rows.end > buffer.rows {
@@ -185,8 +188,10 @@ impl CheckedPlan {
 }
 
 fn check_buffers(plan: &Plan) -> Result<()> {
-    let arenas: Vec<usize> =
-        (plan.buffers.iter().enumerate()).filter(|(_, b)| b.kind == BufferKind::Arena).map(|(i, _)| i).collect();
+    let arenas: Vec<usize> = (plan.buffers.iter().enumerate())
+        .filter(|(_, b)| b.kind == BufferKind::Arena)
+        .map(|(i, _)| i)
+        .collect();
     if arenas != [0] {
         return Err(broken("buffers", format!("arenas are buffers {arenas:?}, expected [0]")));
     }

@@ -5,7 +5,8 @@ use kernels_gpu::body::tables::{MAX_LOG_N, MIN_LOG_N};
 use scheduler::plan::Plan;
 
 pub(super) fn check(plan: &Plan) -> Result<()> {
-    let refuse = |what, found: String, expected: String| Err(Error::UnsupportedRing { what, expected, found });
+    let refuse =
+        |what, found: String, expected: String| Err(Error::UnsupportedRing { what, expected, found });
     if !(MIN_LOG_N..=MAX_LOG_N).contains(&plan.log_n) {
         return refuse("log N", plan.log_n.to_string(), format!("{MIN_LOG_N} to {MAX_LOG_N}"));
     }

@@ -22,8 +22,7 @@ const SERIAL_WORK: u64 = 1 << 17;
 #[derive(Debug)]
 pub(super) struct Launcher {
     pub(super) lanes: LaneKind,
-    /// None for one thread: the caller's.
-    pub(super) pool: Option<Arc<ThreadPool>>,
+    pub(super) pool: Arc<ThreadPool>,
 }
 
 /// Parts of an item when `n_items` items of `n` words are shared by `threads` threads: a power of two.
@@ -55,23 +54,25 @@ impl Launcher {
         let n = plan.row_words();
         let ring = RingTables { log_n: plan.log_n, primes };
         let bindings = Bindings { bases };
-        let pool = self.pool.as_ref().filter(|_| units(work) >= SERIAL_WORK);
-        let threads = pool.map_or(1, |p| p.current_num_threads());
+        let threads = if units(work) < SERIAL_WORK { 1 } else { self.pool.current_num_threads() };
         let n_items = launch.n_items as usize;
         let parts = if splits(launch.kernel) && threads > 1 { parts(n_items, n, threads) } else { 1 };
         let part_words = n / parts;
-        debug_assert!(part_words % SPLIT_WORDS == 0);
+        debug_assert!(part_words.is_multiple_of(SPLIT_WORDS));
         let (items_at, item_words) = (launch.items_at as usize, launch.kernel.item().pool_words());
         let task = |i: usize| {
             let (item, part) = (i / parts, i % parts);
             let range = part * part_words..(part + 1) * part_words;
             let item_at = items_at + item * item_words;
             // SAFETY: the caller's promises; parts of an item do not overlap, and are whole items unless it splits.
-            unsafe { W::run_item_on(self.lanes, launch.kernel, &plan.pool, item_at, range, &bindings, &ring) };
+            unsafe {
+                W::run_item_on(self.lanes, launch.kernel, &plan.pool, item_at, range, &bindings, &ring);
+            };
         };
-        match pool {
-            Some(pool) => pool.install(|| (0..n_items * parts).into_par_iter().for_each(task)),
-            None => (0..n_items * parts).for_each(task),
+        if threads > 1 {
+            self.pool.install(|| (0..n_items * parts).into_par_iter().for_each(task));
+        } else {
+            (0..n_items * parts).for_each(task);
         }
     }
 }
@@ -87,7 +88,7 @@ mod tests {
             for n_items in 1..40 {
                 for threads in [2, 3, 16, 128] {
                     let p = parts(n_items, n, threads);
-                    assert!(p.is_power_of_two() && n / p % SPLIT_WORDS == 0);
+                    assert!(p.is_power_of_two() && (n / p).is_multiple_of(SPLIT_WORDS));
                     assert!(p == n.div_ceil(MIN_PART_WORDS) || p * n_items >= TASKS_PER_THREAD * threads);
                 }
             }

@@ -20,26 +20,36 @@ use std::ops::Range;
 use std::sync::Arc;
 use tables::{TableCache, Tables};
 
-/// What a [`CpuBackend`] is made with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CpuOptions {
-    /// Number of threads; as many as there are cores if not given.
-    pub threads: Option<usize>,
-    /// The vector registers to use; the widest that the processor has if not given.
-    pub lanes: Option<LaneKind>,
-    /// How much memory there is.
-    pub limits: Limits,
-}
-
 /// The processor.
 #[derive(Debug)]
 pub struct CpuBackend {
-    /// None for one thread: the caller's.
-    pool: Option<Arc<ThreadPool>>,
+    pool: Arc<ThreadPool>,
     lanes: LaneKind,
     ledger: Arc<Ledger>,
     narrow: TableCache<u32>,
     wide: TableCache<u64>,
+}
+
+fn unavailable(reason: String) -> Error {
+    Error::BackendUnavailable { backend: "cpu", reason }
+}
+
+/// Starts `n` threads; as many as there are cores if not given.
+///
+/// # Errors
+/// [`Error::BackendUnavailable`] for no threads, or when the system gives none.
+pub fn thread_pool(n: Option<usize>) -> Result<Arc<ThreadPool>> {
+    let n = n.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    if n == 0 {
+        return Err(unavailable("found 0 threads, expected at least 1".into()));
+    }
+    let builder = ThreadPoolBuilder::new().num_threads(n).thread_name(|i| format!("cpu-{i}"));
+    builder.build().map(Arc::new).map_err(|e| unavailable(e.to_string()))
+}
+
+#[cfg(target_arch = "x86_64")]
+fn bmi2() -> bool {
+    std::arch::is_x86_feature_detected!("bmi2")
 }
 
 /// Whether the processor has the instructions of some lanes.
@@ -47,9 +57,9 @@ fn has(lanes: LaneKind) -> bool {
     match lanes {
         LaneKind::Scalar => true,
         #[cfg(target_arch = "x86_64")]
-        LaneKind::Avx2 => std::arch::is_x86_feature_detected!("avx2"),
+        LaneKind::Avx2 => std::arch::is_x86_feature_detected!("avx2") && bmi2(),
         #[cfg(target_arch = "x86_64")]
-        LaneKind::Avx512 => std::arch::is_x86_feature_detected!("avx512f"),
+        LaneKind::Avx512 => std::arch::is_x86_feature_detected!("avx512f") && bmi2(),
         #[cfg(not(target_arch = "x86_64"))]
         _ => false,
     }
@@ -61,28 +71,21 @@ pub fn available_lanes() -> Vec<LaneKind> {
 }
 
 impl CpuBackend {
-    /// Finds out what the processor has and starts the threads.
+    /// A backend on the threads of a pool, with the given lanes or else the widest that the processor has.
     ///
     /// # Errors
-    /// [`Error::BackendUnavailable`] when the lanes that were asked for are not there, or no threads.
-    pub fn new(options: CpuOptions) -> Result<Self> {
-        let unavailable = |reason| Error::BackendUnavailable { backend: "cpu", reason };
+    /// [`Error::BackendUnavailable`] when the processor has not the lanes that were asked for.
+    pub fn new(pool: Arc<ThreadPool>, lanes: Option<LaneKind>, limits: Limits) -> Result<Self> {
         let widest = available_lanes().into_iter().max().unwrap_or(LaneKind::Scalar);
-        let lanes = options.lanes.unwrap_or(widest);
+        let lanes = lanes.unwrap_or(widest);
         if !has(lanes) {
-            let reason = format!("found lanes up to {}, expected {}", widest.name(), lanes.name());
-            return Err(unavailable(reason));
+            return Err(unavailable(format!(
+                "found lanes up to {}, expected {}",
+                widest.name(),
+                lanes.name()
+            )));
         }
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let pool = match options.threads.unwrap_or_else(cores) {
-            0 => return Err(unavailable("found 0 threads, expected at least 1".into())),
-            1 => None,
-            n => {
-                let builder = ThreadPoolBuilder::new().num_threads(n).thread_name(|i| format!("cpu-{i}"));
-                Some(Arc::new(builder.build().map_err(|e| unavailable(e.to_string()))?))
-            }
-        };
-        let ledger = Ledger::new(options.limits);
+        let ledger = Ledger::new(limits);
         Ok(Self { pool, lanes, ledger, narrow: TableCache::default(), wide: TableCache::default() })
     }
 
@@ -93,7 +96,12 @@ impl CpuBackend {
 
     /// Number of threads.
     pub fn threads(&self) -> usize {
-        self.pool.as_ref().map_or(1, |p| p.current_num_threads())
+        self.pool.current_num_threads()
+    }
+
+    /// Bytes that loaded plans and their tables hold.
+    pub fn memory_in_use(&self) -> u64 {
+        self.ledger.in_use()
     }
 
     fn load_words<W: CpuWord>(
@@ -116,7 +124,7 @@ impl CpuBackend {
             }
             given += len;
         }
-        let launcher = Launcher { lanes: self.lanes, pool: self.pool.clone() };
+        let launcher = Launcher { lanes: self.lanes, pool: Arc::clone(&self.pool) };
         tracing::debug!(program = %name, bytes, lanes = self.lanes.name(), threads = self.threads(), "loaded");
         Ok(Box::new(CpuInstance { plan, memory, tables, launcher, _reservation: reservation }))
     }

@@ -52,7 +52,11 @@ impl<W: CpuWord> Tables<W> {
     pub(super) fn primes(&self) -> Vec<PrimeTables<'_, W>> {
         let words: &[W] = bytemuck::try_cast_slice(self.twiddles.bytes()).unwrap_or_default();
         let rows = words.chunks_exact(1 << self.log_n);
-        self.constants.iter().zip(rows).map(|(&constants, twiddles)| PrimeTables { constants, twiddles }).collect()
+        self.constants
+            .iter()
+            .zip(rows)
+            .map(|(&constants, twiddles)| PrimeTables { constants, twiddles })
+            .collect()
     }
 
     fn serves(&self, plan: &Plan) -> bool {
