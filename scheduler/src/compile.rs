@@ -33,6 +33,22 @@ pub struct OutputSpec {
     pub log_scale: Double,
 }
 
+/// What a compilation may choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Consecutive operations are batched into common launches up to this many rows. More rows fill a device better and keep
+    /// more of them alive: 1024 rows of 64 KiB are 64 MiB, a little more than the L2 cache of an H100 (50 MB).
+    pub batch_rows: u32,
+    /// Most launches of a segment.
+    pub segment_launches: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { batch_rows: 1024, segment_launches: 256 }
+    }
+}
+
 /// What a client and a host must bring: inputs, keys and constants. All ciphertexts have degree 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {

@@ -13,6 +13,8 @@ pub mod ckks_ir;
 pub mod compile;
 pub mod dsl;
 pub mod error;
+pub mod lower;
+pub mod passes;
 pub mod plan;
 pub mod poly_ir;
 mod text;
