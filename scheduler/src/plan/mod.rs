@@ -19,6 +19,7 @@
 //! contents need not survive a run.
 
 mod items;
+pub mod refine;
 pub mod text;
 pub mod verify;
 

@@ -127,26 +127,23 @@ fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result
             let mut union: Vec<LimbIdx> = parts.iter().flat_map(|p| get(p).basis.clone()).collect();
             union.sort_unstable();
             let one_domain = parts.iter().all(|p| get(p).domain == value.domain);
-            typed(parts.len() >= 2 && one_domain && union == value.basis, "disjoint parts that make its basis")
+            let whole = parts.len() >= 2 && one_domain && union == value.basis;
+            typed(eval && whole, "disjoint parts that make its basis, as values")
         }
         Op::Add(a, b) | Op::Sub(a, b) => {
-            typed(same(get(a), value) && same(get(b), value), "operands of its type")
+            typed(eval && same(get(a), value) && same(get(b), value), "operands of its type, as values")
         }
-        Op::Neg(a) => typed(same(get(a), value), "an operand of its type"),
+        Op::Neg(a) => typed(eval && same(get(a), value), "an operand of its type, as values"),
         Op::InnerProduct { terms, .. } => {
             let all = value.op.operands().iter().all(|a| same(get(a), value));
             typed(eval && !terms.is_empty() && all, "operands of its type, evaluation domain")
         }
-        Op::MulScalar(a, scalars) => {
-            typed(same(get(a), value), "an operand of its type")?;
-            check_scalars(params, id, value, scalars)
-        }
-        Op::AddScalar(a, scalars) => {
-            typed(eval && same(get(a), value), "an operand of its type, evaluation domain")?;
+        Op::MulScalar(a, scalars) | Op::AddScalar(a, scalars) => {
+            typed(eval && same(get(a), value), "an operand of its type, as values")?;
             check_scalars(params, id, value, scalars)
         }
         Op::SubMulScalar(a, b, scalars) => {
-            typed(same(get(a), value) && same(get(b), value), "operands of its type")?;
+            typed(eval && same(get(a), value) && same(get(b), value), "operands of its type, as values")?;
             check_scalars(params, id, value, scalars)
         }
         Op::Automorphism(a, g) => {
