@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! ckks    encoder, encryption, reference evaluator, precision
+//! wire    serialization, checked
 //! rlwe    keys, hybrid key switching in public steps
 //! ring    RNS polynomials whose domain is in their type, basis conversion, automorphisms
 //! params  literal -> checked parameters, level table, security table, presets
@@ -18,6 +19,7 @@ pub mod math;
 pub mod params;
 pub mod ring;
 pub mod rlwe;
+pub mod wire;
 
 pub use error::{Error, Result};
 pub use num_complex::Complex64;

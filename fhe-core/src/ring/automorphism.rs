@@ -18,9 +18,13 @@ pub fn evaluation_permutation(log_n: u32, g: GaloisElement) -> Vec<u32> {
 }
 
 impl<W: Word> Ring<W> {
-    fn check_galois(&self, g: GaloisElement) -> Result<()> {
+    /// Refuses what is no automorphism.
+    ///
+    /// # Errors
+    /// [`Error::NotGalois`].
+    pub fn check_galois(&self, g: GaloisElement) -> Result<()> {
         let two_n = 2 * self.n() as u64;
-        if g.0 % 2 == 0 || u64::from(g.0) >= two_n {
+        if g.0.is_multiple_of(2) || u64::from(g.0) >= two_n {
             return Err(Error::NotGalois { two_n, found: u64::from(g.0) });
         }
         Ok(())

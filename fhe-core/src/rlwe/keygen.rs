@@ -113,6 +113,7 @@ impl<W: Word> KeyGenerator<W> {
         randomness: &mut Randomness,
     ) -> Result<GaloisKey<W>> {
         self.ring.params().check_digest(secret.params().digest())?;
+        self.ring.check_galois(element)?;
         let mut target = self.ring.automorphism(secret.poly(), inverse(element, 2 * self.ring.n() as u64))?;
         let key = self.switching_key(secret.poly(), &target, randomness)?;
         target.wipe();
