@@ -13,9 +13,13 @@ pub mod ckks_ir;
 pub mod compile;
 pub mod dsl;
 pub mod error;
+pub mod interp;
+pub mod lower;
+pub mod passes;
 pub mod plan;
 pub mod poly_ir;
 mod text;
 
-pub use compile::{Compiled, Manifest};
+pub use compile::{Compiled, Manifest, Options, compile, compile_with};
+pub use dsl::Program;
 pub use error::{Error, Result};

@@ -36,8 +36,8 @@ pub fn kind_of(op: &Op, own: Kind, operands: &[Kind]) -> core::result::Result<Ki
             a
         }
         Op::Add(..) | Op::Sub(..) => {
-            need(a == b, "operands of one kind")?;
-            a
+            need((a.level, a.scale) == (b.level, b.scale), "operands of one level and scale")?;
+            Kind { degree: a.degree.max(b.degree), ..a }
         }
         Op::Neg(_) => a,
         Op::AddPlain(..) | Op::SubPlain(..) | Op::AddScalar(..) => {

@@ -78,7 +78,7 @@ fn shapes(function: &Function) -> Vec<Shape> {
             Op::Neg(a) => delivered(a),
             Op::Add(a, b) | Op::Sub(a, b) => match (delivered(a), delivered(b)) {
                 (a, b) if a.scale == Scale::Product && b.scale == Scale::Product => {
-                    product(a.degree.min(b.degree))
+                    product(a.degree.max(b.degree))
                 }
                 _ => CANONICAL,
             },

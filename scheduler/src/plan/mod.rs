@@ -18,6 +18,13 @@
 //! may run at the same time. Slot [`kernels_gpu::abi::ARENA`] of every segment is the arena. The arena's
 //! contents need not survive a run.
 
+mod items;
+pub mod refine;
+pub mod text;
+pub mod verify;
+
+pub use items::{Item, PoolWriter};
+
 use fhe_core::math::double::Double;
 use fhe_core::math::word::WordKind;
 use fhe_core::params::{GaloisElement, Level};

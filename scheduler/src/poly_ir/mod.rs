@@ -5,6 +5,12 @@
 //! [`Builder`] makes equal operations one value, which is how the decomposition of a ciphertext comes to be shared by
 //! all its rotations (hoisting). Owns types and builder; [`crate::interp::poly`] is the meaning.
 
+mod builder;
+pub mod text;
+pub mod verify;
+
+pub use builder::Builder;
+
 use core::fmt;
 use fhe_core::math::double::Double;
 use fhe_core::params::{GaloisElement, Level, LimbIdx};
@@ -87,6 +93,74 @@ pub enum Op {
     SubMulScalar(PolyId, PolyId, Vec<u64>),
     /// `a(X^g)`.
     Automorphism(PolyId, GaloisElement),
+}
+
+impl Op {
+    /// The name in texts, the kernel's where there is one.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Input { .. } => "input",
+            Self::Constant(_) => "constant",
+            Self::Key { .. } => "key",
+            Self::Ntt(_) => "ntt",
+            Self::Intt(_) => "intt",
+            Self::ConvertBasis(_) => "convert_basis",
+            Self::Slice(_) => "slice",
+            Self::Concat(_) => "concat",
+            Self::Add(..) => "add",
+            Self::Sub(..) => "sub",
+            Self::Neg(_) => "neg",
+            Self::InnerProduct { .. } => "inner_product",
+            Self::MulScalar(..) => "mul_scalar",
+            Self::AddScalar(..) => "add_scalar",
+            Self::SubMulScalar(..) => "sub_mul_scalar",
+            Self::Automorphism(..) => "automorphism",
+        }
+    }
+
+    /// The operands, in order.
+    pub fn operands(&self) -> Vec<PolyId> {
+        match self {
+            Self::Input { .. } | Self::Constant(_) | Self::Key { .. } => Vec::new(),
+            Self::Ntt(a)
+            | Self::Intt(a)
+            | Self::ConvertBasis(a)
+            | Self::Slice(a)
+            | Self::Neg(a)
+            | Self::MulScalar(a, _)
+            | Self::AddScalar(a, _)
+            | Self::Automorphism(a, _) => vec![*a],
+            Self::Add(a, b) | Self::Sub(a, b) | Self::SubMulScalar(a, b, _) => vec![*a, *b],
+            Self::Concat(parts) => parts.clone(),
+            Self::InnerProduct { terms, init } => {
+                terms.iter().flat_map(|&(a, b)| [a, b]).chain(*init).collect()
+            }
+        }
+    }
+
+    /// The same operation on other operands.
+    #[must_use]
+    pub fn map(&self, mut f: impl FnMut(PolyId) -> PolyId) -> Self {
+        match self {
+            Self::Input { .. } | Self::Constant(_) | Self::Key { .. } => self.clone(),
+            Self::Ntt(a) => Self::Ntt(f(*a)),
+            Self::Intt(a) => Self::Intt(f(*a)),
+            Self::ConvertBasis(a) => Self::ConvertBasis(f(*a)),
+            Self::Slice(a) => Self::Slice(f(*a)),
+            Self::Neg(a) => Self::Neg(f(*a)),
+            Self::MulScalar(a, s) => Self::MulScalar(f(*a), s.clone()),
+            Self::AddScalar(a, s) => Self::AddScalar(f(*a), s.clone()),
+            Self::Automorphism(a, g) => Self::Automorphism(f(*a), *g),
+            Self::Add(a, b) => Self::Add(f(*a), f(*b)),
+            Self::Sub(a, b) => Self::Sub(f(*a), f(*b)),
+            Self::SubMulScalar(a, b, s) => Self::SubMulScalar(f(*a), f(*b), s.clone()),
+            Self::Concat(parts) => Self::Concat(parts.iter().map(|&a| f(a)).collect()),
+            Self::InnerProduct { terms, init } => {
+                let terms = terms.iter().map(|&(a, b)| (f(a), f(b))).collect();
+                Self::InnerProduct { terms, init: init.map(f) }
+            }
+        }
+    }
 }
 
 /// Where a value comes from, for segments and profiles.
