@@ -72,6 +72,14 @@ pub enum Error {
         /// The budget.
         budget: u64,
     },
+    /// The driver, or a kernel, failed.
+    #[error("device error during {during}: {words}")]
+    Driver {
+        /// What was being done: the program, the segment or the node.
+        during: String,
+        /// The driver's call and words.
+        words: String,
+    },
     /// A buffer, or rows of one, that the plan has not.
     #[error("buffer {buffer}: found {found}, expected {expected}")]
     BufferAccess {

@@ -4,6 +4,7 @@
 //! session    programs, keys and ciphertexts as bytes: the one place that knows the scheme
 //! executor   walks a plan's schedule
 //! backend    a device: `cpu` computes, `null` checks and counts
+//! driver     what is asked of an accelerator's driver; CUDA's
 //! check      what every plan must satisfy before any device sees it
 //! work       rows, bytes and multiplications of launches
 //! memory     limits, allocations, reports
@@ -15,6 +16,7 @@
 
 pub mod backend;
 pub mod check;
+pub mod driver;
 pub mod error;
 pub mod executor;
 pub mod memory;

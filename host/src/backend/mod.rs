@@ -4,6 +4,7 @@
 //! in order, each complete before the next starts.
 
 pub mod cpu;
+pub mod cuda;
 pub mod null;
 
 use crate::check::CheckedPlan;

@@ -1,0 +1,118 @@
+//! The functions and ring tables that a plan's launches need.
+
+use crate::check::CheckedPlan;
+use crate::driver::{DeviceMemory, Driver, DriverError, DriverResult, Function, Grid};
+use kernels_gpu::abi::launch::{KernelArgs, LaunchContract, contract, convert_shared_bytes, n_passes};
+use kernels_gpu::abi::{ConvertBasisItem, KernelId, Launch};
+use kernels_gpu::{device_tables, ptx};
+use scheduler::plan::{Plan, Step};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Bytes of a word: PTX exists for these.
+const WORD_BYTES: u32 = 4;
+
+/// Loaded functions by kernel and pass, and the tables of the plan's ring.
+#[derive(Debug)]
+pub(super) struct Kernels {
+    functions: BTreeMap<(KernelId, u32), (Function, LaunchContract)>,
+    tables: DeviceMemory,
+    log_n: u32,
+}
+
+impl Kernels {
+    /// Bytes of the ring tables.
+    pub(super) fn table_bytes(plan: &CheckedPlan) -> u64 {
+        device_tables::bytes::<u32>(plan.plan().primes.len(), plan.plan().log_n) as u64
+    }
+
+    /// Loads what the plan names, and no more.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(super) fn new(driver: &Arc<dyn Driver>, plan: &CheckedPlan) -> DriverResult<Self> {
+        let plan = plan.plan();
+        let mut functions = BTreeMap::new();
+        for Step::Launch { launch, .. } in plan.segments.iter().flat_map(|s| &s.steps) {
+            for pass in 0..n_passes(launch.kernel) {
+                if !functions.contains_key(&(launch.kernel, pass)) {
+                    let found = load(&**driver, launch.kernel, pass, plan.log_n)?;
+                    functions.insert((launch.kernel, pass), found);
+                }
+            }
+        }
+        let bytes = device_tables::bytes::<u32>(plan.primes.len(), plan.log_n);
+        let mut tables = DeviceMemory::new(driver, bytes as u64)?;
+        let ring: Vec<(u32, u32)> =
+            plan.primes.iter().zip(&plan.roots).map(|(&q, &root)| (q as u32, root as u32)).collect();
+        let mut words = vec![0u64; bytes / 8];
+        device_tables::fill(&ring, plan.log_n, tables.address(), bytemuck::cast_slice_mut(&mut words));
+        tables.write(0, bytemuck::cast_slice(&words))?;
+        Ok(Self { functions, tables, log_n: plan.log_n })
+    }
+
+    /// Bytes of the tables.
+    pub(super) fn bytes(&self) -> u64 {
+        self.tables.bytes()
+    }
+
+    /// Submits the passes of a launch.
+    ///
+    /// # Safety
+    /// `launch` is of a checked plan and segment; `pool` holds the plan's pool and `bindings` the address of the buffer
+    /// of each slot, checked for the segment.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(super) unsafe fn launch(
+        &self,
+        driver: &dyn Driver,
+        plan: &Plan,
+        launch: &Launch,
+        bindings: u64,
+        pool: u64,
+    ) -> DriverResult<()> {
+        let (items_at, n_items) = (launch.items_at, launch.n_items);
+        let primes = self.tables.address();
+        let args = KernelArgs { bindings, pool, primes, items_at, n_items, log_n: self.log_n, pad: 0 };
+        for pass in 0..n_passes(launch.kernel) {
+            let Some((function, contract)) = self.functions.get(&(launch.kernel, pass)) else {
+                return Err(missing(launch.kernel, pass, self.log_n));
+            };
+            let shared_bytes = match launch.kernel {
+                KernelId::ConvertBasis => convert_shared_bytes(most_sources(plan, launch), WORD_BYTES),
+                _ => contract.shared_bytes,
+            };
+            let blocks = n_items * ((1 << self.log_n) / contract.words_per_block);
+            let grid = Grid { blocks, threads: contract.threads, shared_bytes };
+            // SAFETY: the caller's promise, and a grid as the contract asks.
+            unsafe { driver.launch(*function, grid, bytemuck::bytes_of(&args)) }?;
+        }
+        Ok(())
+    }
+}
+
+fn missing(kernel: KernelId, pass: u32, log_n: u32) -> DriverError {
+    let words = format!("no kernel `{}` (pass {pass}) is compiled for log N = {log_n}", kernel.name());
+    DriverError { call: "load", words, out_of_memory: false }
+}
+
+fn load(
+    driver: &dyn Driver,
+    kernel: KernelId,
+    pass: u32,
+    log_n: u32,
+) -> DriverResult<(Function, LaunchContract)> {
+    let contract = contract(kernel, pass, log_n, WORD_BYTES).ok_or_else(|| missing(kernel, pass, log_n))?;
+    let module = ptx::MODULES.iter().find(|m| m.name == contract.module);
+    let module = module.ok_or_else(|| missing(kernel, pass, log_n))?;
+    Ok((driver.function(module.text, contract.entry, contract.shared_bytes)?, contract))
+}
+
+/// The largest source basis of a conversion's items: what its shared memory must hold.
+fn most_sources(plan: &Plan, launch: &Launch) -> u32 {
+    let words = launch.kernel.item().pool_words();
+    let from = launch.items_at as usize;
+    let items = plan.pool.get(from..from + words * launch.n_items as usize).unwrap_or_default();
+    items.chunks_exact(words).map(|i| bytemuck::pod_read_unaligned::<ConvertBasisItem>(bytemuck::cast_slice(i)).n_src).max().unwrap_or(1)
+}

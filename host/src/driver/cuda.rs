@@ -1,0 +1,270 @@
+//! The driver of NVIDIA devices, through `cudarc` (ADR 0002). It is loaded at run time: without one, opening a
+//! device is an ordinary error.
+
+use super::{Driver, DriverError, DriverResult, EventHandle, Function, GraphHandle, Grid};
+use cudarc::driver::result::{self, ctx, device, event, graph, module, primary_ctx, stream};
+use cudarc::driver::sys;
+use std::collections::BTreeMap;
+use std::ffi::{CString, c_void};
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// A device with its primary context and one stream of its own.
+#[derive(Debug)]
+pub struct CudaDriver {
+    name: String,
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+    stream: sys::CUstream,
+    /// Modules by the address of their PTX text.
+    modules: Mutex<BTreeMap<usize, usize>>,
+}
+
+// SAFETY: handles of the driver, which may be used from any thread that has made the context current, and every
+// method does.
+unsafe impl Send for CudaDriver {}
+// SAFETY: as above; the driver locks for itself.
+unsafe impl Sync for CudaDriver {}
+
+fn wrong(call: &'static str) -> impl Fn(result::DriverError) -> DriverError {
+    move |error| {
+        let text = |words: Result<&std::ffi::CStr, _>| {
+            words.map_or_else(|_| format!("code {}", error.0 as u32), |w| w.to_string_lossy().into_owned())
+        };
+        let words = format!("{} ({})", text(error.error_string()), text(error.error_name()));
+        DriverError { call, words, out_of_memory: error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY }
+    }
+}
+
+fn plain(call: &'static str, words: impl Into<String>) -> DriverError {
+    DriverError { call, words: words.into(), out_of_memory: false }
+}
+
+impl CudaDriver {
+    /// Number of devices.
+    ///
+    /// # Errors
+    /// No driver on this machine, or one that does not start.
+    pub fn device_count() -> DriverResult<u32> {
+        // SAFETY: only looks whether the library can be opened.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(plain("load", "no NVIDIA driver is installed (libcuda was not found)"));
+        }
+        result::init().map_err(wrong("cuInit"))?;
+        let count = device::get_count().map_err(wrong("cuDeviceGetCount"))?;
+        Ok(u32::try_from(count).unwrap_or(0))
+    }
+
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// Those of [`Self::device_count`], no such device, and a device older than compute capability 8.0, for which the
+    /// kernels are not compiled.
+    pub fn open(ordinal: u32) -> DriverResult<Self> {
+        let count = Self::device_count()?;
+        if ordinal >= count {
+            return Err(plain("open", format!("device {ordinal}, expected one of {count}")));
+        }
+        let device = device::get(ordinal as i32).map_err(wrong("cuDeviceGet"))?;
+        let name = device::get_name(device).map_err(wrong("cuDeviceGetName"))?;
+        let attribute = |which| {
+            // SAFETY: a device that the driver gave.
+            unsafe { device::get_attribute(device, which) }.map_err(wrong("cuDeviceGetAttribute"))
+        };
+        let major = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let minor = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        if major < 8 {
+            return Err(plain("open", format!("{name} has compute capability {major}.{minor}, expected at least 8.0")));
+        }
+        // SAFETY: a device that the driver gave; released when this is dropped.
+        let context = unsafe { primary_ctx::retain(device) }.map_err(wrong("cuDevicePrimaryCtxRetain"))?;
+        let opened = || {
+            // SAFETY: the context was retained just now.
+            unsafe { ctx::set_current(context) }.map_err(wrong("cuCtxSetCurrent"))?;
+            stream::create(stream::StreamKind::NonBlocking).map_err(wrong("cuStreamCreate"))
+        };
+        match opened() {
+            Ok(stream) => Ok(Self { name, device, context, stream, modules: Mutex::default() }),
+            Err(error) => {
+                // SAFETY: retained above.
+                drop(unsafe { primary_ctx::release(device) });
+                Err(error)
+            }
+        }
+    }
+
+    fn bind(&self) -> DriverResult<()> {
+        // SAFETY: retained as long as `self` lives.
+        unsafe { ctx::set_current(self.context) }.map_err(wrong("cuCtxSetCurrent"))
+    }
+
+    fn module(&self, ptx: &'static str) -> DriverResult<sys::CUmodule> {
+        let mut modules = self.modules.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(&module) = modules.get(&(ptx.as_ptr() as usize)) {
+            return Ok(module as sys::CUmodule);
+        }
+        let text = CString::new(ptx).map_err(|e| plain("cuModuleLoadData", e.to_string()))?;
+        // SAFETY: a text that ends with zero.
+        let module = unsafe { module::load_data(text.as_ptr().cast::<c_void>()) }.map_err(|e| {
+            let mut error = wrong("cuModuleLoadData")(e);
+            if e.0 == sys::CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION {
+                error.words.push_str(": the driver is too old for PTX 8.0, expected 525 or later");
+            }
+            error
+        })?;
+        modules.insert(ptx.as_ptr() as usize, module as usize);
+        Ok(module)
+    }
+}
+
+impl Drop for CudaDriver {
+    fn drop(&mut self) {
+        if self.bind().is_err() {
+            return;
+        }
+        let modules = self.modules.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // SAFETY: all of these are this driver's own, and nothing that borrowed them is left. What fails here fails
+        // because the device is lost, and then there is nothing to give back.
+        unsafe {
+            drop(stream::synchronize(self.stream));
+            for &module in modules.values() {
+                drop(module::unload(module as sys::CUmodule));
+            }
+            drop(stream::destroy(self.stream));
+            drop(primary_ctx::release(self.device));
+        }
+    }
+}
+
+impl Driver for CudaDriver {
+    fn device_name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn memory(&self) -> DriverResult<(u64, u64)> {
+        self.bind()?;
+        let (free, total) = result::mem_get_info().map_err(wrong("cuMemGetInfo"))?;
+        Ok((free as u64, total as u64))
+    }
+
+    fn allocate(&self, bytes: u64) -> DriverResult<u64> {
+        self.bind()?;
+        let bytes = usize::try_from(bytes.max(1)).map_err(|e| plain("cuMemAlloc", e.to_string()))?;
+        // SAFETY: freed by `free`; not read before it is written, for what it holds is bytes.
+        unsafe { result::malloc_sync(bytes) }.map_err(wrong("cuMemAlloc"))
+    }
+
+    unsafe fn free(&self, address: u64) {
+        if self.bind().is_ok() {
+            // SAFETY: the caller's promise; `cuMemFree` waits for the device.
+            drop(unsafe { result::free_sync(address) });
+        }
+    }
+
+    unsafe fn copy_to_device(&self, to: u64, from: &[u8]) -> DriverResult<()> {
+        self.bind()?;
+        // SAFETY: the caller's promise; `from` lives until the stream has been waited for.
+        unsafe { result::memcpy_htod_async(to, from, self.stream) }.map_err(wrong("cuMemcpyHtoD"))?;
+        self.synchronize()
+    }
+
+    unsafe fn copy_to_host(&self, to: &mut [u8], from: u64) -> DriverResult<()> {
+        self.bind()?;
+        // SAFETY: the caller's promise; `to` lives until the stream has been waited for.
+        unsafe { result::memcpy_dtoh_async(to, from, self.stream) }.map_err(wrong("cuMemcpyDtoH"))?;
+        self.synchronize()
+    }
+
+    unsafe fn fill(&self, to: u64, byte: u8, bytes: u64) -> DriverResult<()> {
+        self.bind()?;
+        // SAFETY: the caller's promise.
+        unsafe { result::memset_d8_async(to, byte, bytes as usize, self.stream) }.map_err(wrong("cuMemsetD8"))
+    }
+
+    fn function(&self, ptx: &'static str, entry: &str, shared_bytes: u32) -> DriverResult<Function> {
+        self.bind()?;
+        let module = self.module(ptx)?;
+        let name = CString::new(entry).map_err(|e| plain("cuModuleGetFunction", e.to_string()))?;
+        // SAFETY: a module of this driver.
+        let function = unsafe { module::get_function(module, name) }.map_err(|e| {
+            let error = wrong("cuModuleGetFunction")(e);
+            DriverError { words: format!("{entry}: {}", error.words), ..error }
+        })?;
+        if shared_bytes > 48 << 10 {
+            let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function that was found.
+            unsafe { result::function::set_function_attribute(function, attribute, shared_bytes as i32) }
+                .map_err(wrong("cuFuncSetAttribute"))?;
+        }
+        Ok(Function(function as usize))
+    }
+
+    unsafe fn launch(&self, function: Function, grid: Grid, arguments: &[u8]) -> DriverResult<()> {
+        self.bind()?;
+        let mut parameters = [arguments.as_ptr().cast_mut().cast::<c_void>()];
+        let (blocks, threads) = ((grid.blocks, 1, 1), (grid.threads, 1, 1));
+        let function = function.0 as sys::CUfunction;
+        // SAFETY: the caller's promise; the driver copies the argument before it returns.
+        unsafe {
+            result::launch_kernel(function, blocks, threads, grid.shared_bytes, self.stream, &mut parameters)
+        }
+        .map_err(wrong("cuLaunchKernel"))
+    }
+
+    fn synchronize(&self) -> DriverResult<()> {
+        self.bind()?;
+        // SAFETY: this driver's stream.
+        unsafe { stream::synchronize(self.stream) }.map_err(wrong("cuStreamSynchronize"))
+    }
+
+    fn begin_capture(&self) -> DriverResult<()> {
+        self.bind()?;
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: this driver's stream.
+        unsafe { stream::begin_capture(self.stream, mode) }.map_err(wrong("cuStreamBeginCapture"))
+    }
+
+    fn end_capture(&self) -> DriverResult<GraphHandle> {
+        self.bind()?;
+        // SAFETY: this driver's stream, and a graph of which only the executable form is kept.
+        unsafe {
+            let captured = stream::end_capture(self.stream).map_err(wrong("cuStreamEndCapture"))?;
+            let exec = graph::instantiate(captured, sys::CUgraphInstantiate_flags(0));
+            drop(graph::destroy(captured));
+            exec.map(|e| GraphHandle(e as usize)).map_err(wrong("cuGraphInstantiate"))
+        }
+    }
+
+    unsafe fn launch_graph(&self, graph: GraphHandle) -> DriverResult<()> {
+        self.bind()?;
+        // SAFETY: the caller's promise.
+        unsafe { graph::launch(graph.0 as sys::CUgraphExec, self.stream) }.map_err(wrong("cuGraphLaunch"))
+    }
+
+    unsafe fn free_graph(&self, graph: GraphHandle) {
+        if self.bind().is_ok() {
+            // SAFETY: the caller's promise.
+            drop(unsafe { graph::exec_destroy(graph.0 as sys::CUgraphExec) });
+        }
+    }
+
+    fn record(&self) -> DriverResult<EventHandle> {
+        self.bind()?;
+        let event = event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map_err(wrong("cuEventCreate"))?;
+        // SAFETY: an event and a stream of this driver.
+        unsafe { event::record(event, self.stream) }.map_err(wrong("cuEventRecord"))?;
+        Ok(EventHandle(event as usize))
+    }
+
+    fn elapsed(&self, from: EventHandle, to: EventHandle) -> DriverResult<Duration> {
+        self.bind()?;
+        let (from, to) = (from.0 as sys::CUevent, to.0 as sys::CUevent);
+        // SAFETY: events that `record` gave, and the caller gives back.
+        unsafe {
+            let waited = event::synchronize(to).map_err(wrong("cuEventSynchronize"));
+            let ms = waited.and_then(|()| event::elapsed(from, to).map_err(wrong("cuEventElapsedTime")));
+            drop((event::destroy(from), event::destroy(to)));
+            Ok(Duration::from_secs_f64(f64::from(ms?) / 1e3))
+        }
+    }
+}
