@@ -2,7 +2,19 @@
 //!
 //! [`abi`] names the kernels and lays out their tables; it is what a plan is made of. [`body`] holds the
 //! arithmetic, generic over the word and over [`lanes`]: one word on a GPU, a SIMD vector on a CPU.
-//! Nothing here allocates, panics, divides by a variable or knows what a ciphertext is.
+//! [`cpu`] runs the items of a launch on a CPU with them.
+//! Nothing of it allocates, panics, divides by a variable or knows what a ciphertext is; `emulator`, which tests
+//! switch on, may do the first two.
 #![no_std]
 
+#[cfg(any(test, feature = "emulator"))]
+extern crate alloc;
+
 pub mod abi;
+pub mod body;
+pub mod cpu;
+#[cfg(any(test, feature = "emulator"))]
+pub mod emulator;
+pub mod lanes;
+mod pointwise;
+pub mod row;

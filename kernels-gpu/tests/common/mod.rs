@@ -1,0 +1,391 @@
+//! Cases (a launch, its pool, its rows before and after) and the machines that run them.
+
+pub(crate) mod oracle;
+
+use kernels_gpu::abi::{
+    AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem, ItemKind, KernelId,
+    Launch, RowItem, RowRef, Term, fraction_bits,
+};
+use kernels_gpu::body::tables::{PrimeConstants, PrimeTables, RingTables, fill_twiddles};
+use kernels_gpu::cpu::{Base, Bindings, CpuWord, LaneKind, SPLIT_WORDS, splits};
+use kernels_gpu::emulator;
+use kernels_gpu::lanes::Word;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// The lane kinds that this CPU has the features for.
+fn kinds() -> Vec<LaneKind> {
+    let mut kinds = vec![LaneKind::Scalar];
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("bmi2") {
+        if is_x86_feature_detected!("avx2") {
+            kinds.push(LaneKind::Avx2);
+        }
+        if is_x86_feature_detected!("avx512f") {
+            kinds.push(LaneKind::Avx512);
+        }
+    }
+    kinds
+}
+
+/// What input rows hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fill {
+    Random,
+    Zero,
+    Max,
+}
+
+impl Fill {
+    pub(crate) const ALL: [Self; 3] = [Self::Random, Self::Zero, Self::Max];
+
+    fn word(self, q: u64, rng: &mut ChaCha8Rng) -> u64 {
+        match self {
+            Self::Random => rng.random_range(0..q),
+            Self::Zero => 0,
+            Self::Max => q - 1,
+        }
+    }
+}
+
+/// The primes of a test and their twiddles.
+pub(crate) struct Ring<W> {
+    pub(crate) log_n: u32,
+    pub(crate) primes: Vec<u64>,
+    pub(crate) psi: Vec<u64>,
+    constants: Vec<PrimeConstants<W>>,
+}
+
+impl<W: Word> Ring<W> {
+    /// `n_large` primes of full size, then a middling one and the smallest one allowed.
+    pub(crate) fn new(log_n: u32, n_large: usize) -> Self {
+        let mut primes = oracle::primes_below(W::PRIME_BITS, log_n, n_large);
+        let middle = if W::BITS == 32 { 25 } else { 45 };
+        primes.push(oracle::prime_above(middle, log_n));
+        primes.push(oracle::prime_above(fraction_bits(W::BITS), log_n));
+        let psi: Vec<u64> = primes.iter().map(|&q| oracle::root(q, log_n)).collect();
+        let constants = primes
+            .iter()
+            .zip(&psi)
+            .map(|(&q, &psi)| PrimeConstants::new(W::from_u64(q), W::from_u64(psi), log_n))
+            .collect();
+        Self { log_n, primes, psi, constants }
+    }
+
+    pub(crate) fn n(&self) -> usize {
+        1 << self.log_n
+    }
+
+    /// Twiddles of every prime, arranged.
+    pub(crate) fn twiddles(&self, log_lanes: u32) -> Vec<Vec<W>> {
+        let fill = |(c, &psi): (&PrimeConstants<W>, &u64)| {
+            let mut out = vec![W::from_u64(u64::MAX); self.n()];
+            fill_twiddles(c, W::from_u64(psi), self.log_n, log_lanes, &mut out);
+            out
+        };
+        self.constants.iter().zip(&self.psi).map(fill).collect()
+    }
+
+    pub(crate) fn tables<'a>(&self, twiddles: &'a [Vec<W>]) -> Vec<PrimeTables<'a, W>> {
+        let pair =
+            |(&constants, twiddles): (&PrimeConstants<W>, &'a Vec<W>)| PrimeTables { constants, twiddles };
+        self.constants.iter().zip(twiddles).map(pair).collect()
+    }
+}
+
+/// Outputs and rows worked on in place.
+const ARENA: u32 = 0;
+/// Inputs.
+const INPUTS: u32 = 1;
+
+/// A launch with its rows before and after.
+pub(crate) struct Case<'a, W> {
+    ring: &'a Ring<W>,
+    rng: ChaCha8Rng,
+    fill: Fill,
+    pool: Vec<u64>,
+    items: Vec<u64>,
+    n_items: u32,
+    before: [Vec<Vec<u64>>; 2],
+    after: [Vec<Vec<u64>>; 2],
+    kernel: KernelId,
+}
+
+impl<'a, W: CpuWord> Case<'a, W> {
+    pub(crate) fn new(ring: &'a Ring<W>, kernel: KernelId, fill: Fill, seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        // A few words before the first table, so that index 0 is nobody's.
+        let pool = (0..3).map(|_| rng.next_u64()).collect();
+        Self {
+            ring,
+            rng,
+            fill,
+            pool,
+            items: vec![],
+            n_items: 0,
+            before: Default::default(),
+            after: Default::default(),
+            kernel,
+        }
+    }
+
+    fn push_row(&mut self, slot: u32, words: Vec<u64>) -> RowRef {
+        let slot_idx = slot as usize;
+        self.before[slot_idx].push(words.clone());
+        self.after[slot_idx].push(words);
+        RowRef { slot, row: (self.before[slot_idx].len() - 1) as u32 }
+    }
+
+    fn words(&mut self, prime: usize) -> Vec<u64> {
+        let q = self.ring.primes[prime];
+        (0..self.ring.n()).map(|_| self.fill.word(q, &mut self.rng)).collect()
+    }
+
+    fn input(&mut self, prime: usize) -> (RowRef, Vec<u64>) {
+        let words = self.words(prime);
+        (self.push_row(INPUTS, words.clone()), words)
+    }
+
+    /// A poisoned row.
+    fn output(&mut self) -> RowRef {
+        let poison = W::from_u64(u64::MAX).to_u64();
+        self.push_row(ARENA, vec![poison; self.ring.n()])
+    }
+
+    fn expect(&mut self, row: RowRef, words: Vec<u64>) {
+        self.after[row.slot as usize][row.row as usize] = words;
+    }
+
+    /// A table in the pool; its index.
+    fn table<T: bytemuck::Pod>(&mut self, entries: &[T]) -> u32 {
+        let at = self.pool.len();
+        self.pool.extend_from_slice(bytemuck::cast_slice(entries));
+        at as u32
+    }
+
+    fn item<T: bytemuck::Pod>(&mut self, item: T) {
+        assert_eq!(size_of::<T>() / 8, self.kernel.item().pool_words());
+        self.items.extend_from_slice(bytemuck::cast_slice(&[item]));
+        self.n_items += 1;
+    }
+
+    /// An item of a row kernel; `in_place`: `dst` is `a`.
+    pub(crate) fn row_item(&mut self, prime: usize, in_place: bool) {
+        let kernel = self.kernel;
+        let (q, psi) = (self.ring.primes[prime], self.ring.psi[prime]);
+        let b = if kernel.reads_b() { self.input(prime) } else { (RowRef::NONE, vec![0; self.ring.n()]) };
+        let scalar = if kernel.reads_scalar() { self.fill.word(q, &mut self.rng) } else { 0 };
+        let mut a_words = self.words(prime);
+        let mut out: Vec<u64> = a_words
+            .iter()
+            .zip(&b.1)
+            .map(|(&a, &b)| match kernel {
+                KernelId::Add => oracle::add(a, b, q),
+                KernelId::Sub => oracle::add(a, q - b, q),
+                KernelId::Neg => (q - a) % q,
+                KernelId::MulScalar => oracle::mul(a, scalar, q),
+                KernelId::AddScalar => oracle::add(a, scalar, q),
+                KernelId::SubMulScalar => oracle::mul(oracle::add(a, q - b, q), scalar, q),
+                KernelId::MulScalarAdd => oracle::add(oracle::mul(a, scalar, q), b, q),
+                // Transforms: below.
+                _ => a,
+            })
+            .collect();
+        if kernel == KernelId::Ntt {
+            out = oracle::ntt(&a_words, psi, q);
+        }
+        if kernel == KernelId::Intt {
+            // Extreme on the side that is read; for that its transform must be known: constants have one.
+            if self.fill == Fill::Max {
+                out = vec![0; self.ring.n()];
+                out[0] = q - 1;
+            } else {
+                a_words = oracle::ntt(&out, psi, q);
+            }
+        }
+        let a = self.push_row(if in_place { ARENA } else { INPUTS }, a_words);
+        let dst = if in_place { a } else { self.output() };
+        self.expect(dst, out);
+        self.item(RowItem { dst, a, b: b.0, scalar, prime: prime as u32, pad: 0 });
+    }
+
+    /// An item of the inner product; `init`: with an addend, which is then also the destination.
+    pub(crate) fn inner_product_item(&mut self, prime: usize, n_terms: usize, init: bool) {
+        let q = self.ring.primes[prime];
+        let mut sum = if init { self.words(prime) } else { vec![0; self.ring.n()] };
+        let row = if init { self.push_row(ARENA, sum.clone()) } else { RowRef::NONE };
+        let mut terms = vec![];
+        for _ in 0..n_terms {
+            let (a, b) = (self.input(prime), self.input(prime));
+            for (sum, (&a, &b)) in sum.iter_mut().zip(a.1.iter().zip(&b.1)) {
+                *sum = oracle::add(*sum, oracle::mul(a, b, q), q);
+            }
+            terms.push(Term { a: a.0, b: b.0 });
+        }
+        let dst = if init { row } else { self.output() };
+        self.expect(dst, sum);
+        let terms_at = self.table(&terms);
+        let n_terms = n_terms as u32;
+        self.item(InnerProductItem { dst, init: row, terms_at, n_terms, prime: prime as u32, pad: 0 });
+    }
+
+    /// A conversion between disjoint sets of primes, by the formula of the ABI. `extreme`: not with the constants
+    /// of the bases but with those that make every product as large as it can be (on rows at `q - 1`).
+    pub(crate) fn convert_item(&mut self, from: &[usize], to: &[usize], extreme: bool) {
+        let f = fraction_bits(W::BITS);
+        let d: Vec<u64> = from.iter().map(|&i| self.ring.primes[i]).collect();
+        // The product of all d but number `skip`, mod q.
+        let product = |skip: usize, q: u64| {
+            (0..d.len()).filter(|&i| i != skip).fold(1, |x, i| oracle::mul(x, d[i] % q, q))
+        };
+        let mut sources = vec![];
+        let mut columns = vec![];
+        for (i, &prime) in from.iter().enumerate() {
+            let (row, words) = self.input(prime);
+            let frac = ((1u128 << (f + W::BITS)) / u128::from(d[i])) as u64;
+            let inv = if extreme { 1 } else { oracle::inv(product(i, d[i]), d[i]) };
+            sources.push(ConvertSource { row, inv, frac, prime: prime as u32, pad: 0 });
+            columns.push(words);
+        }
+        let mut targets = vec![];
+        let mut matrix = vec![];
+        for &prime in to {
+            let p = self.ring.primes[prime];
+            let big = if extreme { 0 } else { product(usize::MAX, p) };
+            let row = self.output();
+            targets.push(ConvertTarget { row, big, prime: prime as u32, pad: 0 });
+            let factors: Vec<u64> =
+                (0..d.len()).map(|i| if extreme { p - 1 } else { product(i, p) }).collect();
+            let words = (0..self.ring.n())
+                .map(|k| {
+                    let y = |i: usize| oracle::mul(columns[i][k], sources[i].inv, d[i]);
+                    let sum: u128 = (0..d.len())
+                        .map(|i| (u128::from(y(i)) * u128::from(sources[i].frac)) >> W::BITS)
+                        .sum();
+                    let v = ((sum + (1 << (f - 1))) >> f) as u64;
+                    let z = (0..d.len()).fold(0, |z, i| oracle::add(z, oracle::mul(y(i), factors[i], p), p));
+                    oracle::add(z, p - oracle::mul(v, big, p), p)
+                })
+                .collect();
+            self.expect(row, words);
+            matrix.extend(factors);
+        }
+        let (src_at, dst_at, matrix_at) = (self.table(&sources), self.table(&targets), self.table(&matrix));
+        let (n_src, n_dst) = (from.len() as u32, to.len() as u32);
+        self.item(ConvertBasisItem { src_at, n_src, dst_at, n_dst, matrix_at, pad: 0 });
+    }
+
+    /// An automorphism, in the kernel's domain; the oracle works on coefficients.
+    pub(crate) fn automorphism_item(&mut self, prime: usize, galois: u32) {
+        let (q, psi) = (self.ring.primes[prime], self.ring.psi[prime]);
+        let coeffs = self.words(prime);
+        let image = oracle::automorphism(&coeffs, galois as usize, q);
+        let (a, out) = if self.kernel == KernelId::AutomorphismEval {
+            (oracle::ntt(&coeffs, psi, q), oracle::ntt(&image, psi, q))
+        } else {
+            (coeffs, image)
+        };
+        let a = self.push_row(INPUTS, a);
+        let dst = self.output();
+        self.expect(dst, out);
+        self.item(AutomorphismItem { dst, a, galois, prime: prime as u32 });
+    }
+
+    /// A few items of the kernel, on small and large primes, in place and not.
+    pub(crate) fn items(&mut self) {
+        let last = self.ring.primes.len() - 1;
+        let n = self.ring.n() as u32;
+        match self.kernel.item() {
+            ItemKind::Row => {
+                for (prime, in_place) in [(0, false), (1, true), (last - 1, false), (last, true)] {
+                    self.row_item(prime, in_place);
+                }
+            }
+            ItemKind::InnerProduct => {
+                for (prime, n_terms, init) in [(0, 1, false), (1, 3, true), (last, W::FIRST_TERMS + 1, true)]
+                {
+                    self.inner_product_item(prime, n_terms, init);
+                }
+                self.inner_product_item(0, W::FIRST_TERMS, true);
+            }
+            ItemKind::ConvertBasis => {
+                self.convert_item(&[0], &[1], false);
+                self.convert_item(&[1, last, 2], &[3, 0, last - 1], false);
+                self.convert_item(&[last - 1, 0], &[3, 2, 1, last, 4], false);
+            }
+            ItemKind::Automorphism => {
+                for (prime, galois) in [(0, 5), (1, 2 * n - 1), (last, 25), (0, 1), (1, n + 1)] {
+                    self.automorphism_item(prime, galois);
+                }
+                let galois = (self.rng.next_u32() % (2 * n)) | 1;
+                self.automorphism_item(last, galois);
+            }
+        }
+    }
+
+    /// The launch: items after the tables.
+    fn launch(&self) -> (Launch, Vec<u64>) {
+        let items_at = self.pool.len() as u32;
+        let pool = [self.pool.as_slice(), &self.items].concat();
+        (Launch { kernel: self.kernel, items_at, n_items: self.n_items }, pool)
+    }
+
+    fn memory(&self) -> [Vec<W>; 2] {
+        self.before.each_ref().map(|rows| rows.iter().flatten().map(|&x| W::from_u64(x)).collect())
+    }
+
+    fn check(&self, memory: &[Vec<W>; 2], who: &str) {
+        for (slot, rows) in self.after.iter().enumerate() {
+            for (row, (words, got)) in rows.iter().zip(memory[slot].chunks(self.ring.n())).enumerate() {
+                let wrong = words.iter().zip(got).position(|(&x, y)| x != y.to_u64());
+                assert!(
+                    wrong.is_none(),
+                    "{} on {who}, u{}, log N {}, {:?}: slot {slot} row {row} first differs at {wrong:?}",
+                    self.kernel.name(),
+                    W::BITS,
+                    self.ring.log_n,
+                    self.fill
+                );
+            }
+        }
+    }
+
+    /// Runs the case on every lane kind of the CPU, whole and in parts, and compares every row with the oracle's.
+    pub(crate) fn check_cpu(&self) {
+        let (launch, pool) = self.launch();
+        let n = self.ring.n();
+        for kind in kinds() {
+            let twiddles = self.ring.twiddles(W::log_lanes(kind));
+            let tables = self.ring.tables(&twiddles);
+            let ring = RingTables { log_n: self.ring.log_n, primes: &tables };
+            for part in [n, 3 * SPLIT_WORDS] {
+                if part < n && !splits(self.kernel) {
+                    continue;
+                }
+                let mut memory = self.memory();
+                let bases = memory.each_mut().map(|slot| Base(slot.as_mut_ptr().cast()));
+                let bindings = Bindings { bases: &bases };
+                for idx in 0..launch.n_items as usize {
+                    let at = launch.items_at as usize + idx * self.kernel.item().pool_words();
+                    for from in (0..n).step_by(part) {
+                        let range = from..n.min(from + part);
+                        // SAFETY: the case binds the rows it names, with residues of their primes; `kinds` asked the CPU.
+                        unsafe { W::run_item_on(kind, self.kernel, &pool, at, range, &bindings, &ring) };
+                    }
+                }
+                self.check(&memory, &format!("{} in parts of {part}", kind.name()));
+            }
+        }
+    }
+
+    /// Runs the case on the emulator and compares every row with the oracle's.
+    pub(crate) fn check_emulator(&self) {
+        let (launch, pool) = self.launch();
+        let twiddles = self.ring.twiddles(0);
+        let tables = self.ring.tables(&twiddles);
+        let ring = RingTables { log_n: self.ring.log_n, primes: &tables };
+        let mut memory = self.memory();
+        emulator::run_launch(&launch, &pool, &mut memory, &ring);
+        self.check(&memory, "emulator");
+    }
+}
