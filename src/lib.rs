@@ -23,7 +23,7 @@
 //!
 //! // The server computes on what it cannot read.
 //! let session = Session::builder().backend(BackendKind::Cpu).build()?;
-//! let mut server = session.load(compiled)?;
+//! let mut server = session.load(compiled, &params)?;
 //! server.load_keys(&keys)?;
 //! let answer = server.run(&[("x", &question)])?;
 //!

@@ -163,11 +163,11 @@ impl Line {
 
     /// A number.
     pub(crate) fn number<T: FromStr>(&mut self) -> Result<T> {
-        if let Some(Token::Word(w)) = self.tokens.get(self.at) {
-            if let Ok(n) = w.parse() {
-                self.at += 1;
-                return Ok(n);
-            }
+        if let Some(Token::Word(w)) = self.tokens.get(self.at)
+            && let Ok(n) = w.parse()
+        {
+            self.at += 1;
+            return Ok(n);
         }
         Err(self.expected("a number"))
     }

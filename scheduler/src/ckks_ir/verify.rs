@@ -176,10 +176,10 @@ fn verify_kinds(
         }
     }
     for output in &function.outputs {
-        if let Some(kind) = kind(output.value) {
-            if kind.scale != Scale::Canonical || kind.degree != 1 {
-                return Err(("output-kind", format!("output {:?} is {{{kind}}}", output.name)));
-            }
+        if let Some(kind) = kind(output.value)
+            && (kind.scale != Scale::Canonical || kind.degree != 1)
+        {
+            return Err(("output-kind", format!("output {:?} is {{{kind}}}", output.name)));
         }
     }
     Ok(())

@@ -151,7 +151,11 @@ impl<'a, W: Word> Machine<'a, W> {
                     KernelId::Ntt | KernelId::Intt => {
                         let mut row: Vec<W> = a.iter().map(|&w| W::truncate(w)).collect();
                         let table = self.env.ring.ntt_table(LimbIdx(i.prime));
-                        if kernel == KernelId::Ntt { table.forward(&mut row) } else { table.inverse(&mut row) }
+                        if kernel == KernelId::Ntt {
+                            table.forward(&mut row);
+                        } else {
+                            table.inverse(&mut row);
+                        }
                         words(&row)
                     }
                     KernelId::Add => binary(&|x, y| x + y)?,
@@ -189,7 +193,8 @@ impl<'a, W: Word> Machine<'a, W> {
                 for s in sources {
                     let d = prime(s.prime)?;
                     let row = self.read(s.row, bindings)?;
-                    let scaled: Vec<u128> = row.iter().map(|&x| u128::from(x) * u128::from(s.inv) % d).collect();
+                    let scaled: Vec<u128> =
+                        row.iter().map(|&x| u128::from(x) * u128::from(s.inv) % d).collect();
                     for (sum, &y) in fraction.iter_mut().zip(&scaled) {
                         *sum += (y * u128::from(s.frac)) >> w;
                     }

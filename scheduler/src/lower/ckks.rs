@@ -89,11 +89,13 @@ impl Lowering<'_> {
             }
             Op::Neg(_) => a.iter().map(|&x| build.neg(x)).collect(),
             Op::AddPlain(_, c) => {
-                let c = build.constant(Encoded { constant: c, level: own.level, log_scale: own_scale }, &basis);
+                let c =
+                    build.constant(Encoded { constant: c, level: own.level, log_scale: own_scale }, &basis);
                 vec![build.add(a[0], c), a[1]]
             }
             Op::SubPlain(_, c) => {
-                let c = build.constant(Encoded { constant: c, level: own.level, log_scale: own_scale }, &basis);
+                let c =
+                    build.constant(Encoded { constant: c, level: own.level, log_scale: own_scale }, &basis);
                 vec![build.sub(a[0], c), a[1]]
             }
             Op::MulPlain(_, c) => self.mul_plain(&a, c, own.level, &basis)?,
@@ -110,7 +112,9 @@ impl Lowering<'_> {
                 build.inner_product(vec![(a[0], b[1]), (a[1], b[0])]),
                 build.inner_product(vec![(a[1], b[1])]),
             ],
-            Op::Rotate(_, k) => self.automorphism(&a, own.level, self.params.galois_element(i64::from(k))?)?,
+            Op::Rotate(_, k) => {
+                self.automorphism(&a, own.level, self.params.galois_element(i64::from(k))?)?
+            }
             Op::Conjugate(_) => self.automorphism(&a, own.level, self.params.galois_conjugate())?,
             Op::Relinearize(_) => {
                 let [k0, k1] = self.key_switch(a[2], own.level, KeyId::Relinearization)?;
@@ -136,7 +140,13 @@ impl Lowering<'_> {
         })
     }
 
-    fn mul_plain(&mut self, a: &[PolyId], c: ConstId, level: Level, basis: &[LimbIdx]) -> Result<Vec<PolyId>> {
+    fn mul_plain(
+        &mut self,
+        a: &[PolyId],
+        c: ConstId,
+        level: Level,
+        basis: &[LimbIdx],
+    ) -> Result<Vec<PolyId>> {
         let log_scale = self.params.level(level)?.log_scale;
         let c = self.builder.constant(Encoded { constant: c, level, log_scale }, basis);
         Ok(a.iter().map(|&p| self.builder.inner_product(vec![(p, c)])).collect())

@@ -192,13 +192,8 @@ impl Lowering<'_> {
                     Box::new(move |_, limb| (buffer, first + limb.0))
                 }
                 _ => {
-                    let row = |&limb| Row {
-                        limb,
-                        place: None,
-                        made_by: Some(id),
-                        needed: false,
-                        last_read: None,
-                    };
+                    let row =
+                        |&limb| Row { limb, place: None, made_by: Some(id), needed: false, last_read: None };
                     let first = self.rows.len();
                     self.rows.extend(value.basis.iter().map(row));
                     self.of.push((first..self.rows.len()).collect());
@@ -430,9 +425,7 @@ impl Lowering<'_> {
             }
             let own = |r: &&usize| {
                 let Row { place, last_read, .. } = self.rows[**r];
-                in_place
-                    && matches!(place, Some((ARENA_BUFFER, _)))
-                    && last_read.is_some_and(|(_, n)| n == 1)
+                in_place && matches!(place, Some((ARENA_BUFFER, _))) && last_read.is_some_and(|(_, n)| n == 1)
             };
             let reused = dying.get(item).and_then(|rows| rows.iter().find(own));
             let place = match reused {

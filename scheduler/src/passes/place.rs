@@ -62,7 +62,8 @@ fn shapes(function: &Function) -> Vec<Shape> {
         .map(|id| {
             let mut users = users[id.0 as usize].clone();
             users.dedup();
-            let linear = |u: &ValueId| matches!(function.value(*u).op, Op::Add(..) | Op::Sub(..) | Op::Neg(_));
+            let linear =
+                |u: &ValueId| matches!(function.value(*u).op, Op::Add(..) | Op::Sub(..) | Op::Neg(_));
             users.len() == 1
                 && users.iter().all(linear)
                 && function.outputs.iter().all(|output| output.value != id)
@@ -145,7 +146,8 @@ impl Emitter<'_> {
     fn deliver(&mut self, old: ValueId, want: Shape, level: Level) -> ValueId {
         let i = old.0 as usize;
         let mut id = self.own[i];
-        let mut kind = Kind { level: self.levels[i], scale: self.shapes[i].scale, degree: self.shapes[i].degree };
+        let mut kind =
+            Kind { level: self.levels[i], scale: self.shapes[i].scale, degree: self.shapes[i].degree };
         if kind.degree > want.degree {
             kind.degree = want.degree;
             id = self.form(old, Op::Relinearize(id), kind);

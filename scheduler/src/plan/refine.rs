@@ -60,7 +60,10 @@ pub fn refines(plan: &Plan, function: &Function, params: &Params) -> Result<()> 
         for (position, &number) in expected.iter().enumerate() {
             let row = usize::from(output.poly) * expected.len() + position;
             if buffers[buffer.0 as usize].get(row) != Some(&Some(number)) {
-                return Err(broken(format!("row {row} of {kind} is not limb {position} of {}", output.value)));
+                return Err(broken(format!(
+                    "row {row} of {kind} is not limb {position} of {}",
+                    output.value
+                )));
             }
         }
     }
@@ -118,8 +121,7 @@ fn number_function(function: &Function, params: &Params, numbering: &mut Numberi
                 Op::Automorphism(_, g) => all(KernelId::AutomorphismCoeff, u64::from(g.0)),
                 Op::ConvertBasis(a) => {
                     let from = &function.value(*a).basis;
-                    let others =
-                        |i: LimbIdx| from.iter().copied().filter(|&l| l != i).collect::<Vec<_>>();
+                    let others = |i: LimbIdx| from.iter().copied().filter(|&l| l != i).collect::<Vec<_>>();
                     let source = |&l: &LimbIdx| (limb_of(*a, l), inverse_mod(params, &others(l), l), l.0);
                     let entry = |&i: &LimbIdx| product_mod(params, &others(i), limb);
                     Number::Converted(

@@ -21,9 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kernels_gpu::abi::{ABI_VERSION, ARENA, KernelId, MAX_CONVERT_SOURCES, RowRef};
 
-use super::{
-    Access, BufferId, BufferKind, HostStep, Item, Plan, PlanStep, Segment, Step,
-};
+use super::{Access, BufferId, BufferKind, HostStep, Item, Plan, PlanStep, Segment, Step};
 use crate::error::{Error, Result};
 use crate::lower::plan::peaks;
 
