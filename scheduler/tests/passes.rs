@@ -464,3 +464,37 @@ fn memory_is_reused_and_told() {
     assert!(small.n_launches() > plan.n_launches());
     assert!(plan.segments.len() > 1);
 }
+
+#[test]
+fn order_by_level() {
+    let text = r#"function "f" {
+  input "x" period 4
+  %0 = input 0 {level 2 canonical degree 1}
+  %1 = mul_scalar %0, 0.5 {level 2 product degree 1}
+  %2 = rescale %1 {level 1 canonical degree 1}
+  %3 = rotate %2, 1 {level 1 canonical degree 1}
+  %4 = mul_scalar %0, 0.25 {level 2 product degree 1}
+  %5 = rescale %4 {level 1 canonical degree 1}
+  %6 = add %3, %5 {level 1 canonical degree 1}
+  output "a" slots 1 %6
+}
+"#;
+    let function = ckks_ir::text::parse(text, &[]).unwrap();
+    let pass = CKKS.iter().find(|p| p.name == "order_by_level").unwrap();
+    let out = (pass.run)(&function, &params()).unwrap();
+    ckks_ir::verify::verify(&out, Some(&params()), pass.name).unwrap();
+    expect![[r#"
+        function "f" {
+          input "x" period 4
+          %0 = input 0 {level 2 canonical degree 1}
+          %1 = mul_scalar %0, 0.5 {level 2 product degree 1}
+          %2 = rescale %1 {level 1 canonical degree 1}
+          %3 = mul_scalar %0, 0.25 {level 2 product degree 1}
+          %4 = rescale %3 {level 1 canonical degree 1}
+          %5 = rotate %2, 1 {level 1 canonical degree 1}
+          %6 = add %5, %4 {level 1 canonical degree 1}
+          output "a" slots 1 %6
+        }
+    "#]]
+    .assert_eq(&out.to_string());
+}

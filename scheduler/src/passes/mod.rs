@@ -6,6 +6,7 @@
 pub mod cse;
 pub mod dce;
 pub mod fuse;
+pub mod order;
 pub mod place;
 pub mod simplify;
 
@@ -47,6 +48,8 @@ pub const CKKS: &[CkksPass] = &[
     // Placement may make equal values of what differed only in where it was needed.
     CkksPass { name: "placed_cse", run: |f, _| Ok(cse::cse(f)) },
     CkksPass { name: "placed_dce", run: |f, _| Ok(dce::dce(f)) },
+    // Last, so that lowering finds what it may batch side by side.
+    CkksPass { name: "order_by_level", run: |f, _| Ok(order::by_level(f)) },
 ];
 
 /// The pipeline on `poly_ir`.
