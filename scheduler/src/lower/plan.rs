@@ -6,7 +6,7 @@
 //! 2. *Order.* Values of consecutive `ckks_ir` operations of one level form a group, up to [`Options::batch_rows`]
 //!    rows. In a group, values of the same depth and kernel become one launch: the transforms of all digits, both
 //!    halves of a key switch, all rotations of a hoisted set.
-//! 3. *Memory.* See [`super::memory`].
+//! 3. *Memory.* The lowest free row of the arena; rows are free after their last reader; in place where the kernel allows.
 //! 4. *Segments.* A run of groups of one level, up to [`Options::segment_launches`] launches.
 
 use std::collections::BTreeMap;
