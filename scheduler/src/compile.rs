@@ -39,8 +39,9 @@ pub struct OutputSpec {
 /// What a compilation may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Consecutive operations are batched into common launches up to this many rows. More rows fill a device better and keep
-    /// more of them alive: 1024 rows of 64 KiB are 64 MiB, a little more than the L2 cache of an H100 (50 MB).
+    /// Consecutive operations are batched into common launches up to this many rows. More rows fill a
+    /// device better and keep more of them alive: 1024 rows of 64 KiB are 64 MiB, a little more than the L2
+    /// cache of an H100 (50 MB).
     pub batch_rows: u32,
     /// Most launches of a segment.
     pub segment_launches: u32,
@@ -104,8 +105,9 @@ pub fn compile(program: &Program, params: &Params, options: &Options) -> Result<
 /// Compiles a program and tells of every pass as it begins and ends, for a caller with a clock.
 ///
 /// # Errors
-/// The user's: [`Error::Period`], [`Error::OutputSlots`], [`Error::TooDeep`], [`Error::Core`] where a scalar is too large
-/// for its scale. Ours: [`Error::Verify`], in debug builds after every pass and always for the plan.
+/// The user's: [`Error::Period`], [`Error::OutputSlots`], [`Error::TooDeep`], [`Error::Core`] where a
+/// scalar is too large for its scale. Ours: [`Error::Verify`], in debug builds after every pass and always
+/// for the plan.
 pub fn compile_with(
     program: &Program,
     params: &Params,

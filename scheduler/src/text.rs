@@ -1,7 +1,7 @@
 //! The shape that the text forms of all three languages share: lines of words, strings and punctuation.
 //!
-//! A word is a run of letters, digits, `_`, `.`, `+` and `-`; a string is in double quotes with `\"` and `\\`;
-//! any other visible character is punctuation; `;` begins a comment.
+//! A word is a run of letters, digits, `_`, `.`, `+` and `-`; a string is in double quotes with `\"` and
+//! `\\`; any other visible character is punctuation; `;` begins a comment.
 
 use core::str::FromStr;
 

@@ -1,5 +1,5 @@
-//! A plan, row by row on `u64` words with `u128` products: a third witness, which shares only the transform with the
-//! reference and no code with the kernels.
+//! A plan, row by row on `u64` words with `u128` products: a third witness, which shares only the transform
+//! with the reference and no code with the kernels.
 
 use fhe_core::ckks::{Ciphertext, Encoder};
 use fhe_core::math::word::Word;
@@ -14,7 +14,8 @@ use crate::plan::{BufferId, HostStep, Item, Plan, PlanStep, Step};
 /// Sets a plan up and runs it once; outputs are given at `levels`, by output.
 ///
 /// # Errors
-/// [`Error::Interp`] when the plan leaves its buffers or something is missing; [`Error::Core`] of the reference.
+/// [`Error::Interp`] when the plan leaves its buffers or something is missing; [`Error::Core`] of the
+/// reference.
 pub fn run<W: Word>(plan: &Plan, env: &Env<'_, W>, levels: &[Level]) -> Result<Vec<Ciphertext<W>>> {
     let mut machine = Machine::new(plan, env);
     for step in &plan.setup {
@@ -221,7 +222,8 @@ impl<'a, W: Word> Machine<'a, W> {
                 let reverse = |i: usize| i.reverse_bits() >> (usize::BITS - bits);
                 let mut out = vec![0; n];
                 if kernel == KernelId::AutomorphismEval {
-                    // Position i holds the value at psi^(2 brv(i) + 1); that of a(X^g) is a's at psi^(g (2 brv(i) + 1)).
+                    // Position i holds the value at psi^e, e = 2 brv(i) + 1; that of a(X^g) is a's at
+                    // psi^(e g).
                     for (i, x) in out.iter_mut().enumerate() {
                         *x = a[reverse((2 * reverse(i) + 1) * g % (2 * n) / 2)];
                     }

@@ -1,5 +1,5 @@
-//! Placed `ckks_ir` to `poly_ir`: every operation by the equations of the reference evaluator, so that the residues are the
-//! same, bit for bit. Key switching (ePrint 2019/688, section 3) expands here:
+//! Placed `ckks_ir` to `poly_ir`: every operation by the equations of the reference evaluator, so that the
+//! residues are the same, bit for bit. Key switching (ePrint 2019/688, section 3) expands here:
 //!
 //! ```text
 //! digit_j  = concat(d[limbs_j], ntt(convert_basis(intt(d)[limbs_j])))     over B_l and the special primes
@@ -20,7 +20,8 @@ use crate::poly_ir::{self, Builder, Encoded, Origin, PolyId};
 /// Lowers a placed and verified function.
 ///
 /// # Errors
-/// [`Error::Core`] where a scalar overflows or a rotation is out of range; [`Error::Verify`] when a value has no kind.
+/// [`Error::Core`] where a scalar overflows or a rotation is out of range; [`Error::Verify`] when a value
+/// has no kind.
 pub fn lower(function: &Function, params: &Params) -> Result<poly_ir::Function> {
     let mut inputs: Vec<Vec<LimbIdx>> = vec![params.level(Level(0))?.basis.clone(); function.inputs.len()];
     for id in function.ids() {

@@ -3,10 +3,11 @@
 //! 1. *Rows.* Each limb of a computed value is a row; `slice` and `concat` only rename rows; inputs, keys and
 //!    constants are rows of their buffers; what is returned is computed in place in the output's buffer.
 //!    A limb that nothing needs is not computed.
-//! 2. *Order.* Values of consecutive `ckks_ir` operations of one level form a group, up to [`Options::batch_rows`]
-//!    rows. In a group, values of the same depth and kernel become one launch: the transforms of all digits, both
-//!    halves of a key switch, all rotations of a hoisted set.
-//! 3. *Memory.* See [`super::memory`].
+//! 2. *Order.* Values of consecutive `ckks_ir` operations of one level form a group, up to
+//!    [`Options::batch_rows`] rows. In a group, values of the same depth and kernel become one launch: the
+//!    transforms of all digits, both halves of a key switch, all rotations of a hoisted set.
+//! 3. *Memory.* The lowest free row of the arena; rows are free after their last reader; in place where the
+//!    kernel allows.
 //! 4. *Segments.* A run of groups of one level, up to [`Options::segment_launches`] launches.
 
 use std::collections::BTreeMap;
@@ -54,7 +55,8 @@ struct Batch {
 /// Lowers a verified function.
 ///
 /// # Errors
-/// [`crate::Error::TooLarge`] when the pool does not fit its index; [`crate::Error::Core`] when a level is not there.
+/// [`crate::Error::TooLarge`] when the pool does not fit its index; [`crate::Error::Core`] when a level is
+/// not there.
 pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<Plan> {
     let mut lowering = Lowering {
         function,

@@ -1,7 +1,9 @@
-//! The passes on `ckks_ir` and on `poly_ir`, and the order in which they run: [`CKKS`], then [`crate::lower::ckks`], then [`POLY`].
+//! The passes on `ckks_ir` and on `poly_ir`, and the order in which they run: [`CKKS`], then
+//! [`crate::lower::ckks`], then [`POLY`].
 //!
-//! Every pass is a function from a verified function to a verified function; in debug builds, tests included, the verifier
-//! runs after each. Passes before `place` preserve messages, passes on placed functions preserve bits.
+//! Every pass is a function from a verified function to a verified function; in debug builds, tests
+//! included, the verifier runs after each. Passes before `place` preserve messages, passes on placed
+//! functions preserve bits.
 
 pub mod cse;
 pub mod dce;

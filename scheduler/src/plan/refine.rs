@@ -1,8 +1,9 @@
 //! Whether a plan computes its `poly_ir` function: translation validation by value numbering.
 //!
-//! Every row of the function, and every row that a launch of the plan writes, gets a number: equal numbers mean equal
-//! computations from the same inputs, keys and constants. Outputs must have equal numbers. So a row that is overwritten while its value is
-//! still needed, a wrong operand, constant or order is found, whatever the memory planner thought.
+//! Every row of the function, and every row that a launch of the plan writes, gets a number: equal numbers
+//! mean equal computations from the same inputs, keys and constants. Outputs must have equal numbers. So a
+//! row that is overwritten while its value is still needed, a wrong operand, constant or order is found,
+//! whatever the memory planner thought.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,8 @@ use crate::poly_ir::{Domain, Function, Op, PolyId};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Number {
     Input(InputIdx, u32),
-    /// Constant, level, position: a constant has one scale a level and product or not, told by the bits of the scale.
+    /// Constant, level, position: a constant has one scale a level and product or not, told by the bits of
+    /// the scale.
     Constant(ConstId, u32, u64, u32),
     Key(KeyId, u32),
     /// Kernel, prime, scalar or Galois element, operands in order.

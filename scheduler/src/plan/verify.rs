@@ -1,5 +1,5 @@
-//! The rules of a plan. [`verify`] checks them all; the name of the broken one is in the error. A plan that passes cannot make
-//! a kernel read or write outside its buffers, read what nothing wrote, or race.
+//! The rules of a plan. [`verify`] checks them all; the name of the broken one is in the error. A plan that
+//! passes cannot make a kernel read or write outside its buffers, read what nothing wrote, or race.
 //!
 //! | rule | |
 //! |---|---|
