@@ -15,7 +15,7 @@
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use ferrocerium::fhe_core::params::Security;
-use ferrocerium::host::Loaded;
+use ferrocerium::host::LoadedProgram;
 use ferrocerium::models::digits::{Network, TestSplit, classify_logits, encrypted};
 use ferrocerium::prelude::*;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -76,16 +76,17 @@ struct Summary {
 
 /// Holds the network, the evaluation keys and nothing secret.
 struct Server {
-    program: Loaded,
+    program: LoadedProgram,
     offer: Vec<u8>,
+    backend: String,
 }
 
 impl Server {
-    fn start(network: &Network, params: &Params, backend: BackendKind) -> Result<Self> {
+    fn start(network: &Network, params: &Params, args: &Args) -> Result<Self> {
         let compiled = compile(&encrypted::program(network)?, params, &Options::default())?;
         let offer = Offer::new(params, &compiled.manifest).to_bytes();
-        let session = Session::builder().backend(backend).build()?;
-        Ok(Self { program: session.load(compiled)?, offer })
+        let session = Session::builder().backend(args.backend.into()).profile(args.report).build()?;
+        Ok(Self { program: session.load(compiled, params)?, offer, backend: session.backend_name() })
     }
 
     fn receive_keys(&mut self, keys: &[u8]) -> Result<()> {
@@ -114,8 +115,8 @@ fn main() -> Result<()> {
     say(format!("preset {}: {params}", args.preset));
 
     let start = Instant::now();
-    let mut server = Server::start(&network, &params, args.backend.into())?;
-    say(format!("server: network compiled for backend {} in {:.2?}", server.program.backend_name(), start.elapsed()));
+    let mut server = Server::start(&network, &params, &args)?;
+    say(format!("server: network compiled for backend {} in {:.2?}", server.backend, start.elapsed()));
 
     let start = Instant::now();
     let mut client = make_client(&server.offer, args.json)?;
@@ -131,7 +132,8 @@ fn main() -> Result<()> {
         let start = Instant::now();
         let answer = server.classify(&question)?;
         let elapsed = start.elapsed().as_secs_f64();
-        let found: [f64; 10] = client.decrypt(encrypted::OUTPUT, &answer)?.try_into().ok().context("10 logits")?;
+        let found: [f64; 10] =
+            client.decrypt(encrypted::OUTPUT, &answer)?.try_into().ok().context("10 logits")?;
         let expected = network.forward(&pixels);
         let error = found.iter().zip(&expected).fold(0f64, |m, (a, b)| m.max((a - b).abs()));
         let (encrypted, plain) = (classify_logits(&found), classify_logits(&expected));
@@ -148,7 +150,7 @@ fn main() -> Result<()> {
         max_logit_error: max_error,
         seconds_per_image: seconds / args.images as f64,
         key_bytes,
-        backend: server.program.backend_name().to_owned(),
+        backend: server.backend.clone(),
         preset: args.preset.to_string(),
         log_qp: params.log_qp(),
         security_bits: params.security().bits(),
@@ -172,7 +174,7 @@ fn main() -> Result<()> {
         }
     );
     if args.report {
-        println!("\n{}\n{}", server.program.memory_report(), server.program.last_run().context("no run")?);
+        println!("\n{}\n{}", server.program.memory_report(), server.program.last_run());
     }
     Ok(())
 }

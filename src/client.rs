@@ -22,7 +22,9 @@ pub enum ClientError {
     #[error("offer refused: {0}")]
     Offer(String),
     /// The offer's parameters are not secure.
-    #[error("offer refused: its parameters are insecure ({0}); accept with `Trust::InsecureParameters` if that is meant")]
+    #[error(
+        "offer refused: its parameters are insecure ({0}); accept with `Trust::InsecureParameters` if that is meant"
+    )]
     Insecure(String),
     /// No such input or output.
     #[error("no {what} is called {found}: the program has {expected}")]
@@ -153,13 +155,18 @@ struct Keys<W: Word> {
 }
 
 impl<W: Word> Keys<W> {
-    fn new(offer: &Offer, mut randomness: Randomness, progress: impl FnMut(usize, usize)) -> fhe_core::Result<Self> {
+    fn new(
+        offer: &Offer,
+        mut randomness: Randomness,
+        progress: impl FnMut(usize, usize),
+    ) -> fhe_core::Result<Self> {
         let params = offer.params.clone();
         let ring = Ring::<W>::new(&params)?;
         let generator = KeyGenerator::new(&ring);
         let secret = generator.secret_key(&mut randomness);
         let (relinearization, elements) = (offer.relinearization_key, &offer.galois_elements);
-        let keys = generator.evaluation_keys(&secret, relinearization, elements, &mut randomness, progress)?;
+        let keys =
+            generator.evaluation_keys(&secret, relinearization, elements, &mut randomness, progress)?;
         let (encoder, evaluation_keys) = (Encoder::new(&ring), keys.to_bytes());
         Ok(Self { params, ring, encoder, secret, evaluation_keys, randomness })
     }

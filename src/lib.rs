@@ -18,12 +18,12 @@
 //!
 //! // The client makes keys for it, and encrypts.
 //! let mut client = Client::accept(&offer, Trust::InsecureParameters, Randomness::from_os()?, |_, _| ())?;
-//! let keys = client.evaluation_keys();
+//! let keys = client.evaluation_keys().to_vec();
 //! let question = client.encrypt("x", &[0.1, 0.2, 0.3, 0.4])?;
 //!
 //! // The server computes on what it cannot read.
 //! let session = Session::builder().backend(BackendKind::Cpu).build()?;
-//! let mut server = session.load(compiled)?;
+//! let mut server = session.load(compiled, &params)?;
 //! server.load_keys(&keys)?;
 //! let answer = server.run(&[("x", &question)])?;
 //!

@@ -64,12 +64,15 @@ pub struct Offer {
 impl Offer {
     /// The offer of a compiled program.
     pub fn new(params: &Params, manifest: &Manifest) -> Self {
-        let input = |i: &scheduler::InputSpec| InputOffer {
+        let input = |i: &scheduler::compile::InputSpec| InputOffer {
             name: i.name.clone(),
             period: i.period as usize,
             level: i.level.0,
         };
-        let output = |o: &scheduler::OutputSpec| OutputOffer { name: o.name.clone(), slots: o.slots as usize };
+        let output = |o: &scheduler::compile::OutputSpec| OutputOffer {
+            name: o.name.clone(),
+            slots: o.slots as usize,
+        };
         Self {
             params: params.clone(),
             inputs: manifest.inputs.iter().map(input).collect(),
@@ -110,7 +113,9 @@ impl Offer {
             let (name, period) = (&input.name, input.period);
             if !period.is_power_of_two() || period > params.n_slots() {
                 let n_slots = params.n_slots();
-                return refuse(format!("input {name}: period {period}, expected a power of two up to {n_slots}"));
+                return refuse(format!(
+                    "input {name}: period {period}, expected a power of two up to {n_slots}"
+                ));
             }
             params.level(Level(input.level))?;
         }

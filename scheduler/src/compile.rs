@@ -39,8 +39,9 @@ pub struct OutputSpec {
 /// What a compilation may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Consecutive operations are batched into common launches up to this many rows. More rows fill a device better and keep
-    /// more of them alive: 1024 rows of 64 KiB are 64 MiB, a little more than the L2 cache of an H100 (50 MB).
+    /// Consecutive operations are batched into common launches up to this many rows. More rows fill a
+    /// device better and keep more of them alive: 1024 rows of 64 KiB are 64 MiB, a little more than the L2
+    /// cache of an H100 (50 MB).
     pub batch_rows: u32,
     /// Most launches of a segment.
     pub segment_launches: u32,
@@ -104,15 +105,17 @@ pub fn compile(program: &Program, params: &Params, options: &Options) -> Result<
 /// Compiles a program and tells of every pass as it begins and ends, for a caller with a clock.
 ///
 /// # Errors
-/// The user's: [`Error::Period`], [`Error::OutputSlots`], [`Error::TooDeep`], [`Error::Core`] where a scalar is too large
-/// for its scale. Ours: [`Error::Verify`], in debug builds after every pass and always for the plan.
+/// The user's: [`Error::Period`], [`Error::OutputSlots`], [`Error::TooDeep`], [`Error::Core`] where a
+/// scalar is too large for its scale. Ours: [`Error::Verify`], in debug builds after every pass and always
+/// for the plan.
 pub fn compile_with(
     program: &Program,
     params: &Params,
     options: &Options,
     event: &mut dyn FnMut(Event),
 ) -> Result<Compiled> {
-    check_slots(program.function(), params)?;
+    let function = program.function();
+    check_slots(function, params)?;
     let mut stats = Vec::new();
     let mut tell = |e: Event| {
         if let Event::End(stat) = &e {
@@ -121,12 +124,41 @@ pub fn compile_with(
         event(e);
     };
     if cfg!(debug_assertions) {
-        ckks_ir::verify::verify(program.function(), Some(params), "dsl")?;
+        ckks_ir::verify::verify(function, Some(params), "dsl")?;
     }
-    let placed = passes::run_ckks(program.function().clone(), params, &mut tell)?;
+    let placed = passes::run_ckks(function.clone(), params, &mut tell)?;
+    let (poly, plan) = lower_placed(&placed, params, options, &mut tell)?;
+    let manifest = manifest(&placed, &plan, params)?;
+    Ok(Compiled { placed, poly, plan, manifest, stats })
+}
 
+/// Compiles a function that has its levels, scales, relinearizations and rescales already, as they are.
+///
+/// # Errors
+/// As [`compile_with`]; [`Error::Verify`] for a function that is not placed, or not well.
+pub fn compile_placed(placed: ckks_ir::Function, params: &Params, options: &Options) -> Result<Compiled> {
+    check_slots(&placed, params)?;
+    ckks_ir::verify::verify(&placed, Some(params), "placed")?;
+    let mut stats = Vec::new();
+    let mut tell = |e: Event| {
+        if let Event::End(stat) = e {
+            stats.push(stat);
+        }
+    };
+    let (poly, plan) = lower_placed(&placed, params, options, &mut tell)?;
+    let manifest = manifest(&placed, &plan, params)?;
+    Ok(Compiled { placed, poly, plan, manifest, stats })
+}
+
+/// From the freeze to the plan.
+fn lower_placed(
+    placed: &ckks_ir::Function,
+    params: &Params,
+    options: &Options,
+    mut tell: &mut dyn FnMut(Event),
+) -> Result<(poly_ir::Function, Plan)> {
     tell(Event::Begin("lower_ckks"));
-    let poly = lower::ckks::lower(&placed, params)?;
+    let poly = lower::ckks::lower(placed, params)?;
     if cfg!(debug_assertions) {
         poly_ir::verify::verify(&poly, params, "lower_ckks")?;
     }
@@ -146,9 +178,7 @@ pub fn compile_with(
         plan::refine::refines(&plan, &poly, params)?;
     }
     tell(Event::End(PassStat { pass: "verify_plan", before: after, after }));
-
-    let manifest = manifest(&placed, &plan, params)?;
-    Ok(Compiled { placed, poly, plan, manifest, stats })
+    Ok((poly, plan))
 }
 
 /// What only the parameters can tell to be the user's mistake.

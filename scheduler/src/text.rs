@@ -1,7 +1,7 @@
 //! The shape that the text forms of all three languages share: lines of words, strings and punctuation.
 //!
-//! A word is a run of letters, digits, `_`, `.`, `+` and `-`; a string is in double quotes with `\"` and `\\`;
-//! any other visible character is punctuation; `;` begins a comment.
+//! A word is a run of letters, digits, `_`, `.`, `+` and `-`; a string is in double quotes with `\"` and
+//! `\\`; any other visible character is punctuation; `;` begins a comment.
 
 use core::str::FromStr;
 
@@ -163,11 +163,11 @@ impl Line {
 
     /// A number.
     pub(crate) fn number<T: FromStr>(&mut self) -> Result<T> {
-        if let Some(Token::Word(w)) = self.tokens.get(self.at) {
-            if let Ok(n) = w.parse() {
-                self.at += 1;
-                return Ok(n);
-            }
+        if let Some(Token::Word(w)) = self.tokens.get(self.at)
+            && let Ok(n) = w.parse()
+        {
+            self.at += 1;
+            return Ok(n);
         }
         Err(self.expected("a number"))
     }

@@ -1,6 +1,7 @@
 //! Random programs mean the same everywhere: on slots before and after placement, and, bit for bit, on ciphertexts,
 //! polynomials and rows.
 
+#[cfg(test)]
 mod common;
 
 use common::{check_everywhere, random_program, random_steps};

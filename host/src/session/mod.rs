@@ -1,10 +1,11 @@
 //! Programs, keys and ciphertexts in, ciphertexts out: the public face, and the one place with words of the scheme.
 //!
 //! ```no_run
-//! # fn demo(compiled: scheduler::Compiled, params: &fhe_core::params::Params, keys: &[u8], image: &[u8])
-//! #     -> host::Result<()> {
+//! # use fhe_core::params::Params;
+//! # use scheduler::{Options, dsl::Program};
+//! # fn demo(network: &Program, params: &Params, keys: &[u8], image: &[u8]) -> host::Result<()> {
 //! let session = host::Session::builder().threads(2).build()?;
-//! let mut program = session.load(compiled, params)?;
+//! let mut program = session.compile(network, params, &Options::default())?;
 //! program.load_keys(keys)?;
 //! let outputs = program.run(&[("image", image)])?;
 //! println!("{} bytes\n{}\n{}", outputs[0].len(), program.memory_report(), program.last_run());
@@ -26,11 +27,13 @@ use crate::check::{CheckedPlan, broken};
 use crate::error::{Error, Result};
 use crate::executor::RunOptions;
 use crate::memory::Limits;
+use crate::profile::Stopwatch;
 use fhe_core::params::Params;
 use kernels_gpu::cpu::LaneKind;
 use rayon::ThreadPool;
-use scheduler::Compiled;
+use scheduler::dsl::Program;
 use scheduler::plan::Plan;
+use scheduler::{Compiled, Options};
 use std::fmt;
 use std::sync::Arc;
 
@@ -150,6 +153,17 @@ impl Session {
     /// What the null backend counted; `None` for others.
     pub fn counts(&self) -> Option<Counts> {
         self.null.as_ref().map(NullBackend::counts)
+    }
+
+    /// Compiles a program and loads it.
+    ///
+    /// # Errors
+    /// [`Error::Compile`], and those of [`Self::load`].
+    pub fn compile(&self, program: &Program, params: &Params, options: &Options) -> Result<LoadedProgram> {
+        let clock = Stopwatch::start();
+        let compiled = scheduler::compile(program, params, options)?;
+        tracing::debug!(program = program.name(), time = ?clock.elapsed(), "compiled");
+        self.load(compiled, params)
     }
 
     /// Allocates what a compiled program needs and encodes its constants.

@@ -1,9 +1,10 @@
 //! Operations on encrypted vectors in SSA form, before and after levels are placed.
 //!
-//! A function is an arena of [`Value`]s in topological order, typed by [`ValueId`]; data flow is the arena, order
-//! is its order. Before [`crate::passes::place`] no value has a [`Kind`] and the operations `relinearize`, `rescale` and
-//! `level_drop` do not occur; after it every value has one. Owns types and the builder; [`text`] prints and
-//! parses, [`verify`] lists the rules, [`crate::interp::slots`] is the meaning.
+//! A function is an arena of [`Value`]s in topological order, typed by [`ValueId`]; data flow is the arena,
+//! order is its order. Before [`crate::passes::place`] no value has a [`Kind`] and the operations
+//! `relinearize`, `rescale` and `level_drop` do not occur; after it every value has one. Owns types and the
+//! builder; [`text`] prints and parses, [`verify`] lists the rules, [`crate::interp::slots`] is the
+//! meaning.
 
 pub mod text;
 pub mod verify;

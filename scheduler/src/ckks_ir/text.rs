@@ -11,8 +11,8 @@
 //! }
 //! ```
 //!
-//! Constants of at most [`SHORT`] elements are printed in full; longer ones by digest, and their data is given to
-//! [`parse`] beside the text.
+//! Constants of at most [`SHORT`] elements are printed in full; longer ones by digest, and their data is
+//! given to [`parse`] beside the text.
 
 use core::fmt;
 use fhe_core::params::Level;

@@ -20,8 +20,8 @@ use fhe_core::params::{Level, Params};
 use super::{Function, Kind, Op, Scale, ValueId};
 use crate::error::{Error, Result};
 
-/// The kind of an operation's result, or why there is none. An input may have any canonical kind of degree 1, which is
-/// `own`.
+/// The kind of an operation's result, or why there is none. An input may have any canonical kind of degree
+/// 1, which is `own`.
 ///
 /// # Errors
 /// In words: what the operation needs of its operands.
@@ -176,10 +176,10 @@ fn verify_kinds(
         }
     }
     for output in &function.outputs {
-        if let Some(kind) = kind(output.value) {
-            if kind.scale != Scale::Canonical || kind.degree != 1 {
-                return Err(("output-kind", format!("output {:?} is {{{kind}}}", output.name)));
-            }
+        if let Some(kind) = kind(output.value)
+            && (kind.scale != Scale::Canonical || kind.degree != 1)
+        {
+            return Err(("output-kind", format!("output {:?} is {{{kind}}}", output.name)));
         }
     }
     Ok(())

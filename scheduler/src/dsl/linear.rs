@@ -1,15 +1,16 @@
 //! Plaintext matrix times encrypted vector, by diagonals with baby steps and giant steps.
 //!
-//! With `p` the period of `x`, `r` the rows padded to a power of two, and `diag_d[i] = M[i mod r][(i + d) mod p]`,
+//! With `p` the period of `x`, `r` the rows padded to a power of two, and
+//! `diag_d[i] = M[i mod r][(i + d) mod p]`,
 //!
 //! ```text
 //! z = sum_{d < r} diag_d * rotate(x, d)         y_i = sum_{j < p / r} z_{i + j r}
 //!   = sum_g rotate( sum_b rotate(diag_{g n1 + b}, -g n1) * rotate(x, b), g n1)
 //! ```
 //!
-//! (Halevi and Shoup, "Algorithms in HElib", CRYPTO 2014, section 4.3, and "Faster homomorphic linear
-//! transformations in HElib", CRYPTO 2018, section 3). The baby rotations share one decomposition of `x`; `n1` is the split that needs fewest
-//! rotations over the diagonals that are not zero.
+//! (Halevi and Shoup, "Algorithms in HElib", CRYPTO 2014, and "Faster homomorphic linear
+//! transformations in HElib", CRYPTO 2018). The baby rotations share one decomposition of `x`;
+//! `n1` is the split that needs fewest rotations over the diagonals that are not zero.
 
 use std::collections::BTreeSet;
 
@@ -17,8 +18,8 @@ use super::Encrypted;
 use crate::error::{Error, Result};
 
 /// `y = M x` for a row-major matrix of `rows` times `cols`, `cols` at most the period of `x`; elements of `x`
-/// from `cols` on do not matter. The result has as its period `rows`, rounded up to a power of two, and zeros after
-/// `rows`.
+/// from `cols` on do not matter. The result has as its period `rows`, rounded up to a power of two, and
+/// zeros after `rows`.
 ///
 /// # Errors
 /// [`Error::Matrix`] when sizes do not fit; [`Error::NotFinite`].

@@ -13,9 +13,9 @@
 //! # Ok::<(), scheduler::Error>(())
 //! ```
 //!
-//! A vector repeats with its *period*, a power of two: slot `i` holds element `i mod period`. Operands of different periods
-//! meet at the larger one. The user writes no levels, scales or relinearizations. Operators cannot return errors, so the
-//! first mistake is kept and [`build`] returns it.
+//! A vector repeats with its *period*, a power of two: slot `i` holds element `i mod period`. Operands of
+//! different periods meet at the larger one. The user writes no levels, scales or relinearizations.
+//! Operators cannot return errors, so the first mistake is kept and [`build`] returns it.
 
 pub mod linear;
 
@@ -218,7 +218,8 @@ impl<'g> Encrypted<'g> {
         self.graph.push(Op::Conjugate(self.id), self.period)
     }
 
-    /// Slot `i` becomes the sum of slots `i + j * stride` for `j < count`, `count` a power of two, in `log2(count)` rotations.
+    /// Slot `i` becomes the sum of slots `i + j * stride` for `j < count`, `count` a power of two, in
+    /// `log2(count)` rotations.
     #[must_use]
     pub fn sum_strided(self, stride: usize, count: usize) -> Self {
         let mut sum = self;

@@ -1,6 +1,6 @@
-//! The meaning of each language, as simple as can be: [`slots`] on plain complex vectors, [`ckks_exact`] on ciphertexts
-//! with the reference evaluator, [`poly`] on the reference's polynomials, [`plan`] row by row in its own arithmetic.
-//! The last three agree bit for bit.
+//! The meaning of each language, as simple as can be: [`slots`] on plain complex vectors, [`ckks_exact`] on
+//! ciphertexts with the reference evaluator, [`poly`] on the reference's polynomials, [`plan`] row by row
+//! in its own arithmetic. The last three agree bit for bit.
 
 pub mod ckks_exact;
 pub mod plan;

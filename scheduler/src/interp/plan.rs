@@ -1,5 +1,5 @@
-//! A plan, row by row on `u64` words with `u128` products: a third witness, which shares only the transform with the
-//! reference and no code with the kernels.
+//! A plan, row by row on `u64` words with `u128` products: a third witness, which shares only the transform
+//! with the reference and no code with the kernels.
 
 use fhe_core::ckks::{Ciphertext, Encoder};
 use fhe_core::math::word::Word;
@@ -14,7 +14,8 @@ use crate::plan::{BufferId, HostStep, Item, Plan, PlanStep, Step};
 /// Sets a plan up and runs it once; outputs are given at `levels`, by output.
 ///
 /// # Errors
-/// [`Error::Interp`] when the plan leaves its buffers or something is missing; [`Error::Core`] of the reference.
+/// [`Error::Interp`] when the plan leaves its buffers or something is missing; [`Error::Core`] of the
+/// reference.
 pub fn run<W: Word>(plan: &Plan, env: &Env<'_, W>, levels: &[Level]) -> Result<Vec<Ciphertext<W>>> {
     let mut machine = Machine::new(plan, env);
     for step in &plan.setup {
@@ -151,7 +152,11 @@ impl<'a, W: Word> Machine<'a, W> {
                     KernelId::Ntt | KernelId::Intt => {
                         let mut row: Vec<W> = a.iter().map(|&w| W::truncate(w)).collect();
                         let table = self.env.ring.ntt_table(LimbIdx(i.prime));
-                        if kernel == KernelId::Ntt { table.forward(&mut row) } else { table.inverse(&mut row) }
+                        if kernel == KernelId::Ntt {
+                            table.forward(&mut row);
+                        } else {
+                            table.inverse(&mut row);
+                        }
                         words(&row)
                     }
                     KernelId::Add => binary(&|x, y| x + y)?,
@@ -189,7 +194,8 @@ impl<'a, W: Word> Machine<'a, W> {
                 for s in sources {
                     let d = prime(s.prime)?;
                     let row = self.read(s.row, bindings)?;
-                    let scaled: Vec<u128> = row.iter().map(|&x| u128::from(x) * u128::from(s.inv) % d).collect();
+                    let scaled: Vec<u128> =
+                        row.iter().map(|&x| u128::from(x) * u128::from(s.inv) % d).collect();
                     for (sum, &y) in fraction.iter_mut().zip(&scaled) {
                         *sum += (y * u128::from(s.frac)) >> w;
                     }
@@ -216,7 +222,8 @@ impl<'a, W: Word> Machine<'a, W> {
                 let reverse = |i: usize| i.reverse_bits() >> (usize::BITS - bits);
                 let mut out = vec![0; n];
                 if kernel == KernelId::AutomorphismEval {
-                    // Position i holds the value at psi^(2 brv(i) + 1); that of a(X^g) is a's at psi^(g (2 brv(i) + 1)).
+                    // Position i holds the value at psi^e, e = 2 brv(i) + 1; that of a(X^g) is a's at
+                    // psi^(e g).
                     for (i, x) in out.iter_mut().enumerate() {
                         *x = a[reverse((2 * reverse(i) + 1) * g % (2 * n) / 2)];
                     }

@@ -21,7 +21,9 @@ pub fn run(function: &Function, n_slots: usize, inputs: &[Vec<Complex64>]) -> Re
         let constant = |c: crate::ckks_ir::ConstId| repeat(&function.constants[c.0 as usize].values, n_slots);
         let value = match function.value(id).op {
             Op::Input(i) => match inputs.get(i.0 as usize) {
-                Some(input) if !input.is_empty() && n_slots.is_multiple_of(input.len()) => repeat(input, n_slots),
+                Some(input) if !input.is_empty() && n_slots.is_multiple_of(input.len()) => {
+                    repeat(input, n_slots)
+                }
                 found => {
                     let found = found.map(Vec::len);
                     return Err(Error::Interp(format!("input {}: {found:?} slots of {n_slots}", i.0)));

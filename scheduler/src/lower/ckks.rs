@@ -1,5 +1,5 @@
-//! Placed `ckks_ir` to `poly_ir`: every operation by the equations of the reference evaluator, so that the residues are the
-//! same, bit for bit. Key switching (ePrint 2019/688, section 3) expands here:
+//! Placed `ckks_ir` to `poly_ir`: every operation by the equations of the reference evaluator, so that the
+//! residues are the same, bit for bit. Key switching (ePrint 2019/688, section 3) expands here:
 //!
 //! ```text
 //! digit_j  = concat(d[limbs_j], ntt(convert_basis(intt(d)[limbs_j])))     over B_l and the special primes
@@ -20,7 +20,8 @@ use crate::poly_ir::{self, Builder, Encoded, Origin, PolyId};
 /// Lowers a placed and verified function.
 ///
 /// # Errors
-/// [`Error::Core`] where a scalar overflows or a rotation is out of range; [`Error::Verify`] when a value has no kind.
+/// [`Error::Core`] where a scalar overflows or a rotation is out of range; [`Error::Verify`] when a value
+/// has no kind.
 pub fn lower(function: &Function, params: &Params) -> Result<poly_ir::Function> {
     let mut inputs: Vec<Vec<LimbIdx>> = vec![params.level(Level(0))?.basis.clone(); function.inputs.len()];
     for id in function.ids() {
@@ -89,11 +90,13 @@ impl Lowering<'_> {
             }
             Op::Neg(_) => a.iter().map(|&x| build.neg(x)).collect(),
             Op::AddPlain(_, c) => {
-                let c = build.constant(Encoded { constant: c, level: own.level, log_scale: own_scale }, &basis);
+                let c =
+                    build.constant(Encoded { constant: c, level: own.level, log_scale: own_scale }, &basis);
                 vec![build.add(a[0], c), a[1]]
             }
             Op::SubPlain(_, c) => {
-                let c = build.constant(Encoded { constant: c, level: own.level, log_scale: own_scale }, &basis);
+                let c =
+                    build.constant(Encoded { constant: c, level: own.level, log_scale: own_scale }, &basis);
                 vec![build.sub(a[0], c), a[1]]
             }
             Op::MulPlain(_, c) => self.mul_plain(&a, c, own.level, &basis)?,
@@ -110,7 +113,9 @@ impl Lowering<'_> {
                 build.inner_product(vec![(a[0], b[1]), (a[1], b[0])]),
                 build.inner_product(vec![(a[1], b[1])]),
             ],
-            Op::Rotate(_, k) => self.automorphism(&a, own.level, self.params.galois_element(i64::from(k))?)?,
+            Op::Rotate(_, k) => {
+                self.automorphism(&a, own.level, self.params.galois_element(i64::from(k))?)?
+            }
             Op::Conjugate(_) => self.automorphism(&a, own.level, self.params.galois_conjugate())?,
             Op::Relinearize(_) => {
                 let [k0, k1] = self.key_switch(a[2], own.level, KeyId::Relinearization)?;
@@ -136,7 +141,13 @@ impl Lowering<'_> {
         })
     }
 
-    fn mul_plain(&mut self, a: &[PolyId], c: ConstId, level: Level, basis: &[LimbIdx]) -> Result<Vec<PolyId>> {
+    fn mul_plain(
+        &mut self,
+        a: &[PolyId],
+        c: ConstId,
+        level: Level,
+        basis: &[LimbIdx],
+    ) -> Result<Vec<PolyId>> {
         let log_scale = self.params.level(level)?.log_scale;
         let c = self.builder.constant(Encoded { constant: c, level, log_scale }, basis);
         Ok(a.iter().map(|&p| self.builder.inner_product(vec![(p, c)])).collect())

@@ -1,9 +1,9 @@
 //! The arena: which row holds which residue polynomial, and when.
 //!
-//! A row is free for use again after the last launch that reads it; since rows are addressed one by one there is
-//! no fragmentation, and taking the lowest free row is optimal: the peak is the largest number of rows that live
-//! at once. Inside a launch nothing is reused, but an item may write over an operand that only it reads and that dies with it,
-//! where the kernel allows.
+//! A row is free for use again after the last launch that reads it; since rows are addressed one by one
+//! there is no fragmentation, and taking the lowest free row is optimal: the peak is the largest number of
+//! rows that live at once. Inside a launch nothing is reused, but an item may write over an operand that
+//! only it reads and that dies with it, where the kernel allows.
 
 use std::collections::BTreeSet;
 

@@ -3,10 +3,11 @@
 //! 1. *Rows.* Each limb of a computed value is a row; `slice` and `concat` only rename rows; inputs, keys and
 //!    constants are rows of their buffers; what is returned is computed in place in the output's buffer.
 //!    A limb that nothing needs is not computed.
-//! 2. *Order.* Values of consecutive `ckks_ir` operations of one level form a group, up to [`Options::batch_rows`]
-//!    rows. In a group, values of the same depth and kernel become one launch: the transforms of all digits, both
-//!    halves of a key switch, all rotations of a hoisted set.
-//! 3. *Memory.* See [`super::memory`].
+//! 2. *Order.* Values of consecutive `ckks_ir` operations of one level form a group, up to
+//!    [`Options::batch_rows`] rows. In a group, values of the same depth and kernel become one launch: the
+//!    transforms of all digits, both halves of a key switch, all rotations of a hoisted set.
+//! 3. *Memory.* The lowest free row of the arena; rows are free after their last reader; in place where the
+//!    kernel allows.
 //! 4. *Segments.* A run of groups of one level, up to [`Options::segment_launches`] launches.
 
 use std::collections::BTreeMap;
@@ -54,7 +55,8 @@ struct Batch {
 /// Lowers a verified function.
 ///
 /// # Errors
-/// [`crate::Error::TooLarge`] when the pool does not fit its index; [`crate::Error::Core`] when a level is not there.
+/// [`crate::Error::TooLarge`] when the pool does not fit its index; [`crate::Error::Core`] when a level is
+/// not there.
 pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<Plan> {
     let mut lowering = Lowering {
         function,
@@ -192,13 +194,8 @@ impl Lowering<'_> {
                     Box::new(move |_, limb| (buffer, first + limb.0))
                 }
                 _ => {
-                    let row = |&limb| Row {
-                        limb,
-                        place: None,
-                        made_by: Some(id),
-                        needed: false,
-                        last_read: None,
-                    };
+                    let row =
+                        |&limb| Row { limb, place: None, made_by: Some(id), needed: false, last_read: None };
                     let first = self.rows.len();
                     self.rows.extend(value.basis.iter().map(row));
                     self.of.push((first..self.rows.len()).collect());
@@ -430,9 +427,7 @@ impl Lowering<'_> {
             }
             let own = |r: &&usize| {
                 let Row { place, last_read, .. } = self.rows[**r];
-                in_place
-                    && matches!(place, Some((ARENA_BUFFER, _)))
-                    && last_read.is_some_and(|(_, n)| n == 1)
+                in_place && matches!(place, Some((ARENA_BUFFER, _))) && last_read.is_some_and(|(_, n)| n == 1)
             };
             let reused = dying.get(item).and_then(|rows| rows.iter().find(own));
             let place = match reused {

@@ -1,7 +1,8 @@
 //! Sums of products into inner products, which the kernel reduces once.
 //!
 //! `a + b`, where `b` is an inner product without `init` that nothing else uses, becomes `b` with `init = a`;
-//! where `a` is such a product too, the terms are joined. Residues are canonical before and after, so bits stay.
+//! where `a` is such a product too, the terms are joined. Residues are canonical before and after, so bits
+//! stay.
 
 use crate::poly_ir::{Function, Op, PolyId};
 

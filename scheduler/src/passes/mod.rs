@@ -1,11 +1,14 @@
-//! The passes on `ckks_ir` and on `poly_ir`, and the order in which they run: [`CKKS`], then [`crate::lower::ckks`], then [`POLY`].
+//! The passes on `ckks_ir` and on `poly_ir`, and the order in which they run: [`CKKS`], then
+//! [`crate::lower::ckks`], then [`POLY`].
 //!
-//! Every pass is a function from a verified function to a verified function; in debug builds, tests included, the verifier
-//! runs after each. Passes before `place` preserve messages, passes on placed functions preserve bits.
+//! Every pass is a function from a verified function to a verified function; in debug builds, tests
+//! included, the verifier runs after each. Passes before `place` preserve messages, passes on placed
+//! functions preserve bits.
 
 pub mod cse;
 pub mod dce;
 pub mod fuse;
+pub mod order;
 pub mod place;
 pub mod simplify;
 
@@ -47,6 +50,8 @@ pub const CKKS: &[CkksPass] = &[
     // Placement may make equal values of what differed only in where it was needed.
     CkksPass { name: "placed_cse", run: |f, _| Ok(cse::cse(f)) },
     CkksPass { name: "placed_dce", run: |f, _| Ok(dce::dce(f)) },
+    // Last, so that lowering finds what it may batch side by side.
+    CkksPass { name: "order_by_level", run: |f, _| Ok(order::by_level(f)) },
 ];
 
 /// The pipeline on `poly_ir`.

@@ -1,17 +1,19 @@
 //! Placement of levels, scales, relinearization, rescale and level_drop. The user writes none of these.
 //!
-//! 1. *Shape*, forwards. A product (scale `S_l^2`, degree 2 for ct x ct) stays one through its only user if that is `add`,
-//!    `sub` or `neg` and the other operand is a product too: sums of products are relinearized and rescaled once.
-//!    Everywhere else a value is brought to its canonical form first, so rotations run one level lower.
-//! 2. *Level*, backwards. Outputs need level 0; each value runs at the lowest level that its most demanding user
-//!    needs. So every operation, and the encryption of every input, is as small as can be.
-//! 3. *Emission*, forwards: relinearize, rescale, level_drop where a user wants another form than the value has.
+//! 1. *Shape*, forwards. A product (scale `S_l^2`, degree 2 for ct x ct) stays one through its only user if
+//!    that is `add`, `sub` or `neg` and the other operand is a product too: sums of products are
+//!    relinearized and rescaled once. Everywhere else a value is brought to its canonical form first, so
+//!    rotations run one level lower.
+//! 2. *Level*, backwards. Outputs need level 0; each value runs at the lowest level that its most demanding
+//!    user needs. So every operation, and the encryption of every input, is as small as can be.
+//! 3. *Emission*, forwards: relinearize, rescale, level_drop where a user wants another form than the value
+//!    has.
 
 use std::collections::BTreeMap;
 
 use fhe_core::params::{Level, Params};
 
-use super::super::ckks_ir::{Function, Kind, Op, Scale, ValueId};
+use crate::ckks_ir::{Function, Kind, Op, Scale, ValueId};
 use crate::error::{Error, Result};
 
 /// Places everything in a function without kinds.
@@ -62,7 +64,8 @@ fn shapes(function: &Function) -> Vec<Shape> {
         .map(|id| {
             let mut users = users[id.0 as usize].clone();
             users.dedup();
-            let linear = |u: &ValueId| matches!(function.value(*u).op, Op::Add(..) | Op::Sub(..) | Op::Neg(_));
+            let linear =
+                |u: &ValueId| matches!(function.value(*u).op, Op::Add(..) | Op::Sub(..) | Op::Neg(_));
             users.len() == 1
                 && users.iter().all(linear)
                 && function.outputs.iter().all(|output| output.value != id)
@@ -145,7 +148,8 @@ impl Emitter<'_> {
     fn deliver(&mut self, old: ValueId, want: Shape, level: Level) -> ValueId {
         let i = old.0 as usize;
         let mut id = self.own[i];
-        let mut kind = Kind { level: self.levels[i], scale: self.shapes[i].scale, degree: self.shapes[i].degree };
+        let mut kind =
+            Kind { level: self.levels[i], scale: self.shapes[i].scale, degree: self.shapes[i].degree };
         if kind.degree > want.degree {
             kind.degree = want.degree;
             id = self.form(old, Op::Relinearize(id), kind);

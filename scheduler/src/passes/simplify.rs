@@ -1,5 +1,5 @@
-//! Local rewrites that save a level or an operation: `x * 1 = x`, `x * -1 = -x`, `x * 2 = x + x`, `x + 0 = x`, `--x = x`,
-//! `x + -y = x - y`, `x - -y = x + y`.
+//! Local rewrites that save a level or an operation: `x * 1 = x`, `x * -1 = -x`, `x * 2 = x + x`, `x + 0 =
+//! x`, `--x = x`, `x + -y = x - y`, `x - -y = x + y`.
 
 use crate::ckks_ir::{Function, Op, ValueId};
 

@@ -95,7 +95,8 @@ fn table<T: Pod>(pool: &[u64], at: u32, n: u32, what: &str) -> core::result::Res
     let words = size_of::<T>() / 8;
     let (at, n) = (at as usize, n as usize);
     let slice = n.checked_mul(words).and_then(|len| pool.get(at..at.checked_add(len)?));
-    let slice = slice.ok_or_else(|| format!("{what}: {n} of {words} words at {at}, pool has {}", pool.len()))?;
+    let slice =
+        slice.ok_or_else(|| format!("{what}: {n} of {words} words at {at}, pool has {}", pool.len()))?;
     Ok(slice.chunks_exact(words).map(|c| bytemuck::pod_read_unaligned(bytemuck::cast_slice(c))).collect())
 }
 

@@ -40,7 +40,8 @@ pub struct BufferId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentId(pub u32);
 
-/// What a launch was made from: the index of its first value in the `poly_ir` function, for profiles and messages.
+/// What a launch was made from: the index of its first value in the `poly_ir` function, for profiles and
+/// messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u32);
 

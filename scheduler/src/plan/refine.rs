@@ -1,8 +1,9 @@
 //! Whether a plan computes its `poly_ir` function: translation validation by value numbering.
 //!
-//! Every row of the function, and every row that a launch of the plan writes, gets a number: equal numbers mean equal
-//! computations from the same inputs, keys and constants. Outputs must have equal numbers. So a row that is overwritten while its value is
-//! still needed, a wrong operand, constant or order is found, whatever the memory planner thought.
+//! Every row of the function, and every row that a launch of the plan writes, gets a number: equal numbers
+//! mean equal computations from the same inputs, keys and constants. Outputs must have equal numbers. So a
+//! row that is overwritten while its value is still needed, a wrong operand, constant or order is found,
+//! whatever the memory planner thought.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,8 @@ use crate::poly_ir::{Domain, Function, Op, PolyId};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Number {
     Input(InputIdx, u32),
-    /// Constant, level, position: a constant has one scale a level and product or not, told by the bits of the scale.
+    /// Constant, level, position: a constant has one scale a level and product or not, told by the bits of
+    /// the scale.
     Constant(ConstId, u32, u64, u32),
     Key(KeyId, u32),
     /// Kernel, prime, scalar or Galois element, operands in order.
@@ -60,7 +62,10 @@ pub fn refines(plan: &Plan, function: &Function, params: &Params) -> Result<()> 
         for (position, &number) in expected.iter().enumerate() {
             let row = usize::from(output.poly) * expected.len() + position;
             if buffers[buffer.0 as usize].get(row) != Some(&Some(number)) {
-                return Err(broken(format!("row {row} of {kind} is not limb {position} of {}", output.value)));
+                return Err(broken(format!(
+                    "row {row} of {kind} is not limb {position} of {}",
+                    output.value
+                )));
             }
         }
     }
@@ -118,8 +123,7 @@ fn number_function(function: &Function, params: &Params, numbering: &mut Numberi
                 Op::Automorphism(_, g) => all(KernelId::AutomorphismCoeff, u64::from(g.0)),
                 Op::ConvertBasis(a) => {
                     let from = &function.value(*a).basis;
-                    let others =
-                        |i: LimbIdx| from.iter().copied().filter(|&l| l != i).collect::<Vec<_>>();
+                    let others = |i: LimbIdx| from.iter().copied().filter(|&l| l != i).collect::<Vec<_>>();
                     let source = |&l: &LimbIdx| (limb_of(*a, l), inverse_mod(params, &others(l), l), l.0);
                     let entry = |&i: &LimbIdx| product_mod(params, &others(i), limb);
                     Number::Converted(

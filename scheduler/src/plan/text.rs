@@ -27,8 +27,8 @@ use kernels_gpu::abi::{
 };
 
 use super::{
-    Access, Buffer, BufferId, BufferKind, DeviceIdx, HostStep, Item, NodeId, Peak, Plan, PlanStep, PoolWriter,
-    Segment, SegmentId, SlotUse, Step, Tier,
+    Access, Buffer, BufferId, BufferKind, DeviceIdx, HostStep, Item, NodeId, Peak, Plan, PlanStep,
+    PoolWriter, Segment, SegmentId, SlotUse, Step, Tier,
 };
 use crate::ckks_ir::{ConstId, InputIdx, OutputIdx};
 use crate::error::{Error, Result};
@@ -83,8 +83,7 @@ fn item_text(item: &Item, kernel: KernelId) -> String {
     match item {
         Item::Row(i) => {
             let b = if kernel.reads_b() { format!(", {}", row(i.b)) } else { String::new() };
-            let scalar =
-                if kernel.reads_scalar() { format!(" scalar {}", i.scalar) } else { String::new() };
+            let scalar = if kernel.reads_scalar() { format!(" scalar {}", i.scalar) } else { String::new() };
             format!("{} = {}{b}{scalar} prime {}", row(i.dst), row(i.a), i.prime)
         }
         Item::InnerProduct { dst, init, prime, terms } => {
@@ -93,9 +92,8 @@ fn item_text(item: &Item, kernel: KernelId) -> String {
             format!("{} = [{terms}]{init} prime {prime}", row(*dst))
         }
         Item::ConvertBasis { sources, targets, matrix } => {
-            let source = |s: &ConvertSource| {
-                format!("{} inv {} frac {} prime {}", row(s.row), s.inv, s.frac, s.prime)
-            };
+            let source =
+                |s: &ConvertSource| format!("{} inv {} frac {} prime {}", row(s.row), s.inv, s.frac, s.prime);
             let target = |t: &ConvertTarget| format!("{} big {} prime {}", row(t.row), t.big, t.prime);
             format!("[{}] to [{}] matrix {matrix:?}", join(sources, source), join(targets, target))
         }

@@ -1,5 +1,5 @@
-//! The rules of a plan. [`verify`] checks them all; the name of the broken one is in the error. A plan that passes cannot make
-//! a kernel read or write outside its buffers, read what nothing wrote, or race.
+//! The rules of a plan. [`verify`] checks them all; the name of the broken one is in the error. A plan that
+//! passes cannot make a kernel read or write outside its buffers, read what nothing wrote, or race.
 //!
 //! | rule | |
 //! |---|---|
@@ -21,9 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kernels_gpu::abi::{ABI_VERSION, ARENA, KernelId, MAX_CONVERT_SOURCES, RowRef};
 
-use super::{
-    Access, BufferId, BufferKind, HostStep, Item, Plan, PlanStep, Segment, Step,
-};
+use super::{Access, BufferId, BufferKind, HostStep, Item, Plan, PlanStep, Segment, Step};
 use crate::error::{Error, Result};
 use crate::lower::plan::peaks;
 

@@ -2,8 +2,8 @@
 //!
 //! A value is a polynomial over a basis (ascending limb indexes) in one domain, with canonical residues. The
 //! operations are the kernels of [`kernels_gpu::abi`], plus `slice` and `concat`, which move nothing. The
-//! [`Builder`] makes equal operations one value, which is how the decomposition of a ciphertext comes to be shared by
-//! all its rotations (hoisting). Owns types and builder; [`crate::interp::poly`] is the meaning.
+//! [`Builder`] makes equal operations one value, which is how the decomposition of a ciphertext comes to be
+//! shared by all its rotations (hoisting). Owns types and builder; [`crate::interp::poly`] is the meaning.
 
 mod builder;
 pub mod text;

@@ -12,7 +12,8 @@
 //! }
 //! ```
 //!
-//! After the colon: domain and limbs, in ranges. After `@`: the `ckks_ir` value and the level of [`super::Origin`].
+//! After the colon: domain and limbs, in ranges. After `@`: the `ckks_ir` value and the level of
+//! [`super::Origin`].
 
 use core::fmt;
 

@@ -33,11 +33,8 @@ pub(crate) fn random_steps() -> impl Strategy<Value = Vec<RandomStep>> {
 pub(crate) fn random_program(steps: &[RandomStep], depth: u32) -> Program {
     dsl::build("random", |g| {
         // Value, depth, bound.
-        let mut values: Vec<(Encrypted<'_>, u32, f64)> = vec![
-            (g.input("x", 16)?, 0, 1.0),
-            (g.input("y", 4)?, 0, 1.0),
-            (g.input("z", 512)?, 0, 1.0),
-        ];
+        let mut values: Vec<(Encrypted<'_>, u32, f64)> =
+            vec![(g.input("x", 16)?, 0, 1.0), (g.input("y", 4)?, 0, 1.0), (g.input("z", 512)?, 0, 1.0)];
         for (i, s) in steps.iter().enumerate() {
             let (a, da, ba) = values[s.a % values.len()];
             let (b, db, bb) = values[s.b % values.len()];
@@ -107,13 +104,7 @@ impl<W: Word> Client<W> {
         let generator = KeyGenerator::new(&self.ring);
         let randomness = &mut self.randomness;
         generator
-            .evaluation_keys(
-                &self.secret,
-                m.needs_relinearization,
-                &m.galois_elements,
-                randomness,
-                |_, _| {},
-            )
+            .evaluation_keys(&self.secret, m.needs_relinearization, &m.galois_elements, randomness, |_, _| {})
             .unwrap()
     }
 
@@ -148,7 +139,12 @@ pub(crate) fn worst(a: &[Complex64], b: &[Complex64]) -> f64 {
 
 /// Compiles, then runs all interpreters: the three exact ones agree bit for bit, and what they decrypt to is what
 /// the program means.
-pub(crate) fn check_everywhere<W: Word>(program: &Program, preset: Preset, options: &Options, tolerance: f64) {
+pub(crate) fn check_everywhere<W: Word>(
+    program: &Program,
+    preset: Preset,
+    options: &Options,
+    tolerance: f64,
+) {
     let mut client = Client::<W>::new(preset);
     let compiled = scheduler::compile(program, client.params(), options).unwrap();
     let messages = messages(program);
