@@ -1,2 +1,63 @@
-//! Developer commands: ci, tidy, bundle.
-fn main() {}
+//! Developer commands: `cargo xtask ci`, `tidy`, `licences`.
+//!
+//! Owns what CI runs and the rules of the house that the compiler cannot state. Imports no room: it reads
+//! sources and manifests as text, so it works while a room does not compile.
+
+mod ci;
+mod licences;
+mod metadata;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand, builder::PossibleValuesParser};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developer commands of Ferrocerium")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything that CI runs, in order; stops at the first failure.
+    Ci {
+        /// Run only this step.
+        #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(ci::step_names()))]
+        step: Option<String>,
+    },
+    /// The rules of the house that the compiler cannot state.
+    Tidy,
+    /// Licence and source of every package in Cargo.lock.
+    Licences,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let root = workspace_root()?;
+    match cli.command {
+        Command::Ci { step } => ci::run(&root, step.as_deref()),
+        Command::Tidy => tidy::run(&root).map(|note| println!("tidy: {note}")),
+        Command::Licences => licences::run(&root).map(|note| println!("licences: {note}")),
+    }
+}
+
+/// The directory above this package. `cargo run` says where the package is; a binary that is started by
+/// hand falls back to where it was built.
+fn workspace_root() -> Result<PathBuf> {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.parent().map(Path::to_path_buf).context("xtask has no directory above it")
+}

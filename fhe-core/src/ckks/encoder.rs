@@ -1,0 +1,144 @@
+//! Encoding: `N / 2` complex slots to a polynomial with integer coefficients at a scale, and back.
+
+use super::ciphertext::Plaintext;
+use crate::error::{Error, Result};
+use crate::math::double::Double;
+use crate::math::fft::SpecialFft;
+use crate::math::word::Word;
+use crate::params::{Level, LimbIdx};
+use crate::ring::{Coeff, Ring, RnsPoly};
+use num_complex::Complex64;
+use rayon::prelude::*;
+
+/// Encodes and decodes.
+#[derive(Clone, Debug)]
+pub struct Encoder<W> {
+    ring: Ring<W>,
+    fft: SpecialFft,
+}
+
+impl<W: Word> Encoder<W> {
+    /// An encoder over a ring: tables of `5 N / 2` complex numbers.
+    pub fn new(ring: &Ring<W>) -> Self {
+        Self { ring: ring.clone(), fft: SpecialFft::new(ring.n()) }
+    }
+
+    /// `round(2^log_scale * embed^-1(slots))` over the basis of a level, ties to even.
+    ///
+    /// # Errors
+    /// [`Error::SlotCount`] unless there are N / 2; [`Error::NotFinite`]; [`Error::Overflow`] when a coefficient
+    /// reaches half the modulus, or 2^120; [`Error::NoSuchLevel`].
+    pub fn encode(&self, slots: &[Complex64], level: Level, log_scale: Double) -> Result<Plaintext<W>> {
+        let params = self.ring.params();
+        let info = params.level(level)?;
+        if slots.len() != params.n_slots() {
+            return Err(Error::SlotCount { expected: params.n_slots(), found: slots.len() });
+        }
+        if let Some(slot) = slots.iter().position(|z| !z.is_finite()) {
+            return Err(Error::NotFinite { slot, value: slots[slot].to_string() });
+        }
+        let mut values = slots.to_vec();
+        self.fft.embed_inverse(&mut values);
+        let scale = log_scale.exp2();
+        let coefficients: Vec<f64> = (values.iter().map(|z| z.re))
+            .chain(values.iter().map(|z| z.im))
+            .map(|c| (c * scale).round_ties_even())
+            .collect();
+        let largest = coefficients.iter().fold(0f64, |m, c| m.max(c.abs()));
+        let expected = (info.log_q - 1.0).min(120.0);
+        if !largest.is_finite() || largest.log2() >= expected {
+            return Err(Error::Overflow { found: largest.log2(), expected, level });
+        }
+        let mut poly = RnsPoly::<W, Coeff>::zero(&info.basis, self.ring.n());
+        let narrow = largest < 9e18;
+        poly.for_each_limb(|limb, words| {
+            let m = self.ring.modulus(limb);
+            if narrow {
+                words.iter_mut().zip(&coefficients).for_each(|(w, &c)| *w = m.reduce_signed(c as i64));
+            } else {
+                words.iter_mut().zip(&coefficients).for_each(|(w, &c)| *w = m.reduce_i128(c as i128));
+            }
+        });
+        Ok(Plaintext { poly: self.ring.ntt(poly), level, log_scale })
+    }
+
+    /// Encodes real slots.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_real(&self, slots: &[f64], level: Level, log_scale: Double) -> Result<Plaintext<W>> {
+        let slots: Vec<Complex64> = slots.iter().map(|&x| Complex64::new(x, 0.0)).collect();
+        self.encode(&slots, level, log_scale)
+    }
+
+    /// The slots of a plaintext: all N / 2.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLevel`], and [`Error::BasisMismatch`] when the polynomial is over another basis.
+    pub fn decode(&self, plaintext: &Plaintext<W>) -> Result<Vec<Complex64>> {
+        let params = self.ring.params();
+        let basis = &params.level(plaintext.level)?.basis;
+        let poly = self.ring.intt(plaintext.poly.select("decode", basis)?);
+        let lift = MixedRadix::new(&self.ring, basis);
+        let n = self.ring.n();
+        let words = poly.words();
+        let scale = (-plaintext.log_scale).exp2();
+        let coefficient = |k: usize| lift.centred((0..basis.len()).map(|i| words[i * n + k])) * scale;
+        let pair = |k: usize| Complex64::new(coefficient(k), coefficient(k + n / 2));
+        let mut values: Vec<Complex64> = (0..n / 2).into_par_iter().map(pair).collect();
+        self.fft.embed(&mut values);
+        Ok(values)
+    }
+}
+
+/// Residues to the centred integer, as `f64`, through mixed-radix digits (Garner 1959):
+/// `x = v_0 + q_0 (v_1 + q_1 (v_2 + ...))`.
+struct MixedRadix<W> {
+    moduli: Vec<crate::math::modulus::Modulus<W>>,
+    /// `q_i^-1 mod q_j` at `[j][i]`, `i < j`.
+    inverses: Vec<Vec<W>>,
+    /// The digits of `floor(Q / 2)`.
+    half: Vec<W>,
+}
+
+impl<W: Word> MixedRadix<W> {
+    fn new(ring: &Ring<W>, basis: &[LimbIdx]) -> Self {
+        let moduli: Vec<_> = basis.iter().map(|&l| ring.modulus(l)).collect();
+        let inverse = |j: usize, i: usize| {
+            let m = moduli[j];
+            m.inv(m.reduce(moduli[i].value().to_u64()))
+        };
+        let inverses = (0..moduli.len()).map(|j| (0..j).map(|i| inverse(j, i)).collect()).collect();
+        let mut lift = Self { moduli, inverses, half: Vec::new() };
+        // floor(Q / 2) = (Q - 1) / 2 = -1/2 mod every prime.
+        lift.half = lift
+            .digits(lift.moduli.iter().map(|m| m.neg(m.inv(W::truncate(2)))).collect::<Vec<_>>().into_iter());
+        lift
+    }
+
+    fn digits(&self, residues: impl Iterator<Item = W>) -> Vec<W> {
+        let mut digits: Vec<W> = Vec::with_capacity(self.moduli.len());
+        for ((m, inverses), x) in self.moduli.iter().zip(&self.inverses).zip(residues) {
+            let digit = digits.iter().zip(inverses).fold(x, |x, (&v, &inv)| {
+                let v = if v >= m.value() { m.reduce(v.to_u64()) } else { v };
+                m.mul(m.sub(x, v), inv)
+            });
+            digits.push(digit);
+        }
+        digits
+    }
+
+    fn centred(&self, residues: impl Iterator<Item = W> + Clone) -> f64 {
+        let horner = |digits: &[W]| {
+            let parts = digits.iter().zip(&self.moduli).rev();
+            parts.fold(0.0, |x, (&v, m)| x * m.value().to_u64() as f64 + v.to_u64() as f64)
+        };
+        let digits = self.digits(residues.clone());
+        if digits.iter().rev().le(self.half.iter().rev()) {
+            return horner(&digits);
+        }
+        // Negative: the magnitude is Q - x, small where x is not, so it is lifted on its own.
+        let negated = residues.zip(&self.moduli).map(|(x, m)| m.neg(x));
+        -horner(&self.digits(negated))
+    }
+}

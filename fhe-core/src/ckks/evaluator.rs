@@ -1,0 +1,275 @@
+//! The reference evaluator: every operation by its definition, exact, checked. It is the oracle of the
+//! compiled path, which must give the same words, bit for bit.
+
+use super::ciphertext::{Ciphertext, Plaintext};
+use super::scalar;
+use crate::error::{Error, Result};
+use crate::math::double::Double;
+use crate::math::word::Word;
+use crate::params::{GaloisElement, Level, LimbIdx};
+use crate::ring::{Eval, Ring, RnsPoly};
+use crate::rlwe::{EvaluationKeySet, RelinearizationKey, key_switch};
+
+/// Scales may differ by this factor in log2 before operands are refused.
+const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
+
+/// Computes on ciphertexts.
+#[derive(Clone, Debug)]
+pub struct Evaluator<W> {
+    ring: Ring<W>,
+}
+
+impl<W: Word> Evaluator<W> {
+    /// An evaluator over a ring.
+    pub fn new(ring: &Ring<W>) -> Self {
+        Self { ring: ring.clone() }
+    }
+
+    fn check(
+        &self,
+        operation: &'static str,
+        a: &Ciphertext<W>,
+        level: Level,
+        scale: Option<Double>,
+    ) -> Result<()> {
+        self.ring.params().check_digest(a.params.digest())?;
+        if a.level != level {
+            return Err(Error::LevelMismatch { operation, expected: a.level, found: level });
+        }
+        match scale {
+            Some(s) if (s - a.log_scale).to_f64().abs() > SCALE_TOLERANCE => {
+                let (expected, found) = (a.log_scale.to_f64(), s.to_f64());
+                Err(Error::ScaleMismatch { operation, expected, found })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn with_polys(&self, a: &Ciphertext<W>, polys: Vec<RnsPoly<W, Eval>>) -> Ciphertext<W> {
+        Ciphertext { params: a.params.clone(), polys, level: a.level, log_scale: a.log_scale }
+    }
+
+    fn combine(
+        &self,
+        operation: &'static str,
+        a: &Ciphertext<W>,
+        b: &Ciphertext<W>,
+        f: impl Fn(&mut RnsPoly<W, Eval>, &RnsPoly<W, Eval>) -> Result<()>,
+    ) -> Result<Ciphertext<W>> {
+        self.ring.params().check_digest(b.params.digest())?;
+        self.check(operation, a, b.level, Some(b.log_scale))?;
+        let zero = RnsPoly::zero(a.polys[0].basis(), self.ring.n());
+        let mut polys = a.polys.clone();
+        polys.resize(polys.len().max(b.polys.len()), zero);
+        polys.iter_mut().zip(&b.polys).try_for_each(|(x, y)| f(x, y))?;
+        Ok(self.with_polys(a, polys))
+    }
+
+    /// `a + b`: same level, same scale, any degrees.
+    ///
+    /// # Errors
+    /// [`Error::LevelMismatch`], [`Error::ScaleMismatch`], [`Error::ParamsMismatch`].
+    pub fn add(&self, a: &Ciphertext<W>, b: &Ciphertext<W>) -> Result<Ciphertext<W>> {
+        self.combine("add", a, b, |x, y| x.add_assign(&self.ring, y))
+    }
+
+    /// `a - b`.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn sub(&self, a: &Ciphertext<W>, b: &Ciphertext<W>) -> Result<Ciphertext<W>> {
+        self.combine("sub", a, b, |x, y| x.sub_assign(&self.ring, y))
+    }
+
+    /// `-a`.
+    pub fn neg(&self, a: &Ciphertext<W>) -> Ciphertext<W> {
+        let mut out = a.clone();
+        out.polys.iter_mut().for_each(|p| p.neg_assign(&self.ring));
+        out
+    }
+
+    /// `a + b` with a plaintext at the same level and scale.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn add_plain(&self, a: &Ciphertext<W>, b: &Plaintext<W>) -> Result<Ciphertext<W>> {
+        self.check("add_plain", a, b.level, Some(b.log_scale))?;
+        let mut out = a.clone();
+        out.polys[0].add_assign(&self.ring, &b.poly)?;
+        Ok(out)
+    }
+
+    /// `a - b` with a plaintext at the same level and scale.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn sub_plain(&self, a: &Ciphertext<W>, b: &Plaintext<W>) -> Result<Ciphertext<W>> {
+        self.check("sub_plain", a, b.level, Some(b.log_scale))?;
+        let mut out = a.clone();
+        out.polys[0].sub_assign(&self.ring, &b.poly)?;
+        Ok(out)
+    }
+
+    /// `a * b` with a plaintext at the same level; scales multiply.
+    ///
+    /// # Errors
+    /// [`Error::LevelMismatch`], [`Error::ParamsMismatch`].
+    pub fn mul_plain(&self, a: &Ciphertext<W>, b: &Plaintext<W>) -> Result<Ciphertext<W>> {
+        self.check("mul_plain", a, b.level, None)?;
+        let mut out = a.clone();
+        out.polys.iter_mut().try_for_each(|p| p.mul_assign(&self.ring, &b.poly))?;
+        out.log_scale = a.log_scale + b.log_scale;
+        Ok(out)
+    }
+
+    fn residues(&self, x: i128) -> impl Fn(LimbIdx) -> W + Sync {
+        let params = self.ring.params().clone();
+        move |limb| W::truncate(scalar::residue(x, params.prime(limb)))
+    }
+
+    /// `a * value`, the value rounded at `2^log_scale`; scales multiply. No encoding: one word a prime.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`], [`Error::Overflow`].
+    pub fn mul_scalar(&self, a: &Ciphertext<W>, value: f64, log_scale: Double) -> Result<Ciphertext<W>> {
+        let x = scalar::integer(value, log_scale)?;
+        let mut out = a.clone();
+        out.polys.iter_mut().for_each(|p| p.mul_scalar_assign(&self.ring, self.residues(x)));
+        out.log_scale = a.log_scale + log_scale;
+        Ok(out)
+    }
+
+    /// `a + value` in every slot.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`], [`Error::Overflow`].
+    pub fn add_scalar(&self, a: &Ciphertext<W>, value: f64) -> Result<Ciphertext<W>> {
+        let x = scalar::integer(value, a.log_scale)?;
+        let mut out = a.clone();
+        out.polys[0].add_scalar_assign(&self.ring, self.residues(x));
+        Ok(out)
+    }
+
+    /// `a * b`, of degree 2; operands of degree 1 at the same level; scales multiply.
+    ///
+    /// # Errors
+    /// [`Error::LevelMismatch`], [`Error::DegreeMismatch`], [`Error::ParamsMismatch`].
+    pub fn mul(&self, a: &Ciphertext<W>, b: &Ciphertext<W>) -> Result<Ciphertext<W>> {
+        self.ring.params().check_digest(b.params.digest())?;
+        self.check("mul", a, b.level, None)?;
+        self.check_degree("mul", a, 1)?;
+        self.check_degree("mul", b, 1)?;
+        let ring = &self.ring;
+        let product = |x: &RnsPoly<W, Eval>, y| -> Result<_> {
+            let mut p = x.clone();
+            p.mul_assign(ring, y)?;
+            Ok(p)
+        };
+        let c0 = product(&a.polys[0], &b.polys[0])?;
+        let mut c1 = product(&a.polys[0], &b.polys[1])?;
+        c1.mul_add_assign(ring, &a.polys[1], &b.polys[0])?;
+        let c2 = product(&a.polys[1], &b.polys[1])?;
+        let mut out = self.with_polys(a, vec![c0, c1, c2]);
+        out.log_scale = a.log_scale + b.log_scale;
+        Ok(out)
+    }
+
+    /// `a * a`.
+    ///
+    /// # Errors
+    /// As [`Self::mul`].
+    pub fn square(&self, a: &Ciphertext<W>) -> Result<Ciphertext<W>> {
+        self.mul(a, a)
+    }
+
+    fn check_degree(&self, operation: &'static str, a: &Ciphertext<W>, expected: usize) -> Result<()> {
+        if a.degree() == expected {
+            return Ok(());
+        }
+        Err(Error::DegreeMismatch { operation, expected, found: a.degree() })
+    }
+
+    /// Degree 2 back to degree 1.
+    ///
+    /// # Errors
+    /// [`Error::DegreeMismatch`], [`Error::ParamsMismatch`].
+    pub fn relinearize(&self, a: &Ciphertext<W>, key: &RelinearizationKey<W>) -> Result<Ciphertext<W>> {
+        self.check_degree("relinearize", a, 2)?;
+        let [k0, k1] = key_switch(&self.ring, &a.polys[2], a.level, &key.0)?;
+        let mut polys = a.polys[..2].to_vec();
+        polys[0].add_assign(&self.ring, &k0)?;
+        polys[1].add_assign(&self.ring, &k1)?;
+        Ok(self.with_polys(a, polys))
+    }
+
+    /// `round(a / prod(removed))`, one level down; the scale is divided.
+    ///
+    /// # Errors
+    /// [`Error::LevelsExhausted`] at level 0.
+    pub fn rescale(&self, a: &Ciphertext<W>) -> Result<Ciphertext<W>> {
+        let params = self.ring.params();
+        let removed = params.removed_at(a.level)?;
+        let polys =
+            a.polys.iter().map(|p| self.ring.divide_round(p, &removed)).collect::<Result<Vec<_>>>()?;
+        let log_scale = removed.iter().fold(a.log_scale, |s, &l| s - Double::log2_of(params.prime(l)));
+        Ok(Ciphertext { params: a.params.clone(), polys, level: Level(a.level.0 - 1), log_scale })
+    }
+
+    /// The same message at a lower level and its canonical scale: forgets limbs down to `to + 1`, multiplies by
+    /// the integer that lands on the scale of `to`, rescales. `a` has the canonical scale of its level.
+    ///
+    /// # Errors
+    /// [`Error::LevelMismatch`] when `to` is above; [`Error::ScaleMismatch`] when `a` is not canonical.
+    pub fn level_drop(&self, a: &Ciphertext<W>, to: Level) -> Result<Ciphertext<W>> {
+        let params = self.ring.params();
+        let Some(factor) = scalar::level_drop_factor(params, a.level, to)? else { return Ok(a.clone()) };
+        self.check("level_drop", a, a.level, Some(params.level(a.level)?.log_scale))?;
+        let basis = &params.level(Level(to.0 + 1))?.basis;
+        let mut polys = a.polys.iter().map(|p| p.select("level_drop", basis)).collect::<Result<Vec<_>>>()?;
+        polys.iter_mut().for_each(|p| p.mul_scalar_assign(&self.ring, self.residues(factor)));
+        let lowered =
+            Ciphertext { params: a.params.clone(), polys, level: Level(to.0 + 1), log_scale: a.log_scale };
+        let mut out = self.rescale(&lowered)?;
+        out.log_scale = params.level(to)?.log_scale;
+        Ok(out)
+    }
+
+    /// Slots rotated to the left by `k`: slot `i` takes slot `i + k`.
+    ///
+    /// # Errors
+    /// [`Error::RotationOutOfRange`], [`Error::MissingGaloisKey`], [`Error::DegreeMismatch`].
+    pub fn rotate(&self, a: &Ciphertext<W>, k: i64, keys: &EvaluationKeySet<W>) -> Result<Ciphertext<W>> {
+        let element = self.ring.params().galois_element(k)?;
+        if element.0 == 1 {
+            return Ok(a.clone());
+        }
+        self.automorphism(a, element, keys)
+    }
+
+    /// Every slot conjugated.
+    ///
+    /// # Errors
+    /// [`Error::MissingGaloisKey`], [`Error::DegreeMismatch`].
+    pub fn conjugate(&self, a: &Ciphertext<W>, keys: &EvaluationKeySet<W>) -> Result<Ciphertext<W>> {
+        self.automorphism(a, self.ring.params().galois_conjugate(), keys)
+    }
+
+    /// `phi_g` of the message: `(phi_g(c_0 + k_0), phi_g(k_1))` with `(k_0, k_1)` the key switch of `c_1` to
+    /// `phi_g^-1(s)`. The automorphism comes last, so rotations of one value share `mod_up`.
+    ///
+    /// # Errors
+    /// [`Error::MissingGaloisKey`], [`Error::NotGalois`], [`Error::DegreeMismatch`].
+    pub fn automorphism(
+        &self,
+        a: &Ciphertext<W>,
+        element: GaloisElement,
+        keys: &EvaluationKeySet<W>,
+    ) -> Result<Ciphertext<W>> {
+        self.check_degree("automorphism", a, 1)?;
+        let key = keys.galois(element)?;
+        let [mut k0, k1] = key_switch(&self.ring, &a.polys[1], a.level, &key.key)?;
+        k0.add_assign(&self.ring, &a.polys[0])?;
+        let polys = vec![self.ring.automorphism(&k0, element)?, self.ring.automorphism(&k1, element)?];
+        Ok(self.with_polys(a, polys))
+    }
+}

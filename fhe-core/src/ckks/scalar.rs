@@ -1,0 +1,49 @@
+//! Constants as integers: what multiplies or is added when an operand is one number. Shared by the
+//! reference evaluator and the compiler, so that both use the same integers.
+
+use crate::error::{Error, Result};
+use crate::math::double::Double;
+use crate::params::{Level, Params};
+
+/// Largest log2 of a scaled constant.
+const MAX_LOG: f64 = 120.0;
+
+/// `round(value * 2^log_scale)`, ties to even.
+///
+/// # Errors
+/// [`Error::NotFinite`]; [`Error::Overflow`] from 2^120 on.
+pub fn integer(value: f64, log_scale: Double) -> Result<i128> {
+    if !value.is_finite() {
+        return Err(Error::NotFinite { slot: 0, value: value.to_string() });
+    }
+    let scaled = value * log_scale.exp2();
+    if scaled.abs().log2() >= MAX_LOG {
+        return Err(Error::Overflow { found: scaled.abs().log2(), expected: MAX_LOG, level: Level(0) });
+    }
+    Ok(scaled.round_ties_even() as i128)
+}
+
+/// `x mod q`, in `[0, q)`.
+pub fn residue(x: i128, q: u64) -> u64 {
+    x.rem_euclid(i128::from(q)) as u64
+}
+
+/// The integer that [`super::Evaluator::level_drop`] multiplies by at level `to + 1`, before it rescales to
+/// the canonical scale of `to`: `round(2^(log S_to + log prod(removed) - log S_from))`. `None` when
+/// `from == to`.
+///
+/// # Errors
+/// [`Error::LevelMismatch`] when `to` is above `from`; [`Error::NoSuchLevel`].
+pub fn level_drop_factor(params: &Params, from: Level, to: Level) -> Result<Option<i128>> {
+    let (source, target) = (params.level(from)?, params.level(to)?);
+    if to > from {
+        return Err(Error::LevelMismatch { operation: "level_drop", expected: from, found: to });
+    }
+    if to == from {
+        return Ok(None);
+    }
+    let removed = params.removed_at(Level(to.0 + 1))?;
+    let log_removed =
+        removed.iter().fold(Double::default(), |sum, &l| sum + Double::log2_of(params.prime(l)));
+    integer(1.0, target.log_scale + log_removed - source.log_scale).map(Some)
+}

@@ -1,0 +1,176 @@
+//! The one error type of the room: what the caller did, with what was found and what was expected.
+
+use crate::params::{GaloisElement, Level};
+
+/// A caller's mistake, or bytes from outside that are not what they claim to be. No operation that returns
+/// an error has changed anything.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A literal that does not describe valid parameters.
+    #[error("parameters refused: {0}")]
+    InvalidParams(String),
+    /// The modulus is too large for 128-bit security at this ring degree (ePrint 2024/463).
+    #[error(
+        "parameters refused: log2(QP) = {log_qp:.2} at log N = {log_n}, but 128-bit security allows at most \
+         {limit} (mark the literal `Security::Insecure` if that is meant)"
+    )]
+    BeyondSecurityTable {
+        /// log2 of the ring degree.
+        log_n: u32,
+        /// log2 of the whole modulus, special primes included.
+        log_qp: f64,
+        /// The largest log2(QP) at this degree.
+        limit: u32,
+    },
+    /// Parameters of one word size, an object or context of another.
+    #[error("word size: expected {expected} bits, found {found}")]
+    WordMismatch {
+        /// Bits of the word of the parameters.
+        expected: u32,
+        /// Bits of the word that was asked for.
+        found: u32,
+    },
+    /// Two objects made under different parameters.
+    #[error("parameters differ: expected digest {expected}, found {found}")]
+    ParamsMismatch {
+        /// Digest of the parameters in use.
+        expected: String,
+        /// Digest that the object carries.
+        found: String,
+    },
+    /// A message whose length is not the number of slots.
+    #[error("wrong number of slots: expected {expected}, found {found}")]
+    SlotCount {
+        /// N / 2, or what the receiver takes.
+        expected: usize,
+        /// Length of what was given.
+        found: usize,
+    },
+    /// A value that is not a finite number.
+    #[error("slot {slot} is {value}, expected a finite number")]
+    NotFinite {
+        /// First such slot.
+        slot: usize,
+        /// Its value as text.
+        value: String,
+    },
+    /// The message does not fit the modulus at this scale.
+    #[error(
+        "message too large: log2 of its largest coefficient is {found:.2} at this scale, expected below \
+         {expected:.2} (half the modulus at level {level})"
+    )]
+    Overflow {
+        /// log2 of the largest coefficient, scaled.
+        found: f64,
+        /// log2 of the largest that fits.
+        expected: f64,
+        /// The level.
+        level: Level,
+    },
+    /// No such level in these parameters.
+    #[error("no level {found}: the highest is {expected}")]
+    NoSuchLevel {
+        /// Highest level.
+        expected: Level,
+        /// What was asked for.
+        found: Level,
+    },
+    /// Operands or arguments at levels that the operation does not take.
+    #[error("{operation}: expected level {expected}, found {found}")]
+    LevelMismatch {
+        /// The operation.
+        operation: &'static str,
+        /// Level that was needed.
+        expected: Level,
+        /// Level that was given.
+        found: Level,
+    },
+    /// Operands whose scales differ by more than 2^-30, or a scale that does not fit.
+    #[error("{operation}: expected log2 scale {expected:.6}, found {found:.6}")]
+    ScaleMismatch {
+        /// The operation.
+        operation: &'static str,
+        /// log2 of the scale that was needed.
+        expected: f64,
+        /// log2 of the scale that was given.
+        found: f64,
+    },
+    /// A ciphertext of the wrong degree.
+    #[error("{operation}: expected a ciphertext of degree {expected}, found degree {found}")]
+    DegreeMismatch {
+        /// The operation.
+        operation: &'static str,
+        /// Degree that was needed.
+        expected: usize,
+        /// Degree that was given.
+        found: usize,
+    },
+    /// Polynomials over different bases.
+    #[error("{operation}: bases differ: expected {expected:?}, found {found:?}")]
+    BasisMismatch {
+        /// The operation.
+        operation: &'static str,
+        /// Limb indexes that were needed.
+        expected: Vec<u32>,
+        /// Limb indexes that were given.
+        found: Vec<u32>,
+    },
+    /// A rotation outside `(-N/2, N/2)`.
+    #[error("rotation {found} is out of range: expected more than -{n_slots} and less than {n_slots}")]
+    RotationOutOfRange {
+        /// Number of slots.
+        n_slots: usize,
+        /// What was asked for.
+        found: i64,
+    },
+    /// An element that is no automorphism of the ring.
+    #[error("{found} is not a Galois element: expected an odd number below {two_n}")]
+    NotGalois {
+        /// 2 N.
+        two_n: u64,
+        /// What was given.
+        found: u64,
+    },
+    /// An evaluation key that the operation needs is not there.
+    #[error("missing key: Galois element {element} (rotation by {rotation})")]
+    MissingGaloisKey {
+        /// The element.
+        element: GaloisElement,
+        /// The rotation, or `conjugation`.
+        rotation: String,
+    },
+    /// The relinearization key is not there.
+    #[error("missing key: relinearization")]
+    MissingRelinearizationKey,
+    /// A key that is not for what it was given for.
+    #[error("wrong key: expected {expected}, found {found}")]
+    WrongKey {
+        /// What was needed.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// A multiplication would exhaust the modulus.
+    #[error("{operation}: no level left below level 0")]
+    LevelsExhausted {
+        /// The operation.
+        operation: &'static str,
+    },
+    /// Bytes from outside that cannot be read.
+    #[error("cannot read {what} at byte {at}: {problem}")]
+    Wire {
+        /// The object being read.
+        what: &'static str,
+        /// Offset in the blob.
+        at: usize,
+        /// Found and expected.
+        problem: String,
+    },
+    /// The operating system gave no randomness.
+    #[error("no randomness from the operating system: {0}")]
+    Randomness(String),
+}
+
+/// What every fallible function of the room returns.
+pub type Result<T> = core::result::Result<T, Error>;

@@ -1,0 +1,100 @@
+//! The special FFT: the canonical embedding of real polynomials of degree below N in `C^(N/2)`.
+//!
+//! Slot `j` is the value at `zeta^(5^j)`, `zeta = exp(i pi / N)` (Cheon, Kim, Kim, Song, ePrint 2016/421,
+//! and the butterflies of its bootstrapping paper, ePrint 2018/153). Coefficient `k` is the real part of
+//! entry `k` of the inverse transform, coefficient `k + N/2` its imaginary part. `f64` throughout, operations
+//! in a fixed order: errors grow as `log2 N * 2^-53` relative to the largest slot. The naive twin is
+//! [`super::naive::embed`].
+
+use super::ntt::bit_reverse;
+use num_complex::Complex64;
+
+/// Tables of the transform at one degree.
+#[derive(Clone, Debug)]
+pub struct SpecialFft {
+    /// `zeta^k`, `k` in `[0, 2N]`.
+    zeta: Vec<Complex64>,
+    /// `5^j mod 2N`.
+    powers_of_five: Vec<usize>,
+}
+
+impl SpecialFft {
+    /// Tables for degree `n`, a power of two, at least 4.
+    pub fn new(n: usize) -> Self {
+        let root = |k: usize| Complex64::from_polar(1.0, core::f64::consts::PI * k as f64 / n as f64);
+        let powers = core::iter::successors(Some(1usize), |p| Some(p * 5 % (2 * n)));
+        Self { zeta: (0..=2 * n).map(root).collect(), powers_of_five: powers.take(n / 2).collect() }
+    }
+
+    /// Coefficients, paired as complex numbers, to slots; in place.
+    pub fn embed(&self, values: &mut [Complex64]) {
+        permute(values);
+        let mut len = 2;
+        while len <= values.len() {
+            let step = (self.zeta.len() - 1) / (4 * len);
+            for block in values.chunks_exact_mut(len) {
+                let (low, high) = block.split_at_mut(len / 2);
+                for ((x, y), five) in low.iter_mut().zip(high).zip(&self.powers_of_five) {
+                    let t = *y * self.zeta[five % (4 * len) * step];
+                    (*x, *y) = (*x + t, *x - t);
+                }
+            }
+            len *= 2;
+        }
+    }
+
+    /// Slots to coefficients, paired as complex numbers; in place. Inverse of [`Self::embed`].
+    pub fn embed_inverse(&self, values: &mut [Complex64]) {
+        let mut len = values.len();
+        while len >= 2 {
+            let step = (self.zeta.len() - 1) / (4 * len);
+            for block in values.chunks_exact_mut(len) {
+                let (low, high) = block.split_at_mut(len / 2);
+                for ((x, y), five) in low.iter_mut().zip(high).zip(&self.powers_of_five) {
+                    let w = self.zeta[(4 * len - five % (4 * len)) * step];
+                    (*x, *y) = (*x + *y, (*x - *y) * w);
+                }
+            }
+            len /= 2;
+        }
+        permute(values);
+        let scale = 1.0 / values.len() as f64;
+        values.iter_mut().for_each(|v| *v *= scale);
+    }
+}
+
+fn permute(values: &mut [Complex64]) {
+    let bits = values.len().trailing_zeros();
+    for i in 0..values.len() {
+        let j = bit_reverse(i, bits);
+        if i < j {
+            values.swap(i, j);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::naive;
+    use super::*;
+
+    #[test]
+    fn equals_the_definition_and_inverts() {
+        for log_n in 2..9 {
+            let n = 1usize << log_n;
+            let fft = SpecialFft::new(n);
+            let coefficients: Vec<f64> = (0..n).map(|k| ((k * k + 3 * k + 1) % 17) as f64 - 8.0).collect();
+            let paired: Vec<Complex64> =
+                (0..n / 2).map(|k| Complex64::new(coefficients[k], coefficients[k + n / 2])).collect();
+            let mut values = paired.clone();
+            fft.embed(&mut values);
+            for (a, b) in values.iter().zip(naive::embed(&coefficients)) {
+                assert!((a - b).norm() < 1e-10, "log N {log_n}: {a} against {b}");
+            }
+            fft.embed_inverse(&mut values);
+            for (a, b) in values.iter().zip(&paired) {
+                assert!((a - b).norm() < 1e-12);
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Named parameters. Each is found by a deterministic search, so the doc says shapes, not primes.
+//!
+//! In 32-bit words a level is a *pair* of primes near 2^(scale/2), chosen so that the canonical scale of the
+//! next level is as near as possible to the nominal one; in 64-bit words it is one prime.
+
+use super::{Params, ParamsLiteral, Security};
+use crate::error::{Error, Result};
+use crate::math::primes;
+use crate::math::word::WordKind;
+use core::fmt;
+use core::str::FromStr;
+
+/// A named set of parameters. The toy ones are [`Security::Insecure`].
+///
+/// | name | log N | word | levels | scale | log QP | digits | security |
+/// |---|---|---|---|---|---|---|---|
+/// | `n13` | 13 | u32 | 2 | 2^46 | 206 | 3 | 128 |
+/// | `n14` | 14 | u32 | 5 | 2^50 | 430 | 3 | 128 |
+/// | `n15` | 15 | u32 | 11 | 2^50 | 850 | 3 | 128 |
+/// | `n13w` | 13 | u64 | 2 | 2^46 | 206 | 3 | 128 |
+/// | `n14w` | 14 | u64 | 5 | 2^50 | 430 | 3 | 128 |
+/// | `n15w` | 15 | u64 | 11 | 2^50 | 850 | 3 | 128 |
+/// | `toy10`, `toy11`, `toy12` | 10..12 | u32 | 5 | 2^50 | 430 | 3 | none |
+/// | `toy10w` | 10 | u64 | 5 | 2^50 | 430 | 3 | none |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the table above says what each is")]
+pub enum Preset {
+    N13,
+    N14,
+    N15,
+    N13w,
+    N14w,
+    N15w,
+    Toy10,
+    Toy11,
+    Toy12,
+    Toy10w,
+}
+
+/// What tells one preset from another.
+struct Shape {
+    name: &'static str,
+    log_n: u32,
+    word: WordKind,
+    depth: usize,
+    log_scale: u32,
+    /// Bits of the primes of level 0, which hold the decrypted message: two in u32, one in u64.
+    base_bits: u32,
+    special_bits: u32,
+    n_special: usize,
+    digit_limbs: usize,
+    security: Security,
+}
+
+impl Preset {
+    /// Every preset.
+    pub const ALL: [Self; 10] = [
+        Self::N13,
+        Self::N14,
+        Self::N15,
+        Self::N13w,
+        Self::N14w,
+        Self::N15w,
+        Self::Toy10,
+        Self::Toy11,
+        Self::Toy12,
+        Self::Toy10w,
+    ];
+
+    fn shape(self) -> Shape {
+        use Security::{Bits128, Insecure};
+        use WordKind::{U32, U64};
+        let shape = |name, log_n, word, depth, log_scale, security| {
+            let (base_bits, special_bits) = match (word, log_scale) {
+                (U32, 46) => (28, 29),
+                (U32, _) => (30, 30),
+                (U64, 46) => (56, 58),
+                (U64, _) => (60, 60),
+            };
+            // Special primes: as many limbs as a digit has, and as large as any.
+            let n_special = match (word, depth) {
+                (U32, 2) => 2,
+                (U64, 2) => 1,
+                (U32, 5) => 4,
+                (U64, 5) => 2,
+                (U32, _) => 8,
+                (U64, _) => 4,
+            };
+            Shape {
+                name,
+                log_n,
+                word,
+                depth,
+                log_scale,
+                base_bits,
+                special_bits,
+                n_special,
+                digit_limbs: n_special,
+                security,
+            }
+        };
+        match self {
+            Self::N13 => shape("n13", 13, U32, 2, 46, Bits128),
+            Self::N14 => shape("n14", 14, U32, 5, 50, Bits128),
+            Self::N15 => shape("n15", 15, U32, 11, 50, Bits128),
+            Self::N13w => shape("n13w", 13, U64, 2, 46, Bits128),
+            Self::N14w => shape("n14w", 14, U64, 5, 50, Bits128),
+            Self::N15w => shape("n15w", 15, U64, 11, 50, Bits128),
+            Self::Toy10 => shape("toy10", 10, U32, 5, 50, Insecure),
+            Self::Toy11 => shape("toy11", 11, U32, 5, 50, Insecure),
+            Self::Toy12 => shape("toy12", 12, U32, 5, 50, Insecure),
+            Self::Toy10w => shape("toy10w", 10, U64, 5, 50, Insecure),
+        }
+    }
+
+    /// The name, as on a command line.
+    pub fn name(self) -> &'static str {
+        self.shape().name
+    }
+
+    /// The literal.
+    pub fn literal(self) -> ParamsLiteral {
+        let s = self.shape();
+        let log_two_n = s.log_n + 1;
+        let per_level = if s.word == WordKind::U32 { 2 } else { 1 };
+        let mut large = primes::descending(s.special_bits, log_two_n);
+        let special_primes: Vec<u64> = large.by_ref().take(s.n_special).collect();
+        let base: Vec<u64> = if s.base_bits == s.special_bits {
+            large.take(per_level).collect()
+        } else {
+            primes::descending(s.base_bits, log_two_n).take(per_level).collect()
+        };
+        let scale_primes = scale_primes(s.log_scale, log_two_n, s.depth, per_level);
+        let main_primes: Vec<u64> = base.into_iter().chain(scale_primes).collect();
+        let levels = (1..=s.depth + 1).map(|l| (0..(l * per_level) as u32).collect()).collect();
+        ParamsLiteral {
+            log_n: s.log_n,
+            word: s.word,
+            main_primes,
+            special_primes,
+            levels,
+            digit_limbs: s.digit_limbs,
+            log_scale: s.log_scale,
+            security: s.security,
+        }
+    }
+
+    /// The checked parameters.
+    ///
+    /// # Errors
+    /// None in practice: every preset is checked by a test.
+    pub fn params(self) -> Result<Params> {
+        Params::new(self.literal())
+    }
+}
+
+/// The primes of `depth` levels of `per_level` primes each, lowest level first. From the top down, each level
+/// takes the unused primes whose product is nearest to `S_l^2 / 2^log_scale`, which brings `S_{l-1}` back to
+/// the nominal scale.
+fn scale_primes(log_scale: u32, log_two_n: u32, depth: usize, per_level: usize) -> Vec<u64> {
+    let mut pool = primes::nearest(log_scale / per_level as u32, log_two_n, depth * per_level + 16);
+    let nominal = f64::from(log_scale);
+    let mut log_scale = nominal;
+    let mut chosen = Vec::with_capacity(depth * per_level);
+    for _ in 0..depth {
+        let target = 2.0 * log_scale - nominal;
+        let log2 = |q: u64| (q as f64).log2();
+        let mut best = (f64::INFINITY, 0, 0);
+        for i in 0..pool.len() {
+            for j in (if per_level == 1 { i..i + 1 } else { i + 1..pool.len() }).rev() {
+                let product = if per_level == 1 { log2(pool[i]) } else { log2(pool[i]) + log2(pool[j]) };
+                let away = (product - target).abs();
+                if away < best.0 {
+                    best = (away, i, j);
+                }
+            }
+        }
+        let (_, i, j) = best;
+        let mut level: Vec<u64> = if per_level == 1 { vec![pool[i]] } else { vec![pool[i], pool[j]] };
+        pool.retain(|q| !level.contains(q));
+        log_scale = 2.0 * log_scale - level.iter().map(|&q| log2(q)).sum::<f64>();
+        chosen.append(&mut level);
+    }
+    chosen.reverse();
+    chosen
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Preset {
+    type Err = Error;
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|p| p.name()).collect();
+            Error::InvalidParams(format!("no preset {name}: expected one of {}", names.join(", ")))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::Level;
+
+    #[test]
+    fn every_preset_is_checked_and_as_its_doc_says() {
+        for preset in Preset::ALL {
+            let params = preset.params().unwrap();
+            let s = preset.shape();
+            assert_eq!(params.max_level(), Level(s.depth as u32));
+            assert_eq!(params.digits().len(), 3, "{preset}");
+            for l in 0..=params.max_level().0 {
+                let drift = params.level(Level(l)).unwrap().log_scale.to_f64() - f64::from(s.log_scale);
+                assert!(drift.abs() < 1e-2, "{preset} level {l} drifts by {drift}");
+            }
+            assert_eq!(preset.name().parse::<Preset>().unwrap(), preset);
+            let expected = match s.depth {
+                2 => 206.0,
+                5 => 430.0,
+                _ => 850.0,
+            };
+            assert!((params.log_qp() - expected).abs() < 0.5, "{preset}: {}", params.log_qp());
+        }
+    }
+
+    #[test]
+    fn beyond_the_table_is_refused() {
+        let mut literal = Preset::N14.literal();
+        literal.log_n = 13;
+        assert!(matches!(Params::new(literal.clone()), Err(Error::BeyondSecurityTable { limit: 214, .. })));
+        literal.security = Security::Insecure;
+        assert!(Params::new(literal).unwrap().to_string().contains("INSECURE"));
+    }
+
+    #[test]
+    fn broken_literals_are_refused_with_the_reason() {
+        type Break = fn(&mut ParamsLiteral);
+        let cases: [(Break, &str); 9] = [
+            (|l| l.log_n = 3, "log N"),
+            (|l| l.main_primes[1] = l.main_primes[0], "twice"),
+            (|l| l.main_primes[1] += 2, "1 modulo 2N"),
+            (|l| l.special_primes[0] = 97, "outside"),
+            (|l| l.special_primes.truncate(1), "digit"),
+            (|l| l.levels[1] = l.levels[0].clone(), "proper subset"),
+            (|l| l.levels[0] = vec![1, 0], "ascending"),
+            (|l| drop(l.levels.pop()), "all 12"),
+            (|l| l.log_scale = 51, "canonical scale"),
+        ];
+        for (break_it, word) in cases {
+            let mut literal = Preset::Toy10.literal();
+            break_it(&mut literal);
+            let message = Params::new(literal).unwrap_err().to_string();
+            assert!(message.contains(word), "{message} should mention {word}");
+        }
+    }
+}

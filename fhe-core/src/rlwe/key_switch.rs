@@ -1,0 +1,93 @@
+//! Hybrid key switching, step by step (ePrint 2019/688):
+//!
+//! ```text
+//! decompose   d over B_l                 ->  one digit each: the limbs of B_l in digit j
+//! mod_up      digit j                    ->  the same integer over B_l and the special primes
+//! key_inner   mod_ups, key               ->  sum_j mod_up_j (b_j, a_j) over B_l and the special primes
+//! mod_down    a pair over B_l and P      ->  round(. / P) over B_l
+//! ```
+
+use super::keys::EvaluationKey;
+use crate::error::Result;
+use crate::math::word::Word;
+use crate::params::{Level, LimbIdx};
+use crate::ring::{ConvertBasis, Eval, Ring, RnsPoly};
+
+/// The digits of a polynomial over the basis of `level`: index of the digit and its limbs.
+///
+/// # Errors
+/// [`crate::Error::BasisMismatch`] when the polynomial is over another basis.
+pub fn decompose<W: Word>(
+    ring: &Ring<W>,
+    d: &RnsPoly<W, Eval>,
+    level: Level,
+) -> Result<Vec<(usize, RnsPoly<W, Eval>)>> {
+    let digits = ring.params().digits_at(level)?;
+    digits.into_iter().map(|(j, limbs)| Ok((j, d.select("decompose", &limbs)?))).collect()
+}
+
+/// Extends a digit to the basis of `level` and the special primes. The limbs of the digit stay as they are,
+/// the others are converted from it, centred.
+///
+/// # Errors
+/// [`crate::Error::NoSuchLevel`].
+pub fn mod_up<W: Word>(ring: &Ring<W>, digit: &RnsPoly<W, Eval>, level: Level) -> Result<RnsPoly<W, Eval>> {
+    let extended = extended_basis(ring, level)?;
+    let rest: Vec<LimbIdx> = extended.iter().copied().filter(|l| !digit.basis().contains(l)).collect();
+    let convert = ConvertBasis::new(ring, digit.basis(), &rest);
+    let converted = ring.ntt(convert.apply(ring, &ring.intt(digit.clone()))?);
+    digit.clone().concat(&converted).select("mod_up", &extended)
+}
+
+/// `sum_j mod_up_j * (b_j, a_j)`.
+///
+/// # Errors
+/// [`crate::Error::BasisMismatch`] when a digit is over a basis that the key has not.
+pub fn key_inner<W: Word>(
+    ring: &Ring<W>,
+    digits: &[(usize, RnsPoly<W, Eval>)],
+    key: &EvaluationKey<W>,
+) -> Result<[RnsPoly<W, Eval>; 2]> {
+    ring.params().check_digest(key.params().digest())?;
+    let basis = digits.first().map_or(&[][..], |(_, d)| d.basis());
+    let mut sums = [RnsPoly::zero(basis, ring.n()), RnsPoly::zero(basis, ring.n())];
+    for (j, digit) in digits {
+        let pair = &key.digits()[*j];
+        for (sum, half) in sums.iter_mut().zip([&pair.b, &pair.a]) {
+            sum.mul_add_assign(ring, digit, &half.select("key_inner", basis)?)?;
+        }
+    }
+    Ok(sums)
+}
+
+/// `round(x / P)`.
+///
+/// # Errors
+/// [`crate::Error::BasisMismatch`] when `x` lacks a special prime.
+pub fn mod_down<W: Word>(ring: &Ring<W>, x: &RnsPoly<W, Eval>) -> Result<RnsPoly<W, Eval>> {
+    ring.divide_round(x, &ring.params().special())
+}
+
+/// All steps: `d` multiplies the key's `s_in`; the result is a pair under its `s_out`.
+///
+/// # Errors
+/// Those of the steps.
+pub fn key_switch<W: Word>(
+    ring: &Ring<W>,
+    d: &RnsPoly<W, Eval>,
+    level: Level,
+    key: &EvaluationKey<W>,
+) -> Result<[RnsPoly<W, Eval>; 2]> {
+    let digits = decompose(ring, d, level)?
+        .into_iter()
+        .map(|(j, digit)| Ok((j, mod_up(ring, &digit, level)?)))
+        .collect::<Result<Vec<_>>>()?;
+    let [b, a] = key_inner(ring, &digits, key)?;
+    Ok([mod_down(ring, &b)?, mod_down(ring, &a)?])
+}
+
+fn extended_basis<W: Word>(ring: &Ring<W>, level: Level) -> Result<Vec<LimbIdx>> {
+    let mut basis = ring.params().level(level)?.basis.clone();
+    basis.extend(ring.params().special());
+    Ok(basis)
+}

@@ -1,0 +1,16 @@
+//! RLWE: secret, public and evaluation keys, and hybrid key switching in public steps.
+//!
+//! Conventions: a pair `(b, a)` under `s` decrypts to `b + a s`. Keys live in the evaluation domain over all
+//! primes (`QP`), public keys over the main primes. Hybrid key switching is that of Han and Ki,
+//! ePrint 2019/688, section 3.
+
+mod key_switch;
+mod keygen;
+mod keys;
+
+pub use key_switch::{decompose, key_inner, key_switch, mod_down, mod_up};
+pub use keygen::KeyGenerator;
+pub(crate) use keys::expand_poly;
+pub use keys::{
+    EvaluationKey, EvaluationKeySet, GaloisKey, KeySwitchPair, PublicKey, RelinearizationKey, SecretKey,
+};

@@ -1,0 +1,200 @@
+//! The scheme: every operation decrypts to what it should, within a bound that can fail.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+mod common;
+
+use common::{Client, wave};
+use fhe_core::ckks::precision::PrecisionReport;
+use fhe_core::ckks::{Decryptor, Encryptor};
+use fhe_core::math::double::Double;
+use fhe_core::math::sampling::Randomness;
+use fhe_core::math::word::Word;
+use fhe_core::params::{GaloisElement, Level, Preset};
+use fhe_core::ring::Ring;
+use fhe_core::rlwe::KeyGenerator;
+use fhe_core::{Complex64, Error};
+
+fn assert_close(expected: &[Complex64], found: &[Complex64], bits: f64) {
+    let report = PrecisionReport::new(expected, found);
+    assert!(report.modulus.min > bits, "expected {bits} bits:\n{report}");
+}
+
+fn check_operations<W: Word>(preset: Preset) {
+    let mut c = Client::<W>::new(preset.params().unwrap(), &[1, 3, -2]);
+    let (x, y) = (c.slots(wave(0.3)), c.slots(wave(1.7)));
+    let top = c.params.max_level();
+    let (a, b) = (c.encrypt(&x, top), c.encrypt(&y, top));
+    let map = |f: &dyn Fn(Complex64, Complex64) -> Complex64| -> Vec<Complex64> {
+        x.iter().zip(&y).map(|(&p, &q)| f(p, q)).collect()
+    };
+    let e = &c.evaluator;
+    assert_close(&x, &c.decrypt(&a), 25.0);
+    assert_close(&map(&|p, q| p + q), &c.decrypt(&e.add(&a, &b).unwrap()), 25.0);
+    assert_close(&map(&|p, q| p - q), &c.decrypt(&e.sub(&a, &b).unwrap()), 25.0);
+    assert_close(&map(&|p, _| -p), &c.decrypt(&e.neg(&a)), 25.0);
+    assert_close(&map(&|p, _| p + 0.75), &c.decrypt(&e.add_scalar(&a, 0.75).unwrap()), 25.0);
+
+    let scale = c.params.level(top).unwrap().log_scale;
+    let plain = c.encoder.encode(&y, top, scale).unwrap();
+    assert_close(&map(&|p, q| p + q), &c.decrypt(&e.add_plain(&a, &plain).unwrap()), 25.0);
+    assert_close(&map(&|p, q| p - q), &c.decrypt(&e.sub_plain(&a, &plain).unwrap()), 25.0);
+    let product = e.rescale(&e.mul_plain(&a, &plain).unwrap()).unwrap();
+    assert_close(&map(&|p, q| p * q), &c.decrypt(&product), 24.0);
+    let scaled = e.rescale(&e.mul_scalar(&a, -1.375, scale).unwrap()).unwrap();
+    assert_close(&map(&|p, _| p * -1.375), &c.decrypt(&scaled), 24.0);
+
+    let raw = e.mul(&a, &b).unwrap();
+    assert_eq!(raw.degree(), 2);
+    assert_close(&map(&|p, q| p * q), &c.decrypt(&raw), 24.0);
+    let product = e.relinearize(&raw, c.keys.relinearization().unwrap()).unwrap();
+    let product = e.rescale(&product).unwrap();
+    assert_eq!((product.degree(), product.level()), (1, Level(top.0 - 1)));
+    assert_close(&map(&|p, q| p * q), &c.decrypt(&product), 24.0);
+    let canonical = c.params.level(product.level()).unwrap().log_scale;
+    assert!((product.log_scale() - canonical).to_f64().abs() < 1e-25);
+
+    for k in [1, 3, -2] {
+        let n = x.len() as i64;
+        let rotated: Vec<_> = (0..n).map(|i| x[(i + k).rem_euclid(n) as usize]).collect();
+        assert_close(&rotated, &c.decrypt(&e.rotate(&a, k, &c.keys).unwrap()), 24.0);
+    }
+    assert_close(&map(&|p, _| p.conj()), &c.decrypt(&e.conjugate(&a, &c.keys).unwrap()), 24.0);
+    for to in 0..top.0 {
+        let dropped = e.level_drop(&a, Level(to)).unwrap();
+        assert_eq!(dropped.level(), Level(to));
+        assert_close(&x, &c.decrypt(&dropped), 24.0);
+    }
+}
+
+#[test]
+fn operations_in_32_bit_words() {
+    check_operations::<u32>(Preset::Toy10);
+}
+
+#[test]
+fn operations_in_64_bit_words() {
+    check_operations::<u64>(Preset::Toy10w);
+}
+
+#[test]
+fn a_chain_of_squares_uses_every_level_and_keeps_its_scale() {
+    let mut c = Client::<u32>::new(Preset::Toy11.params().unwrap(), &[]);
+    let mut x = c.slots(|i| Complex64::from_polar(1.0, i as f64));
+    let mut a = c.encrypt(&x, c.params.max_level());
+    while a.level() > Level(0) {
+        let squared = c.evaluator.square(&a).unwrap();
+        let relinearized = c.evaluator.relinearize(&squared, c.keys.relinearization().unwrap()).unwrap();
+        a = c.evaluator.rescale(&relinearized).unwrap();
+        x.iter_mut().for_each(|z| *z = *z * *z);
+        let canonical = c.params.level(a.level()).unwrap().log_scale;
+        assert!((a.log_scale() - canonical).to_f64().abs() < 1e-25);
+    }
+    assert_close(&x, &c.decrypt(&a), 21.0);
+    assert!(matches!(c.evaluator.rescale(&a), Err(Error::LevelsExhausted { .. })));
+}
+
+#[test]
+fn secure_presets_encrypt_and_multiply() {
+    fn one<W: Word>(preset: Preset) {
+        let mut c = Client::<W>::new(preset.params().unwrap(), &[5]);
+        let x = c.slots(wave(0.9));
+        let a = c.encrypt(&x, c.params.max_level());
+        let squared = c.evaluator.square(&a).unwrap();
+        let b = c.evaluator.relinearize(&squared, c.keys.relinearization().unwrap()).unwrap();
+        let b = c.evaluator.rotate(&c.evaluator.rescale(&b).unwrap(), 5, &c.keys).unwrap();
+        let n = x.len();
+        let expected: Vec<_> = (0..n).map(|i| x[(i + 5) % n] * x[(i + 5) % n]).collect();
+        assert_close(&expected, &c.decrypt(&b), 18.0);
+    }
+    one::<u32>(Preset::N13);
+    one::<u64>(Preset::N13w);
+    one::<u32>(Preset::N14);
+}
+
+#[test]
+fn seeded_and_public_encryptions_decrypt_alike() {
+    let mut c = Client::<u32>::new(Preset::Toy10.params().unwrap(), &[]);
+    let x = c.slots(wave(2.0));
+    let (level, scale) = (Level(1), c.params.level(Level(1)).unwrap().log_scale);
+    let plain = c.encoder.encode(&x, level, scale).unwrap();
+    let seeded = Encryptor::new(&c.ring).encrypt_seeded(&plain, &c.secret, &mut c.randomness).unwrap();
+    assert_close(&x, &c.decrypt(&seeded.expand(&c.ring).unwrap()), 30.0);
+}
+
+#[test]
+fn bad_messages_are_refused() {
+    let c = Client::<u32>::new(Preset::Toy10.params().unwrap(), &[]);
+    let scale = c.params.level(Level(0)).unwrap().log_scale;
+    let n = c.params.n_slots();
+    let encode = |slots: Vec<Complex64>| c.encoder.encode(&slots, Level(0), scale);
+    assert_eq!(encode(vec![Complex64::ZERO; n - 1]), Err(Error::SlotCount { expected: n, found: n - 1 }));
+    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let mut slots = vec![Complex64::ONE; n];
+        slots[7].im = bad;
+        assert!(matches!(encode(slots), Err(Error::NotFinite { slot: 7, .. })));
+    }
+    // The modulus of level 0 has 60 bits, the scale 50: 2^9 is the first power that does not fit.
+    assert!(encode(vec![Complex64::new(500.0, 0.0); n]).is_ok());
+    assert!(matches!(encode(vec![Complex64::new(513.0, 0.0); n]), Err(Error::Overflow { .. })));
+    assert!(matches!(encode(vec![Complex64::new(1e300, 0.0); n]), Err(Error::Overflow { .. })));
+    assert!(matches!(
+        c.encoder.encode(&vec![Complex64::ONE; n], Level(9), scale),
+        Err(Error::NoSuchLevel { expected: Level(5), found: Level(9) })
+    ));
+}
+
+#[test]
+fn mismatches_are_refused_and_name_both_sides() {
+    let mut c = Client::<u32>::new(Preset::Toy10.params().unwrap(), &[1]);
+    let mut other = Client::<u32>::new(Preset::Toy11.params().unwrap(), &[]);
+    let x = c.slots(wave(0.0));
+    let (a, low) = (c.encrypt(&x, Level(2)), c.encrypt(&x, Level(1)));
+    let y = other.slots(wave(0.0));
+    let foreign = other.encrypt(&y, Level(2));
+    let e = &c.evaluator;
+    assert!(matches!(e.add(&a, &low), Err(Error::LevelMismatch { expected: Level(2), found: Level(1), .. })));
+    assert!(matches!(e.add(&a, &foreign), Err(Error::ParamsMismatch { .. })));
+    assert!(matches!(
+        Decryptor::new(&c.ring).decrypt(&foreign, &c.secret),
+        Err(Error::ParamsMismatch { .. })
+    ));
+    assert!(matches!(
+        Decryptor::new(&other.ring).decrypt(&foreign, &c.secret),
+        Err(Error::ParamsMismatch { .. })
+    ));
+    let off = e.mul_scalar(&a, 1.0, Double::from(1e-6)).unwrap();
+    assert!(matches!(e.add(&a, &off), Err(Error::ScaleMismatch { .. })));
+    assert!(matches!(e.level_drop(&off, Level(0)), Err(Error::ScaleMismatch { .. })));
+    assert!(matches!(e.level_drop(&low, Level(2)), Err(Error::LevelMismatch { .. })));
+    let squared = e.square(&a).unwrap();
+    assert!(matches!(e.mul(&squared, &a), Err(Error::DegreeMismatch { expected: 1, found: 2, .. })));
+    assert!(matches!(e.rotate(&squared, 1, &c.keys), Err(Error::DegreeMismatch { .. })));
+    let relinearization = c.keys.relinearization().unwrap();
+    assert!(matches!(
+        e.relinearize(&a, relinearization),
+        Err(Error::DegreeMismatch { expected: 2, found: 1, .. })
+    ));
+    assert!(matches!(Ring::<u64>::new(&c.params), Err(Error::WordMismatch { expected: 32, found: 64 })));
+}
+
+#[test]
+fn keys_that_are_missing_are_named() {
+    let mut c = Client::<u32>::new(Preset::Toy10.params().unwrap(), &[1]);
+    let x = c.slots(wave(0.0));
+    let a = c.encrypt(&x, Level(1));
+    let element = c.params.galois_element(7).unwrap();
+    let error = c.evaluator.rotate(&a, 7, &c.keys).unwrap_err();
+    assert_eq!(error, Error::MissingGaloisKey { element, rotation: "7".to_owned() });
+    assert!(matches!(
+        c.evaluator.rotate(&a, 512, &c.keys),
+        Err(Error::RotationOutOfRange { n_slots: 512, found: 512 })
+    ));
+    let mut randomness = Randomness::insecure_reproducible(3);
+    let generator = KeyGenerator::new(&c.ring);
+    assert!(matches!(
+        generator.galois_key(&c.secret, GaloisElement(4), &mut randomness),
+        Err(Error::NotGalois { two_n: 2048, found: 4 })
+    ));
+    let none = generator.evaluation_keys(&c.secret, false, &[], &mut randomness, |_, _| ()).unwrap();
+    assert_eq!(none.relinearization().unwrap_err(), Error::MissingRelinearizationKey);
+}
