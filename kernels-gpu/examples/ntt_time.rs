@@ -59,12 +59,13 @@ fn table<W: CpuWord>(kind: LaneKind) {
 
 fn main() {
     #[cfg(target_arch = "x86_64")]
-    {
+    if is_x86_feature_detected!("bmi2") {
         if is_x86_feature_detected!("avx512f") {
             table::<u32>(LaneKind::Avx512);
         }
         if is_x86_feature_detected!("avx2") {
             table::<u32>(LaneKind::Avx2);
+            table::<u64>(LaneKind::Avx2);
         }
     }
     table::<u32>(LaneKind::Scalar);

@@ -50,14 +50,14 @@ impl Bindings<'_> {
     }
 }
 
-/// The instruction sets that `u32` rows can be run with. `u64` rows are scalar with each of them.
+/// The instruction sets that rows can be run with. `u64` rows take one word at a time with each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LaneKind {
     /// One word.
     Scalar,
-    /// Eight `u32` words; needs the CPU feature `avx2`.
+    /// Eight `u32` words; needs the CPU features `avx2` and `bmi2`.
     Avx2,
-    /// Sixteen `u32` words; needs the CPU feature `avx512f`.
+    /// Sixteen `u32` words; needs the CPU features `avx512f` and `bmi2`.
     Avx512,
 }
 
@@ -149,7 +149,7 @@ pub trait CpuWord: Word {
     /// [`run_item`] with the lanes of `kind`.
     ///
     /// # Safety
-    /// As [`run_item`], with [`CpuWord::log_lanes`] for the arrangement; the CPU has the feature that `kind` names.
+    /// As [`run_item`], with [`CpuWord::log_lanes`] for the arrangement; the CPU has the features that `kind` names.
     unsafe fn run_item_on(
         kind: LaneKind,
         kernel: KernelId,
@@ -163,7 +163,7 @@ pub trait CpuWord: Word {
 
 /// [`run_item`] compiled for one instruction set.
 macro_rules! shell {
-    ($name:ident, $feature:literal, $lanes:ty) => {
+    ($name:ident, $feature:literal, $word:ty, $lanes:ty) => {
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = $feature)]
         unsafe fn $name(
@@ -172,16 +172,18 @@ macro_rules! shell {
             item_at: usize,
             range: Range<usize>,
             bindings: &Bindings<'_>,
-            ring: &RingTables<'_, u32>,
+            ring: &RingTables<'_, $word>,
         ) {
             // SAFETY: the caller's promises; the instruction set is this function's.
-            unsafe { run_item::<u32, $lanes>(kernel, pool, item_at, range, bindings, ring) };
+            unsafe { run_item::<$word, $lanes>(kernel, pool, item_at, range, bindings, ring) };
         }
     };
 }
 
-shell!(run_item_avx2, "avx2", Avx2);
-shell!(run_item_avx512, "avx512f", Avx512);
+shell!(run_item_avx2, "avx2,bmi2", u32, Avx2);
+shell!(run_item_avx512, "avx512f,bmi2", u32, Avx512);
+// One word, but with `mulx`, which leaves rax and rdx alone.
+shell!(run_item_bmi2, "bmi2", u64, Scalar<u64>);
 
 /// [`run_item`] one word at a time, out of line: one copy a word.
 ///
@@ -236,7 +238,7 @@ impl CpuWord for u64 {
     }
 
     unsafe fn run_item_on(
-        _kind: LaneKind,
+        kind: LaneKind,
         kernel: KernelId,
         pool: &[u64],
         item_at: usize,
@@ -245,6 +247,14 @@ impl CpuWord for u64 {
         ring: &RingTables<'_, Self>,
     ) {
         // SAFETY: the caller's promises.
-        unsafe { run_item_scalar(kernel, pool, item_at, range, bindings, ring) };
+        unsafe {
+            match kind {
+                #[cfg(target_arch = "x86_64")]
+                LaneKind::Avx2 | LaneKind::Avx512 => {
+                    run_item_bmi2(kernel, pool, item_at, range, bindings, ring);
+                }
+                _ => run_item_scalar(kernel, pool, item_at, range, bindings, ring),
+            }
+        }
     }
 }

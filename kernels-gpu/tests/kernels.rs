@@ -2,13 +2,14 @@
 
 mod common;
 
-use common::{Case, Fill, Ring, TestWord, oracle};
+use common::{Case, Fill, Ring, oracle};
 use kernels_gpu::abi::{KernelId, MAX_CONVERT_SOURCES};
+use kernels_gpu::cpu::CpuWord;
 use kernels_gpu::lanes::Word;
 use proptest::prelude::*;
 
 /// Every kernel, every fill, one ring size: the three witnesses.
-fn three_witnesses<W: TestWord>(log_n: u32) {
+fn three_witnesses<W: CpuWord>(log_n: u32) {
     let ring = Ring::<W>::new(log_n, 5);
     for kernel in KernelId::ALL {
         for fill in Fill::ALL {
@@ -34,7 +35,7 @@ macro_rules! sizes {
 sizes! { log_n_8 8 log_n_9 9 log_n_10 10 log_n_11 11 log_n_12 12 log_n_13 13 }
 
 /// The transforms at larger sizes, on the CPU and (where two kernels suffice) on the emulator.
-fn large_transforms<W: TestWord>(log_n: u32) {
+fn large_transforms<W: CpuWord>(log_n: u32) {
     let ring = Ring::<W>::new(log_n, 1);
     for kernel in [KernelId::Ntt, KernelId::Intt] {
         for fill in [Fill::Random, Fill::Max] {
@@ -71,7 +72,7 @@ fn oracle_transform_is_evaluation() {
 }
 
 /// Sums long enough to be folded many times, with every factor at q - 1 on the largest prime.
-fn long_sums<W: TestWord>() {
+fn long_sums<W: CpuWord>() {
     let ring = Ring::<W>::new(8, 2);
     for n_terms in [W::FOLD_TERMS - 1, W::FOLD_TERMS, 2 * W::FOLD_TERMS, 3 * W::FOLD_TERMS + 1] {
         for fill in [Fill::Max, Fill::Random] {
@@ -91,7 +92,7 @@ fn accumulators_do_not_overflow() {
 }
 
 /// The largest source basis, and every number of targets around the unrolling of four.
-fn wide_conversions<W: TestWord>() {
+fn wide_conversions<W: CpuWord>() {
     let ring = Ring::<W>::new(8, MAX_CONVERT_SOURCES + 6);
     let from: Vec<usize> = (0..MAX_CONVERT_SOURCES).collect();
     for fill in Fill::ALL {
@@ -131,7 +132,7 @@ proptest! {
     /// Random items of every kernel on random sizes.
     #[test]
     fn random_items(seed: u64, log_n in 8u32..=11, kernel in 0..KernelId::ALL.len(), wide: bool) {
-        fn check<W: TestWord>(seed: u64, log_n: u32, kernel: KernelId) {
+        fn check<W: CpuWord>(seed: u64, log_n: u32, kernel: KernelId) {
             let ring = Ring::<W>::new(log_n, 5);
             let mut case = Case::new(&ring, kernel, Fill::Random, seed);
             case.items();

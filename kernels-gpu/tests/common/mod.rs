@@ -13,31 +13,19 @@ use kernels_gpu::lanes::Word;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// A word with the lane kinds that this machine has for it.
-pub(crate) trait TestWord: CpuWord {
-    fn kinds() -> Vec<LaneKind>;
-}
-
-impl TestWord for u32 {
-    fn kinds() -> Vec<LaneKind> {
-        let mut kinds = vec![LaneKind::Scalar];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") {
-                kinds.push(LaneKind::Avx2);
-            }
-            if is_x86_feature_detected!("avx512f") {
-                kinds.push(LaneKind::Avx512);
-            }
+/// The lane kinds that this CPU has the features for.
+fn kinds() -> Vec<LaneKind> {
+    let mut kinds = vec![LaneKind::Scalar];
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("bmi2") {
+        if is_x86_feature_detected!("avx2") {
+            kinds.push(LaneKind::Avx2);
         }
-        kinds
+        if is_x86_feature_detected!("avx512f") {
+            kinds.push(LaneKind::Avx512);
+        }
     }
-}
-
-impl TestWord for u64 {
-    fn kinds() -> Vec<LaneKind> {
-        vec![LaneKind::Scalar]
-    }
+    kinds
 }
 
 /// What input rows hold.
@@ -123,7 +111,7 @@ pub(crate) struct Case<'a, W> {
     kernel: KernelId,
 }
 
-impl<'a, W: TestWord> Case<'a, W> {
+impl<'a, W: CpuWord> Case<'a, W> {
     pub(crate) fn new(ring: &'a Ring<W>, kernel: KernelId, fill: Fill, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         // A few words before the first table, so that index 0 is nobody's.
@@ -363,7 +351,7 @@ impl<'a, W: TestWord> Case<'a, W> {
     pub(crate) fn check_cpu(&self) {
         let (launch, pool) = self.launch();
         let n = self.ring.n();
-        for kind in W::kinds() {
+        for kind in kinds() {
             let twiddles = self.ring.twiddles(W::log_lanes(kind));
             let tables = self.ring.tables(&twiddles);
             let ring = RingTables { log_n: self.ring.log_n, primes: &tables };
