@@ -82,9 +82,9 @@ impl Machine<u32> for Gpu {
     }
 
     #[inline(always)]
-    unsafe fn pool_word(&self, at: u32, plus: usize) -> u64 {
+    unsafe fn pool_word(&self, at: u32, plus: u32) -> u64 {
         // SAFETY: the caller's promise.
-        unsafe { memory::constant_u64(self.args.pool + u64::from(at) * 8 + plus as u64 * 8) }
+        unsafe { memory::constant_u64(self.args.pool + u64::from(at) * 8 + u64::from(plus) * 8) }
     }
     #[inline(always)]
     unsafe fn row(&self, row: RowRef) -> u64 {
@@ -104,66 +104,72 @@ impl Machine<u32> for Gpu {
     #[inline(always)]
     unsafe fn twiddle(&self, table: u64, at: u32) -> u32 {
         // SAFETY: the caller's promise.
-        unsafe { memory::constant(word(table, at)) }
+        unsafe { memory::constant(word(table, at, 0)) }
     }
     #[inline(always)]
     unsafe fn twiddle_pair(&self, table: u64, at: u32) -> [u32; 2] {
         // SAFETY: the caller's promise.
-        unsafe { memory::constant_pair(word(table, at)) }
+        unsafe { memory::constant_pair(word(table, at, 0)) }
     }
     #[inline(always)]
     unsafe fn twiddle_quad(&self, table: u64, at: u32) -> Quad<u32> {
         // SAFETY: the caller's promise.
-        unsafe { memory::constant_quad(word(table, at)) }
+        unsafe { memory::constant_quad(word(table, at, 0)) }
     }
 
     #[inline(always)]
-    unsafe fn load(&self, row: u64, at: u32) -> u32 {
+    unsafe fn load(&self, row: u64, at: u32, plus: u32) -> u32 {
         // SAFETY: the caller's promise.
-        unsafe { memory::global_load(word(row, at)) }
+        unsafe { memory::global_load(word(row, at, plus)) }
     }
     #[inline(always)]
-    unsafe fn load_quad(&self, row: u64, at: u32) -> Quad<u32> {
+    unsafe fn load_quad(&self, row: u64, at: u32, plus: u32) -> Quad<u32> {
         // SAFETY: the caller's promise.
-        unsafe { memory::global_load_quad(word(row, at)) }
+        unsafe { memory::global_load_quad(word(row, at, plus)) }
     }
     #[inline(always)]
-    unsafe fn store(&self, row: u64, at: u32, x: u32) {
+    unsafe fn store(&self, row: u64, at: u32, plus: u32, x: u32) {
         // SAFETY: the caller's promise.
-        unsafe { memory::global_store(word(row, at), x) };
+        unsafe { memory::global_store(word(row, at, plus), x) };
     }
     #[inline(always)]
-    unsafe fn store_quad(&self, row: u64, at: u32, words: Quad<u32>) {
+    unsafe fn store_quad(&self, row: u64, at: u32, plus: u32, words: Quad<u32>) {
         // SAFETY: the caller's promise.
-        unsafe { memory::global_store_quad(word(row, at), words) };
+        unsafe { memory::global_store_quad(word(row, at, plus), words) };
     }
 
     #[inline(always)]
-    unsafe fn shared_load(&self, at: u32) -> u32 {
+    unsafe fn shared_load(&self, at: u32, plus: u32) -> u32 {
         // SAFETY: the caller's promise.
-        unsafe { memory::shared_load(memory::shared_base() + at * 4) }
+        unsafe { memory::shared_load(shared_word(at, plus)) }
     }
     #[inline(always)]
-    unsafe fn shared_load_quad(&self, at: u32) -> Quad<u32> {
+    unsafe fn shared_load_quad(&self, at: u32, plus: u32) -> Quad<u32> {
         // SAFETY: the caller's promise.
-        unsafe { memory::shared_load_quad(memory::shared_base() + at * 4) }
+        unsafe { memory::shared_load_quad(shared_word(at, plus)) }
     }
     #[inline(always)]
-    unsafe fn shared_store(&self, at: u32, x: u32) {
+    unsafe fn shared_store(&self, at: u32, plus: u32, x: u32) {
         // SAFETY: the caller's promise.
-        unsafe { memory::shared_store(memory::shared_base() + at * 4, x) };
+        unsafe { memory::shared_store(shared_word(at, plus), x) };
     }
     #[inline(always)]
-    unsafe fn shared_store_quad(&self, at: u32, words: Quad<u32>) {
+    unsafe fn shared_store_quad(&self, at: u32, plus: u32, words: Quad<u32>) {
         // SAFETY: the caller's promise.
-        unsafe { memory::shared_store_quad(memory::shared_base() + at * 4, words) };
+        unsafe { memory::shared_store_quad(shared_word(at, plus), words) };
     }
 }
 
-/// Address of word `at` from `base`.
+/// Address of word `at + plus` from `base`; the sum in 64 bits, so that the constant goes into the instruction.
 #[inline(always)]
-fn word(base: u64, at: u32) -> u64 {
-    base + u64::from(at) * 4
+fn word(base: u64, at: u32, plus: u32) -> u64 {
+    base + u64::from(at) * 4 + u64::from(plus) * 4
+}
+
+/// Address of word `at + plus` of shared memory.
+#[inline(always)]
+fn shared_word(at: u32, plus: u32) -> u32 {
+    memory::shared_base() + at * 4 + plus * 4
 }
 
 /// Nothing in a kernel panics; a `cdylib` needs the item all the same.

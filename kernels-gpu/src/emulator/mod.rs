@@ -55,8 +55,8 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
         self.thread
     }
 
-    unsafe fn pool_word(&self, at: u32, plus: usize) -> u64 {
-        self.pool[at as usize + plus]
+    unsafe fn pool_word(&self, at: u32, plus: u32) -> u64 {
+        self.pool[(at + plus) as usize]
     }
     unsafe fn row(&self, row: RowRef) -> RowRef {
         row
@@ -77,35 +77,35 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
         [twiddles[0], twiddles[1], twiddles[2], twiddles[3]]
     }
 
-    unsafe fn load(&self, row: RowRef, at: u32) -> W {
-        self.global.borrow().read(row, at, self.in_grid)
+    unsafe fn load(&self, row: RowRef, at: u32, plus: u32) -> W {
+        self.global.borrow().read(row, at + plus, self.in_grid)
     }
-    unsafe fn load_quad(&self, row: RowRef, at: u32) -> Quad<W> {
-        let (global, at) = (self.global.borrow(), aligned(at, 4));
+    unsafe fn load_quad(&self, row: RowRef, at: u32, plus: u32) -> Quad<W> {
+        let (global, at) = (self.global.borrow(), aligned(at + plus, 4));
         [0, 1, 2, 3].map(|k| global.read(row, at + k, self.in_grid))
     }
-    unsafe fn store(&self, row: RowRef, at: u32, word: W) {
-        self.global.borrow_mut().write(row, at, word, self.in_grid);
+    unsafe fn store(&self, row: RowRef, at: u32, plus: u32, word: W) {
+        self.global.borrow_mut().write(row, at + plus, word, self.in_grid);
     }
-    unsafe fn store_quad(&self, row: RowRef, at: u32, words: Quad<W>) {
-        let (mut global, at) = (self.global.borrow_mut(), aligned(at, 4));
+    unsafe fn store_quad(&self, row: RowRef, at: u32, plus: u32, words: Quad<W>) {
+        let (mut global, at) = (self.global.borrow_mut(), aligned(at + plus, 4));
         for (at, word) in (at..).zip(words) {
             global.write(row, at, word, self.in_grid);
         }
     }
 
-    unsafe fn shared_load(&self, at: u32) -> W {
-        self.shared.borrow().read(at, (self.phase, self.thread))
+    unsafe fn shared_load(&self, at: u32, plus: u32) -> W {
+        self.shared.borrow().read(at + plus, (self.phase, self.thread))
     }
-    unsafe fn shared_load_quad(&self, at: u32) -> Quad<W> {
-        let (shared, at) = (self.shared.borrow(), aligned(at, 4));
+    unsafe fn shared_load_quad(&self, at: u32, plus: u32) -> Quad<W> {
+        let (shared, at) = (self.shared.borrow(), aligned(at + plus, 4));
         [0, 1, 2, 3].map(|k| shared.read(at + k, (self.phase, self.thread)))
     }
-    unsafe fn shared_store(&self, at: u32, word: W) {
-        self.shared.borrow_mut().write(at, word, (self.phase, self.thread));
+    unsafe fn shared_store(&self, at: u32, plus: u32, word: W) {
+        self.shared.borrow_mut().write(at + plus, word, (self.phase, self.thread));
     }
-    unsafe fn shared_store_quad(&self, at: u32, words: Quad<W>) {
-        let (mut shared, at) = (self.shared.borrow_mut(), aligned(at, 4));
+    unsafe fn shared_store_quad(&self, at: u32, plus: u32, words: Quad<W>) {
+        let (mut shared, at) = (self.shared.borrow_mut(), aligned(at + plus, 4));
         for (at, word) in (at..).zip(words) {
             shared.write(at, word, (self.phase, self.thread));
         }

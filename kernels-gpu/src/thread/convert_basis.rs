@@ -54,7 +54,7 @@ unsafe fn targets<W: Word, M: Machine<W>, const T: usize>(
         while i < item.n_src {
             let end = Ord::min(item.n_src, i + room);
             while i < end {
-                let y = m.shared_load_quad(digit_at(m, i));
+                let y = m.shared_load_quad(digit_at(m, i), 0);
                 unrolled!(T, t, {
                     let factor_at = item.matrix_at + (first + t as u32) * item.n_src + i;
                     let factor = Scalar(W::from_u64(m.pool_word(factor_at, 0)));
@@ -82,7 +82,7 @@ unsafe fn targets<W: Word, M: Machine<W>, const T: usize>(
             unrolled!(4, k, {
                 out[k] = reducer.reduce(acc[t][k]).0;
             });
-            m.store_quad(m.row(target.row), at, out);
+            m.store_quad(m.row(target.row), at, 0, out);
         });
     }
 }
@@ -104,12 +104,12 @@ impl<W: Word> ThreadKernel<W> for ConvertBasis {
                 let modulus = reducer(&c).m;
                 let inv = Scalar(c.to_montgomery(W::from_u64(source.inv)));
                 let frac = Scalar(W::from_u64(source.frac));
-                let mut y = m.load_quad(m.row(source.row), at);
+                let mut y = m.load_quad(m.row(source.row), at, 0);
                 unrolled!(4, k, {
                     y[k] = digit(Scalar(y[k]), inv, &modulus).0;
                     quotient[k] = add_fraction(quotient[k], Scalar(y[k]), frac);
                 });
-                m.shared_store_quad(digit_at(m, i), y);
+                m.shared_store_quad(digit_at(m, i), 0, y);
                 i += 1;
             }
             let half = Scalar(W::from_u64(1 << (fraction_bits(W::BITS) - 1)));

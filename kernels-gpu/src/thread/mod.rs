@@ -40,7 +40,7 @@ pub trait Machine<W: Word> {
     ///
     /// # Safety
     /// The pool must hold it.
-    unsafe fn pool_word(&self, at: u32, plus: usize) -> u64;
+    unsafe fn pool_word(&self, at: u32, plus: u32) -> u64;
     /// A row.
     ///
     /// # Safety
@@ -68,47 +68,47 @@ pub trait Machine<W: Word> {
     /// `at + 3 < N`.
     unsafe fn twiddle_quad(&self, table: Self::Table, at: u32) -> Quad<W>;
 
-    /// Word `at` of a row.
+    /// Word `at + plus` of a row. Here and below `plus` is a constant, which becomes part of the instruction.
     ///
     /// # Safety
-    /// `at < N`; the row valid for reading, and no other thread of the launch writes the word.
-    unsafe fn load(&self, row: Self::Row, at: u32) -> W;
-    /// Words `at ..= at + 3` of a row.
+    /// `at + plus < N`; the row valid for reading, and no other thread of the launch writes the word.
+    unsafe fn load(&self, row: Self::Row, at: u32, plus: u32) -> W;
+    /// Words `at + plus ..` of a row; `at + plus` a multiple of four.
     ///
     /// # Safety
-    /// As [`Machine::load`] for each; `at` a multiple of four.
-    unsafe fn load_quad(&self, row: Self::Row, at: u32) -> Quad<W>;
-    /// Writes word `at` of a row.
+    /// As [`Machine::load`] for each.
+    unsafe fn load_quad(&self, row: Self::Row, at: u32, plus: u32) -> Quad<W>;
+    /// Writes word `at + plus` of a row.
     ///
     /// # Safety
-    /// `at < N`; the row valid for writing, and no other thread of the launch reads or writes the word.
-    unsafe fn store(&self, row: Self::Row, at: u32, word: W);
-    /// Writes words `at ..= at + 3` of a row.
+    /// `at + plus < N`; the row valid for writing, and no other thread of the launch reads or writes the word.
+    unsafe fn store(&self, row: Self::Row, at: u32, plus: u32, word: W);
+    /// Writes words `at + plus ..` of a row; `at + plus` a multiple of four.
     ///
     /// # Safety
-    /// As [`Machine::store`] for each; `at` a multiple of four.
-    unsafe fn store_quad(&self, row: Self::Row, at: u32, words: Quad<W>);
+    /// As [`Machine::store`] for each.
+    unsafe fn store_quad(&self, row: Self::Row, at: u32, plus: u32, words: Quad<W>);
 
-    /// Word `at` of shared memory.
+    /// Word `at + plus` of shared memory.
     ///
     /// # Safety
-    /// `at` below the contract's; written by this thread, or by another before the last barrier.
-    unsafe fn shared_load(&self, at: u32) -> W;
-    /// Words `at ..= at + 3` of shared memory.
+    /// Inside the contract's; written by this thread, or by another before the last barrier.
+    unsafe fn shared_load(&self, at: u32, plus: u32) -> W;
+    /// Words `at + plus ..` of shared memory; `at + plus` a multiple of four.
     ///
     /// # Safety
-    /// As [`Machine::shared_load`]; `at` a multiple of four.
-    unsafe fn shared_load_quad(&self, at: u32) -> Quad<W>;
-    /// Writes word `at` of shared memory.
+    /// As [`Machine::shared_load`] for each.
+    unsafe fn shared_load_quad(&self, at: u32, plus: u32) -> Quad<W>;
+    /// Writes word `at + plus` of shared memory.
     ///
     /// # Safety
-    /// `at` below the contract's; no other thread reads or writes it before the next barrier.
-    unsafe fn shared_store(&self, at: u32, word: W);
-    /// Writes words `at ..= at + 3` of shared memory.
+    /// Inside the contract's; no other thread reads or writes it before the next barrier.
+    unsafe fn shared_store(&self, at: u32, plus: u32, word: W);
+    /// Writes words `at + plus ..` of shared memory; `at + plus` a multiple of four.
     ///
     /// # Safety
-    /// As [`Machine::shared_store`]; `at` a multiple of four.
-    unsafe fn shared_store_quad(&self, at: u32, words: Quad<W>);
+    /// As [`Machine::shared_store`] for each.
+    unsafe fn shared_store_quad(&self, at: u32, plus: u32, words: Quad<W>);
 }
 
 /// One kernel function.
@@ -167,7 +167,7 @@ unsafe fn entry<W: Word, M: Machine<W>, T: bytemuck::Pod>(m: &M, at: u32, idx: u
     let mut out = MaybeUninit::<T>::uninit();
     unrolled!(size_of::<T>() / 8, k, {
         // SAFETY: the caller's promise; word k lies in `out`, and T is any bits.
-        unsafe { out.as_mut_ptr().cast::<u64>().add(k).write_unaligned(m.pool_word(first, k)) };
+        unsafe { out.as_mut_ptr().cast::<u64>().add(k).write_unaligned(m.pool_word(first, k as u32)) };
     });
     // SAFETY: every word is written.
     unsafe { out.assume_init() }

@@ -73,6 +73,18 @@ unsafe fn load_factors<W: Word, M: Machine<W>, const C: usize>(m: &M, table: M::
 }
 
 #[inline(always)]
+fn set_quad<W: Word>(x: &mut Words<W>, quad: usize, from: Quad<W>) {
+    unrolled!(4, k, {
+        x[4 * quad + k] = Scalar(from[k]);
+    });
+}
+
+#[inline(always)]
+fn get_quad<W: Word>(x: &Words<W>, quad: usize) -> Quad<W> {
+    [x[4 * quad].0, x[4 * quad + 1].0, x[4 * quad + 2].0, x[4 * quad + 3].0]
+}
+
+#[inline(always)]
 fn put_quad<W: Word>(words: &mut [W; 16], quad: usize, from: Quad<W>) {
     unrolled!(4, k, {
         words[4 * quad + k] = from[k];
@@ -123,27 +135,35 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         }
     }
 
-    /// Place in the line of word `k` of a thread, in the wide or narrow step.
-    #[inline(always)]
-    fn place(position: u32, wide: bool, k: usize) -> u32 {
-        if wide { position + ((k as u32) << Self::LOG_PER_LINE) } else { position * 16 + k as u32 }
+    /// Distance in the line from a thread's word 0 to its word `k`, in the wide or narrow step.
+    const fn apart(wide: bool, k: usize) -> u32 {
+        if wide { (k as u32) << Self::LOG_PER_LINE } else { k as u32 }
     }
 
-    /// Where word `at` of a line lies in the row.
-    #[inline(always)]
-    fn in_row(line: u32, at: u32) -> u32 {
-        if COLUMNS { line + (at << (LOG_N - Self::LOG_LEN)) } else { (line << Self::LOG_LEN) + at }
+    /// Distance in the row of words of a line that are `at` apart.
+    const fn row_offset(at: u32) -> u32 {
+        if COLUMNS { at << (LOG_N - Self::LOG_LEN) } else { at }
     }
 
-    /// Where word `at` of a line lies in shared memory. Columns: lines adjacent, one padding row of 16 words after 16, so
-    /// that the two half warps of a narrow access meet different banks. Rows: see [`row_stride`].
+    /// Distance in shared memory from the first word of a line to word `at`. It is additive over a thread's word 0 and
+    /// [`Self::apart`], because their sum carries nothing past 16. Columns: lines adjacent, one padding row of 16 words
+    /// after 16, so that the two half warps of a narrow access meet different banks. Rows: see [`row_stride`].
+    const fn shared_offset(at: u32) -> u32 {
+        if COLUMNS { at * NTT_LINES + (at / 16) * 16 } else { at + (at / 16) * 4 }
+    }
+
+    /// Where a thread's word 0 lies in the row.
     #[inline(always)]
-    fn in_shared(in_block: u32, at: u32) -> u32 {
-        if COLUMNS {
-            at * NTT_LINES + in_block + (at / 16) * 16
-        } else {
-            in_block * const { row_stride(Self::LOG_LEN) } + at + (at / 16) * 4
-        }
+    fn in_row<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, wide: bool) -> u32 {
+        let line = if COLUMNS { s.line } else { s.line << Self::LOG_LEN };
+        line + Self::row_offset(if wide { s.position } else { s.position * 16 })
+    }
+
+    /// Where a thread's word 0 lies in shared memory.
+    #[inline(always)]
+    fn in_shared<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, wide: bool) -> u32 {
+        let line = if COLUMNS { s.in_block } else { s.in_block * const { row_stride(Self::LOG_LEN) } };
+        line + Self::shared_offset(if wide { s.position } else { s.position * 16 })
     }
 
     /// Reads the words of the first phase, from the row.
@@ -152,24 +172,20 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
     unsafe fn load<W: Word, M: Machine<W>>(s: &Share<'_, W, M>) -> Words<W> {
-        let mut x = [Scalar(W::ZERO); 16];
         // The first pass reads the operand, the second what the first has written.
         let first = is_column_pass(Self::kernel(), 0) == COLUMNS;
-        // SAFETY: the caller's promises; places are below len.
+        let at = Self::in_row(s, !INVERSE);
+        let mut x = [Scalar(W::ZERO); 16];
+        // SAFETY: the caller's promises; words of a line are in the row. Narrow ones of a row are 16 adjacent words.
         unsafe {
             let row = s.m.row(if first { s.item.a } else { s.item.dst });
             if INVERSE && !COLUMNS {
                 unrolled!(4, quad, {
-                    let at = Self::in_row(s.line, Self::place(s.position, false, 4 * quad));
-                    let words = s.m.load_quad(row, at);
-                    unrolled!(4, k, {
-                        x[4 * quad + k] = Scalar(words[k]);
-                    });
+                    set_quad(&mut x, quad, s.m.load_quad(row, at, 4 * quad as u32));
                 });
             } else {
                 unrolled!(16, k, {
-                    let at = Self::in_row(s.line, Self::place(s.position, !INVERSE, k));
-                    x[k] = Scalar(s.m.load(row, at));
+                    x[k] = Scalar(s.m.load(row, at, Self::row_offset(Self::apart(!INVERSE, k))));
                 });
             }
         }
@@ -182,19 +198,17 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
     unsafe fn store<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, x: &Words<W>) {
-        // SAFETY: the caller's promises; places are below len.
+        let at = Self::in_row(s, INVERSE);
+        // SAFETY: as for `load`.
         unsafe {
             let row = s.m.row(s.item.dst);
             if !INVERSE && !COLUMNS {
                 unrolled!(4, quad, {
-                    let at = Self::in_row(s.line, Self::place(s.position, false, 4 * quad));
-                    let q = 4 * quad;
-                    s.m.store_quad(row, at, [x[q].0, x[q + 1].0, x[q + 2].0, x[q + 3].0]);
+                    s.m.store_quad(row, at, 4 * quad as u32, get_quad(x, quad));
                 });
             } else {
                 unrolled!(16, k, {
-                    let at = Self::in_row(s.line, Self::place(s.position, INVERSE, k));
-                    s.m.store(row, at, x[k].0);
+                    s.m.store(row, at, Self::row_offset(Self::apart(INVERSE, k)), x[k].0);
                 });
             }
         }
@@ -206,22 +220,17 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
     unsafe fn load_shared<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, wide: bool) -> Words<W> {
+        let at = Self::in_shared(s, wide);
         let mut x = [Scalar(W::ZERO); 16];
-        // SAFETY: the caller's promises; the narrow places of a row are multiples of 16 plus k, padded by multiples of 4.
+        // SAFETY: the caller's promises. Narrow words of a row are adjacent, padding goes by multiples of four.
         unsafe {
             if wide || COLUMNS {
                 unrolled!(16, k, {
-                    x[k] = Scalar(
-                        s.m.shared_load(Self::in_shared(s.in_block, Self::place(s.position, wide, k))),
-                    );
+                    x[k] = Scalar(s.m.shared_load(at, Self::shared_offset(Self::apart(wide, k))));
                 });
             } else {
                 unrolled!(4, quad, {
-                    let at = Self::in_shared(s.in_block, Self::place(s.position, false, 4 * quad));
-                    let words = s.m.shared_load_quad(at);
-                    unrolled!(4, k, {
-                        x[4 * quad + k] = Scalar(words[k]);
-                    });
+                    set_quad(&mut x, quad, s.m.shared_load_quad(at, 4 * quad as u32));
                 });
             }
         }
@@ -234,18 +243,16 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
     unsafe fn store_shared<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, wide: bool, x: &Words<W>) {
+        let at = Self::in_shared(s, wide);
         // SAFETY: as for `load_shared`.
         unsafe {
             if wide || COLUMNS {
                 unrolled!(16, k, {
-                    let at = Self::in_shared(s.in_block, Self::place(s.position, wide, k));
-                    s.m.shared_store(at, x[k].0);
+                    s.m.shared_store(at, Self::shared_offset(Self::apart(wide, k)), x[k].0);
                 });
             } else {
                 unrolled!(4, quad, {
-                    let at = Self::in_shared(s.in_block, Self::place(s.position, false, 4 * quad));
-                    let q = 4 * quad;
-                    s.m.shared_store_quad(at, [x[q].0, x[q + 1].0, x[q + 2].0, x[q + 3].0]);
+                    s.m.shared_store_quad(at, 4 * quad as u32, get_quad(x, quad));
                 });
             }
         }

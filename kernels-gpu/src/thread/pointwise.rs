@@ -45,8 +45,8 @@ impl<W: Word, const KERNEL: u32> ThreadKernel<W> for Elementwise<KERNEL> {
             let item: RowItem = entry(m, m.args().items_at, idx);
             let (c, _) = m.prime(item.prime);
             let modulus = reducer(&c).m;
-            let a = m.load_quad(m.row(item.a), at);
-            let b = if kernel.reads_b() { m.load_quad(m.row(item.b), at) } else { a };
+            let a = m.load_quad(m.row(item.a), at, 0);
+            let b = if kernel.reads_b() { m.load_quad(m.row(item.b), at, 0) } else { a };
             let plain = W::from_u64(item.scalar);
             let s = Scalar(c.to_montgomery(plain));
             let mut out = a;
@@ -64,7 +64,7 @@ impl<W: Word, const KERNEL: u32> ThreadKernel<W> for Elementwise<KERNEL> {
                 };
                 out[k] = word.0;
             });
-            m.store_quad(m.row(item.dst), at, out);
+            m.store_quad(m.row(item.dst), at, 0, out);
         }
     }
 }
@@ -82,7 +82,7 @@ impl<W: Word> ThreadKernel<W> for InnerProduct {
             let reducer = reducer(&c);
             let mut acc = [W::ZERO.widen(); 4];
             if item.init != RowRef::NONE {
-                let init = m.load_quad(m.row(item.init), at);
+                let init = m.load_quad(m.row(item.init), at, 0);
                 unrolled!(4, k, {
                     acc[k] = init[k].widen();
                 });
@@ -92,7 +92,7 @@ impl<W: Word> ThreadKernel<W> for InnerProduct {
                 let end = Ord::min(item.n_terms, t + W::FOLD_TERMS as u32);
                 while t < end {
                     let term: Term = entry(m, item.terms_at, t);
-                    let (a, b) = (m.load_quad(m.row(term.a), at), m.load_quad(m.row(term.b), at));
+                    let (a, b) = (m.load_quad(m.row(term.a), at, 0), m.load_quad(m.row(term.b), at, 0));
                     unrolled!(4, k, {
                         acc[k] = Scalar(a[k]).mul_acc(Scalar(b[k]), acc[k]);
                     });
@@ -108,7 +108,7 @@ impl<W: Word> ThreadKernel<W> for InnerProduct {
             unrolled!(4, k, {
                 out[k] = reducer.reduce(acc[k]).0;
             });
-            m.store_quad(m.row(item.dst), at, out);
+            m.store_quad(m.row(item.dst), at, 0, out);
         }
     }
 }
@@ -136,8 +136,8 @@ impl<W: Word> ThreadKernel<W> for AutomorphismEval {
             let item: AutomorphismItem = entry(m, m.args().items_at, idx);
             let (from, pattern) =
                 automorphism::eval_group_source(at / THREAD_WORDS, item.galois, m.args().log_n, 2);
-            let x = m.load_quad(m.row(item.a), from * THREAD_WORDS);
-            m.store_quad(m.row(item.dst), at, permute(x, pattern, item.galois));
+            let x = m.load_quad(m.row(item.a), from * THREAD_WORDS, 0);
+            m.store_quad(m.row(item.dst), at, 0, permute(x, pattern, item.galois));
         }
     }
 }
@@ -158,10 +158,10 @@ impl<W: Word> ThreadKernel<W> for AutomorphismCoeff {
             let mut out = [W::ZERO; 4];
             unrolled!(4, k, {
                 let (from, negate) = automorphism::coeff_source(at + k as u32, inverse, m.args().log_n);
-                let x = Scalar(m.load(a, from));
+                let x = Scalar(m.load(a, from, 0));
                 out[k] = if negate { elementwise::neg(x, &modulus).0 } else { x.0 };
             });
-            m.store_quad(m.row(item.dst), at, out);
+            m.store_quad(m.row(item.dst), at, 0, out);
         }
     }
 }
