@@ -23,14 +23,16 @@ core::arch::global_asm!(
     const crate::abi::ABI_VERSION,
 );
 
-/// Says to `cargo xtask build-ptx` which module a function belongs to and what its launch bounds are.
+/// Says to `cargo xtask build-ptx` what a function's contract is: threads, least blocks a multiprocessor, bytes of
+/// shared memory, barriers. It writes the launch bounds, for which there is no attribute, and counts the barriers.
 macro_rules! announce {
-    ($name:ident, $contract:expr) => {
+    ($name:ident, $contract:expr, $phases:expr) => {
         core::arch::global_asm!(
-            concat!("// contract ", stringify!($name), " {} {} {}"),
+            concat!("// contract ", stringify!($name), " {} {} {} {}"),
             const $contract.threads,
             const $contract.min_blocks,
             const $contract.shared_bytes,
+            const $phases - 1,
         );
     };
 }

@@ -3,7 +3,7 @@
 use crate::abi::KernelId;
 use crate::abi::launch::KernelArgs;
 use crate::device;
-use crate::thread::{contract_of, convert_basis, every_kernel, ntt, pointwise};
+use crate::thread::{ThreadKernel, contract_of, convert_basis, every_kernel, ntt, pointwise};
 
 /// A shell for each kernel.
 macro_rules! shells {
@@ -18,7 +18,7 @@ macro_rules! shells {
                 // SAFETY: the caller's promises.
                 unsafe { device::run::<$kernel>(args) };
             }
-            device::announce!($name, contract_of::<u32, $kernel>());
+            device::announce!($name, contract_of::<u32, $kernel>(), <$kernel as ThreadKernel<u32>>::PHASES);
         )*
     };
 }
