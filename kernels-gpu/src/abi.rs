@@ -16,6 +16,8 @@
 //!
 //! Decided in ADR 0005.
 
+pub mod launch;
+
 use bytemuck::{Pod, Zeroable};
 
 /// Changes whenever a kernel, a table or an address rule changes; host refuses any other.

@@ -6,6 +6,7 @@
 //! Nothing of it allocates, panics, divides by a variable or knows what a ciphertext is; `emulator`, which tests
 //! switch on, may do the first two.
 #![no_std]
+#![cfg_attr(target_arch = "nvptx64", feature(abi_ptx, asm_experimental_arch, stdarch_nvptx))]
 
 #[cfg(any(test, feature = "emulator"))]
 extern crate alloc;
@@ -13,8 +14,13 @@ extern crate alloc;
 pub mod abi;
 pub mod body;
 pub mod cpu;
+#[cfg(target_arch = "nvptx64")]
+mod device;
 #[cfg(any(test, feature = "emulator"))]
 pub mod emulator;
+#[cfg(target_arch = "nvptx64")]
+mod entry;
 pub mod lanes;
 mod pointwise;
 pub mod row;
+pub mod thread;

@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask ci`, `tidy`, `licences`.
+//! Developer commands: `cargo xtask ci`, `tidy`, `licences`, `build-ptx`.
 //!
 //! Owns what CI runs and the rules of the house that the compiler cannot state. Imports no room: it reads
 //! sources and manifests as text, so it works while a room does not compile.
@@ -6,6 +6,7 @@
 mod ci;
 mod licences;
 mod metadata;
+mod ptx;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ enum Command {
         #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(ci::step_names()))]
         step: Option<String>,
     },
+    /// Compiles the kernels to PTX and writes kernels-gpu/ptx; with --check, compares and assembles instead.
+    BuildPtx(ptx::Options),
     /// The rules of the house that the compiler cannot state.
     Tidy,
     /// Licence and source of every package in Cargo.lock.
@@ -49,6 +52,7 @@ fn run(cli: Cli) -> Result<()> {
     let root = workspace_root()?;
     match cli.command {
         Command::Ci { step } => ci::run(&root, step.as_deref()),
+        Command::BuildPtx(options) => ptx::run(&root, &options),
         Command::Tidy => tidy::run(&root).map(|note| println!("tidy: {note}")),
         Command::Licences => licences::run(&root).map(|note| println!("licences: {note}")),
     }

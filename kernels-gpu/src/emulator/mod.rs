@@ -1,138 +1,180 @@
-//! A GPU's order of execution, on the host, for tests: the same bodies run thread by thread.
+//! A GPU's order of execution, on the host, for tests: the kernels of [`crate::thread`], thread by thread.
 //!
-//! A [`ThreadKernel`] is a grid of blocks of threads; its code is cut into phases at the barriers. The emulator runs one
-//! phase for all threads of a block, then the next, so a value that crosses threads must go through shared memory
-//! and a barrier. It checks what a GPU would not:
+//! The emulator launches the grid of the contract, runs one phase for all threads of a block, then the next, so a
+//! value that crosses threads must go through shared memory and a barrier. It checks what a GPU would not:
 //!
-//! * shared memory starts poisoned: a word that nobody wrote is not read;
+//! * shared memory has the contract's size and starts poisoned: a word that nobody wrote is not read;
 //! * a word that one thread wrote in this phase is neither read nor written by another in it;
-//! * each global word is written once a launch, and not read by a thread after another has written it.
+//! * each global word is written once a pass, and not read by a thread after another has written it;
+//! * accesses of several words are aligned, indexes are inside the row, the table or the pool.
 //!
 //! Breaking a rule fails an assertion. This is the third witness of the tests: naive oracle = CPU rows = emulator.
 
-mod ntt;
-mod pointwise;
+mod memory;
 
-use crate::abi::{Launch, RowRef};
-use crate::body::tables::RingTables;
+use crate::abi::launch::{KernelArgs, contract, n_passes};
+use crate::abi::{KernelId, Launch, RowRef};
+use crate::body::tables::{PrimeConstants, RingTables};
 use crate::lanes::Word;
+use crate::thread::{Machine, Quad, ThreadKernel, convert_basis, every_kernel, has_item, ntt, pointwise};
 use alloc::vec::Vec;
+use core::cell::RefCell;
+use memory::{Global, Shared};
 
-/// One kernel as a GPU sees it.
-pub trait ThreadKernel<W: Word> {
-    /// What a thread keeps from one phase to the next.
-    type Regs: Clone;
-    /// Phases, one more than barriers.
-    const PHASES: usize;
-
-    /// (blocks, threads a block, words of shared memory a block).
-    fn grid(&self) -> (usize, usize, usize);
-    /// The registers at the start of a thread.
-    fn start(&self) -> Self::Regs;
-    /// What thread `thread` of block `block` does between two barriers.
-    fn phase(
-        &self,
-        phase: usize,
-        block: usize,
-        thread: usize,
-        regs: &mut Self::Regs,
-        shared: &mut Shared<W>,
-        global: &mut Global<'_, W>,
-    );
+/// A thread and what it can reach.
+struct Thread<'a, 'b, W> {
+    args: &'a KernelArgs,
+    block: u32,
+    thread: u32,
+    /// Index in the grid.
+    in_grid: u32,
+    phase: u32,
+    pool: &'a [u64],
+    ring: &'a RingTables<'a, W>,
+    shared: &'a RefCell<Shared<W>>,
+    global: &'a RefCell<Global<'b, W>>,
 }
 
-/// Shared memory of a block: the word, and the (phase, thread) that wrote it.
-#[derive(Debug)]
-pub struct Shared<W> {
-    words: Vec<Option<(W, usize, usize)>>,
-    now: (usize, usize),
+/// `at` is a multiple of the access's words.
+fn aligned(at: u32, words: u32) -> u32 {
+    assert!(at.is_multiple_of(words), "word {at} is not aligned to {words} words");
+    at
 }
 
-impl<W: Word> Shared<W> {
-    /// Word `at`, written in an earlier phase or by this thread.
-    pub fn read(&self, at: usize) -> W {
-        let slot = self.words[at];
-        assert!(slot.is_some(), "shared word {at} read before it was written");
-        let (word, phase, thread) = slot.unwrap_or((W::ZERO, 0, 0));
-        assert!(phase < self.now.0 || thread == self.now.1, "shared word {at} raced by thread {thread}");
-        word
+impl<W: Word> Machine<W> for Thread<'_, '_, W> {
+    type Row = RowRef;
+    type Table = u32;
+
+    fn args(&self) -> &KernelArgs {
+        self.args
+    }
+    fn block(&self) -> u32 {
+        self.block
+    }
+    fn thread(&self) -> u32 {
+        self.thread
     }
 
-    /// Writes word `at`.
-    pub fn write(&mut self, at: usize, word: W) {
-        if let Some((_, phase, thread)) = self.words[at] {
-            assert!(phase < self.now.0 || thread == self.now.1, "shared word {at} raced by thread {thread}");
+    unsafe fn pool_word(&self, at: u32, plus: u32) -> u64 {
+        self.pool[(at + plus) as usize]
+    }
+    unsafe fn row(&self, row: RowRef) -> RowRef {
+        row
+    }
+    unsafe fn prime(&self, prime: u32) -> (PrimeConstants<W>, u32) {
+        (self.ring.primes[prime as usize].constants, prime)
+    }
+
+    unsafe fn twiddle(&self, table: u32, at: u32) -> W {
+        self.ring.primes[table as usize].twiddles[at as usize]
+    }
+    unsafe fn twiddle_pair(&self, table: u32, at: u32) -> [W; 2] {
+        let twiddles = &self.ring.primes[table as usize].twiddles[aligned(at, 2) as usize..];
+        [twiddles[0], twiddles[1]]
+    }
+    unsafe fn twiddle_quad(&self, table: u32, at: u32) -> Quad<W> {
+        let twiddles = &self.ring.primes[table as usize].twiddles[aligned(at, 4) as usize..];
+        [twiddles[0], twiddles[1], twiddles[2], twiddles[3]]
+    }
+
+    unsafe fn load(&self, row: RowRef, at: u32, plus: u32) -> W {
+        self.global.borrow().read(row, at + plus, self.in_grid)
+    }
+    unsafe fn load_quad(&self, row: RowRef, at: u32, plus: u32) -> Quad<W> {
+        let (global, at) = (self.global.borrow(), aligned(at + plus, 4));
+        [0, 1, 2, 3].map(|k| global.read(row, at + k, self.in_grid))
+    }
+    unsafe fn store(&self, row: RowRef, at: u32, plus: u32, word: W) {
+        self.global.borrow_mut().write(row, at + plus, word, self.in_grid);
+    }
+    unsafe fn store_quad(&self, row: RowRef, at: u32, plus: u32, words: Quad<W>) {
+        let (mut global, at) = (self.global.borrow_mut(), aligned(at + plus, 4));
+        for (at, word) in (at..).zip(words) {
+            global.write(row, at, word, self.in_grid);
         }
-        self.words[at] = Some((word, self.now.0, self.now.1));
+    }
+
+    unsafe fn shared_load(&self, at: u32, plus: u32) -> W {
+        self.shared.borrow().read(at + plus, (self.phase, self.thread))
+    }
+    unsafe fn shared_load_quad(&self, at: u32, plus: u32) -> Quad<W> {
+        let (shared, at) = (self.shared.borrow(), aligned(at + plus, 4));
+        [0, 1, 2, 3].map(|k| shared.read(at + k, (self.phase, self.thread)))
+    }
+    unsafe fn shared_store(&self, at: u32, plus: u32, word: W) {
+        self.shared.borrow_mut().write(at + plus, word, (self.phase, self.thread));
+    }
+    unsafe fn shared_store_quad(&self, at: u32, plus: u32, words: Quad<W>) {
+        let (mut shared, at) = (self.shared.borrow_mut(), aligned(at + plus, 4));
+        for (at, word) in (at..).zip(words) {
+            shared.write(at, word, (self.phase, self.thread));
+        }
     }
 }
 
-/// The rows that are bound, by slot, and who wrote what in this launch.
-#[derive(Debug)]
-pub struct Global<'a, W> {
-    slots: &'a mut [Vec<W>],
-    writers: Vec<Vec<Option<usize>>>,
-    log_n: u32,
-    now: usize,
-}
-
-impl<'a, W: Word> Global<'a, W> {
-    fn new(slots: &'a mut [Vec<W>], log_n: u32) -> Self {
-        let writers = slots.iter().map(|s| alloc::vec![None; s.len()]).collect();
-        Self { slots, writers, log_n, now: 0 }
-    }
-
-    /// Word `at` of a row.
-    pub fn read(&self, row: RowRef, at: usize) -> W {
-        let (slot, at) = (row.slot as usize, ((row.row as usize) << self.log_n) + at);
-        let writer = self.writers[slot][at];
-        assert!(writer.is_none_or(|w| w == self.now), "global word {at} of slot {slot} raced");
-        self.slots[slot][at]
-    }
-
-    /// Writes word `at` of a row.
-    pub fn write(&mut self, row: RowRef, at: usize, word: W) {
-        let (slot, at) = (row.slot as usize, ((row.row as usize) << self.log_n) + at);
-        assert!(self.writers[slot][at].is_none(), "global word {at} of slot {slot} written twice");
-        self.writers[slot][at] = Some(self.now);
-        self.slots[slot][at] = word;
-    }
-}
-
-/// Runs every thread of a kernel.
-fn run_kernel<W: Word, K: ThreadKernel<W>>(kernel: &K, global: &mut Global<'_, W>) {
-    let (n_blocks, n_threads, n_shared) = kernel.grid();
-    for block in 0..n_blocks {
-        let mut shared = Shared { words: alloc::vec![None; n_shared], now: (0, 0) };
-        let mut regs = alloc::vec![kernel.start(); n_threads];
+/// Runs every thread of one pass.
+fn run_pass<W: Word, K: ThreadKernel<W>>(
+    launch: &Launch,
+    pool: &[u64],
+    slots: &mut [Vec<W>],
+    ring: &RingTables<'_, W>,
+) {
+    let log_n = ring.log_n;
+    let contract = contract(K::KERNEL, K::PASS, log_n, size_of::<W>() as u32);
+    assert!(contract.is_some(), "no contract for {} at log N = {log_n}", launch.kernel.name());
+    let Some(contract) = contract else { return };
+    let (items_at, n_items) = (launch.items_at, launch.n_items);
+    // No addresses here: a row is its name, a table its prime.
+    let args = KernelArgs { bindings: 0, pool: 0, primes: 0, items_at, n_items, log_n, pad: 0 };
+    let global = RefCell::new(Global::new(slots, log_n));
+    let blocks_per_item = (1 << log_n) / contract.words_per_block;
+    // One block too many: it must do nothing.
+    for block in 0..=n_items * blocks_per_item {
+        let shared = RefCell::new(Shared::new(contract.shared_bytes as usize / size_of::<W>()));
         for phase in 0..K::PHASES {
-            for (thread, regs) in regs.iter_mut().enumerate() {
-                shared.now = (phase, thread);
-                global.now = block * n_threads + thread;
-                kernel.phase(phase, block, thread, regs, &mut shared, global);
+            for thread in 0..contract.threads {
+                let in_grid = block * contract.threads + thread;
+                let (shared, global) = (&shared, &global);
+                let m = Thread { args: &args, block, thread, in_grid, phase, pool, ring, shared, global };
+                if has_item::<W, K, _>(&m) {
+                    // SAFETY: every access is checked.
+                    unsafe { K::phase(&m, phase) };
+                }
             }
         }
     }
 }
 
-/// Runs a launch on `slots`, one vector of rows a slot; `ring` has twiddles in plain order.
+/// Finds a kernel function by its name in the contract.
+macro_rules! dispatch {
+    ($($name:ident: $kernel:ty,)*) => {
+        fn run_entry<W: Word>(
+            entry: &str,
+            launch: &Launch,
+            pool: &[u64],
+            slots: &mut [Vec<W>],
+            ring: &RingTables<'_, W>,
+        ) {
+            match entry {
+                $(stringify!($name) => run_pass::<W, $kernel>(launch, pool, slots, ring),)*
+                _ => unreachable!("no kernel function {entry}"),
+            }
+        }
+    };
+}
+every_kernel!(dispatch);
+
+/// Runs a launch on `slots`, one vector of rows a slot; `ring` has twiddles in plain order and a `log N` of the GPU's
+/// kernels ([`crate::abi::launch::GPU_MIN_LOG_N`] and above).
 ///
 /// # Panics
 /// When a kernel breaks a rule of the machine, or the pool or the rows are not what the launch says.
 pub fn run_launch<W: Word>(launch: &Launch, pool: &[u64], slots: &mut [Vec<W>], ring: &RingTables<'_, W>) {
-    let words = launch.kernel.item().pool_words();
-    for idx in 0..launch.n_items as usize {
-        let at = launch.items_at as usize + idx * words;
-        if matches!(launch.kernel, crate::abi::KernelId::Ntt | crate::abi::KernelId::Intt) {
-            ntt::run(launch.kernel, entry(pool, at), slots, ring);
-        } else {
-            let mut global = Global::new(slots, ring.log_n);
-            pointwise::run(launch.kernel, pool, at, &mut global, ring);
+    for pass in 0..n_passes(launch.kernel) {
+        let contract = contract(launch.kernel, pass, ring.log_n, size_of::<W>() as u32);
+        assert!(contract.is_some(), "no contract for {} at log N = {}", launch.kernel.name(), ring.log_n);
+        if let Some(contract) = contract {
+            run_entry(contract.entry, launch, pool, slots, ring);
         }
     }
-}
-
-/// The `T` at pool index `at`.
-fn entry<T: bytemuck::Pod>(pool: &[u64], at: usize) -> T {
-    bytemuck::pod_read_unaligned(bytemuck::cast_slice(&pool[at..at + size_of::<T>() / 8]))
 }

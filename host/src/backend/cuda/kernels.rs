@@ -4,7 +4,8 @@ use crate::check::CheckedPlan;
 use crate::driver::{DeviceMemory, Driver, DriverError, DriverResult, Function, Grid};
 use kernels_gpu::abi::launch::{KernelArgs, LaunchContract, contract, convert_shared_bytes, n_passes};
 use kernels_gpu::abi::{ConvertBasisItem, KernelId, Launch};
-use kernels_gpu::{device_tables, ptx};
+use kernels_gpu::device_tables::{PrimeRoot, fill_image, image_bytes};
+use kernels_gpu::{abi, ptx};
 use scheduler::plan::{Plan, Step};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub(super) struct Kernels {
 impl Kernels {
     /// Bytes of the ring tables.
     pub(super) fn table_bytes(plan: &CheckedPlan) -> u64 {
-        device_tables::bytes::<u32>(plan.plan().primes.len(), plan.plan().log_n) as u64
+        image_bytes::<u32>(plan.plan().log_n, plan.plan().primes.len()) as u64
     }
 
     /// Loads what the plan names, and no more.
@@ -41,13 +42,14 @@ impl Kernels {
                 }
             }
         }
-        let bytes = device_tables::bytes::<u32>(plan.primes.len(), plan.log_n);
+        let bytes = image_bytes::<u32>(plan.log_n, plan.primes.len());
         let mut tables = DeviceMemory::new(driver, bytes as u64)?;
-        let ring: Vec<(u32, u32)> =
-            plan.primes.iter().zip(&plan.roots).map(|(&q, &root)| (q as u32, root as u32)).collect();
-        let mut words = vec![0u64; bytes / 8];
-        device_tables::fill(&ring, plan.log_n, tables.address(), bytemuck::cast_slice_mut(&mut words));
-        tables.write(0, bytemuck::cast_slice(&words))?;
+        let roots = plan.primes.iter().zip(&plan.roots);
+        let ring: Vec<PrimeRoot<u32>> =
+            roots.map(|(&q, &psi)| PrimeRoot { q: q as u32, psi: psi as u32 }).collect();
+        let mut image = vec![0u64; bytes / 8];
+        fill_image(tables.address(), plan.log_n, &ring, &mut image).map_err(|e| refused(e.to_string()))?;
+        tables.write(0, bytemuck::cast_slice(&image))?;
         Ok(Self { functions, tables, log_n: plan.log_n })
     }
 
@@ -92,9 +94,12 @@ impl Kernels {
     }
 }
 
+fn refused(words: String) -> DriverError {
+    DriverError { call: "load kernels", words, out_of_memory: false }
+}
+
 fn missing(kernel: KernelId, pass: u32, log_n: u32) -> DriverError {
-    let words = format!("no kernel `{}` (pass {pass}) is compiled for log N = {log_n}", kernel.name());
-    DriverError { call: "load", words, out_of_memory: false }
+    refused(format!("no kernel `{}` (pass {pass}) is compiled for log N = {log_n}", kernel.name()))
 }
 
 fn load(
@@ -104,8 +109,11 @@ fn load(
     log_n: u32,
 ) -> DriverResult<(Function, LaunchContract)> {
     let contract = contract(kernel, pass, log_n, WORD_BYTES).ok_or_else(|| missing(kernel, pass, log_n))?;
-    let module = ptx::MODULES.iter().find(|m| m.name == contract.module);
-    let module = module.ok_or_else(|| missing(kernel, pass, log_n))?;
+    let module = ptx::module(contract.module).ok_or_else(|| missing(kernel, pass, log_n))?;
+    if module.abi_version() != Some(abi::ABI_VERSION) {
+        let (name, expected) = (module.name, abi::ABI_VERSION);
+        return Err(refused(format!("module {name}: expected ABI version {expected}, found {:?}", module.abi_version())));
+    }
     Ok((driver.function(module.text, contract.entry, contract.shared_bytes)?, contract))
 }
 

@@ -1,0 +1,196 @@
+//! How a launch becomes kernel functions on a GPU: arguments, grid, names.
+//!
+//! ```text
+//! Launch -> passes 0 .. n_passes(kernel), in this order on one stream
+//! pass   -> LaunchContract: module, entry, grid = n_items * N / words_per_block blocks of `threads` threads
+//! block  -> item = block / blocks_per_item, part = block % blocks_per_item
+//! ```
+//!
+//! Every entry is `unsafe extern "ptx-kernel" fn(KernelArgs)`: one argument, the struct by value. A block whose item is
+//! not below `n_items` does nothing, so a grid may be too large.
+//!
+//! **Ring tables** in device memory: one [`DevicePrime`] a prime, then the twiddles; [`crate::device_tables`] fills
+//! them.
+
+use super::{KernelId, MAX_CONVERT_SOURCES};
+use bytemuck::{Pod, Zeroable};
+
+/// Smallest `log N` that kernels are compiled for.
+pub const GPU_MIN_LOG_N: u32 = 12;
+/// Largest one: a thread of the transforms holds 16 words and exchanges them once, so a line has at most 256 words
+/// and `N` at most 256 lines.
+pub const GPU_MAX_LOG_N: u32 = 16;
+
+/// Alignment in bytes of a bound base address, of the pool and of the ring tables: that of a 16-byte load.
+pub const GPU_ALIGN: usize = 16;
+
+/// The argument of every kernel. Addresses are those of the device.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct KernelArgs {
+    /// The binding table: one base address of eight bytes a slot.
+    pub bindings: u64,
+    /// The plan's pool of eight-byte words.
+    pub pool: u64,
+    /// The ring's [`DevicePrime`]s.
+    pub primes: u64,
+    /// Pool index of the first item.
+    pub items_at: u32,
+    /// Number of items.
+    pub n_items: u32,
+    /// `log2 N`; the transforms are compiled for one and take the row length from here all the same.
+    pub log_n: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A prime in device memory: the words of [`crate::body::tables::PrimeConstants`] and where its twiddles are.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DevicePrime<W> {
+    /// `q, q_inv, r1, r2, n_inv, n_inv_w1`.
+    pub constants: [W; 6],
+    /// Address of `N` twiddles in plain order, aligned to [`GPU_ALIGN`].
+    pub twiddles: u64,
+}
+
+/// Words of a row that a thread of a kernel without exchange works on: one 16-byte load for `u32`.
+pub const THREAD_WORDS: u32 = 4;
+/// Words that a thread of a transform holds.
+pub const NTT_THREAD_WORDS: u32 = 16;
+/// Lines that a block of a transform works on.
+pub const NTT_LINES: u32 = 16;
+/// Threads of an element-wise block.
+const THREADS: u32 = 256;
+/// Threads of a block of the basis conversion: one warp, because each needs up to 1 KiB of shared memory and shares
+/// nothing; 64 sources then fit the 48 KiB that need no function attribute.
+const CONVERT_THREADS: u32 = 32;
+
+/// The grid of one pass of a kernel, and what its function is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaunchContract {
+    /// The function in the module.
+    pub entry: &'static str,
+    /// The module: a name in `ptx::MODULES`.
+    pub module: &'static str,
+    /// Threads a block, always.
+    pub threads: u32,
+    /// Words of each row of the item that a block works on; divides `N`.
+    pub words_per_block: u32,
+    /// Dynamic shared memory of a block, in bytes.
+    pub shared_bytes: u32,
+    /// Blocks that a multiprocessor must be able to hold as far as registers go (`.minnctapersm`).
+    pub min_blocks: u32,
+}
+
+/// Kernel functions that a launch of `kernel` is made of.
+pub const fn n_passes(kernel: KernelId) -> u32 {
+    if matches!(kernel, KernelId::Ntt | KernelId::Intt) { 2 } else { 1 }
+}
+
+/// `log2` of the words of a column of a transform, `N = N1 N2` with columns of `N1` words and rows of `N2`.
+pub const fn log_column_words(log_n: u32) -> u32 {
+    log_n.div_ceil(2)
+}
+
+/// Whether pass `pass` of a transform works on columns: forward columns first, inverse rows first.
+pub const fn is_column_pass(kernel: KernelId, pass: u32) -> bool {
+    matches!(kernel, KernelId::Ntt) == (pass == 0)
+}
+
+/// Words of shared memory of a block of a transform: the words it works on and padding against bank conflicts.
+pub const fn ntt_shared_words(log_len: u32, columns: bool) -> u32 {
+    let len = 1 << log_len;
+    NTT_LINES * if columns { len + len / 16 } else { row_stride(log_len) }
+}
+
+/// Words from one line to the next in the shared memory of a row pass. Four words of padding follow each 16, so that
+/// 16-byte accesses to adjacent groups of 16 fall into different banks; `len / 16` more set the lines of a warp apart.
+pub const fn row_stride(log_len: u32) -> u32 {
+    let len = 1 << log_len;
+    len + len / 4 + len / 16
+}
+
+/// Dynamic shared memory that [`KernelId::ConvertBasis`] needs when no item of the launch has more than `n_src`
+/// sources. The contract has it for [`MAX_CONVERT_SOURCES`]; less memory a block lets more blocks run at a time.
+pub const fn convert_shared_bytes(n_src: u32, word_bytes: u32) -> u32 {
+    n_src * THREAD_WORDS * CONVERT_THREADS * word_bytes
+}
+
+/// The contract of pass `pass < n_passes(kernel)` for words of `word_bytes` bytes, `None` if there is no such function:
+/// another pass, or `log_n` outside [`GPU_MIN_LOG_N`] ..= [`GPU_MAX_LOG_N`]. PTX exists for words of four bytes.
+pub const fn contract(kernel: KernelId, pass: u32, log_n: u32, word_bytes: u32) -> Option<LaunchContract> {
+    if pass >= n_passes(kernel) || log_n < GPU_MIN_LOG_N || log_n > GPU_MAX_LOG_N {
+        return None;
+    }
+    Some(match kernel {
+        KernelId::Ntt | KernelId::Intt => {
+            let columns = is_column_pass(kernel, pass);
+            let log_column = log_column_words(log_n);
+            let log_len = if columns { log_column } else { log_n - log_column };
+            let words_per_block = NTT_LINES << log_len;
+            let threads = words_per_block / NTT_THREAD_WORDS;
+            LaunchContract {
+                entry: transform_entry(kernel, columns, log_n),
+                module: transform_module(log_n),
+                threads,
+                words_per_block,
+                shared_bytes: ntt_shared_words(log_len, columns) * word_bytes,
+                // 1024 threads of 64 registers.
+                min_blocks: 1024 / threads,
+            }
+        }
+        KernelId::ConvertBasis => LaunchContract {
+            entry: kernel.name(),
+            module: POINTWISE,
+            threads: CONVERT_THREADS,
+            words_per_block: CONVERT_THREADS * THREAD_WORDS,
+            shared_bytes: convert_shared_bytes(MAX_CONVERT_SOURCES as u32, word_bytes),
+            // 512 threads of 128 registers; shared memory is the tighter bound.
+            min_blocks: 16,
+        },
+        _ => LaunchContract {
+            entry: kernel.name(),
+            module: POINTWISE,
+            threads: THREADS,
+            words_per_block: THREADS * THREAD_WORDS,
+            shared_bytes: 0,
+            // 1024 threads of 64 registers.
+            min_blocks: 4,
+        },
+    })
+}
+
+/// The module of all kernels but the transforms.
+const POINTWISE: &str = "pointwise_u32";
+
+/// One name for each ring size.
+macro_rules! by_size {
+    ($log_n:expr, $($prefix:literal)+ => $suffix:literal) => {
+        match $log_n {
+            12 => concat!($($prefix,)+ "12", $suffix),
+            13 => concat!($($prefix,)+ "13", $suffix),
+            14 => concat!($($prefix,)+ "14", $suffix),
+            15 => concat!($($prefix,)+ "15", $suffix),
+            _ => concat!($($prefix,)+ "16", $suffix),
+        }
+    };
+}
+
+const fn transform_module(log_n: u32) -> &'static str {
+    by_size!(log_n, "ntt_" => "_u32")
+}
+
+const fn transform_entry(kernel: KernelId, columns: bool, log_n: u32) -> &'static str {
+    match (matches!(kernel, KernelId::Ntt), columns) {
+        (true, true) => by_size!(log_n, "ntt_columns_" => ""),
+        (true, false) => by_size!(log_n, "ntt_rows_" => ""),
+        (false, true) => by_size!(log_n, "intt_columns_" => ""),
+        (false, false) => by_size!(log_n, "intt_rows_" => ""),
+    }
+}
+
+const _: () = {
+    assert!(size_of::<KernelArgs>() == 40);
+    assert!(size_of::<DevicePrime<u32>>() == 32 && size_of::<DevicePrime<u64>>() == 56);
+};

@@ -1,0 +1,26 @@
+//! The PTX shells: one function a kernel pass, named as its contract says.
+
+use crate::abi::KernelId;
+use crate::abi::launch::KernelArgs;
+use crate::device;
+use crate::thread::{ThreadKernel, contract_of, convert_basis, every_kernel, ntt, pointwise};
+
+/// A shell for each kernel.
+macro_rules! shells {
+    ($($name:ident: $kernel:ty,)*) => {
+        $(
+            #[doc = concat!("`", stringify!($name), "`; see [`crate::abi::launch`].")]
+            ///
+            /// # Safety
+            /// The launch is what the ABI asks for; see [`crate::thread::ThreadKernel::phase`].
+            #[unsafe(no_mangle)]
+            pub unsafe extern "ptx-kernel" fn $name(args: KernelArgs) {
+                // SAFETY: the caller's promises.
+                unsafe { device::run::<$kernel>(args) };
+            }
+            device::announce!($name, contract_of::<u32, $kernel>(), <$kernel as ThreadKernel<u32>>::PHASES);
+        )*
+    };
+}
+
+every_kernel!(shells);

@@ -1,0 +1,223 @@
+//! The kernels as one GPU thread runs them, generic over the machine.
+//!
+//! A [`ThreadKernel`] is cut into phases at its barriers; nothing but shared and global memory passes from one phase
+//! to the next. A [`Machine`] is what a thread can reach. On a GPU (`device`) it is PTX instructions, and the phases
+//! follow one another with `bar.sync` between; on the host (`emulator`) it is checked memory, and the threads of a
+//! block take turns phase by phase. So the code that tests run is the code that is compiled to PTX.
+//!
+//! No slice is indexed here, and arrays only by constants: they are registers.
+
+pub mod convert_basis;
+pub mod ntt;
+pub mod pointwise;
+
+use crate::abi::launch::{GPU_MIN_LOG_N, KernelArgs, LaunchContract, contract};
+use crate::abi::{KernelId, RowRef};
+use crate::body::inner_product::Reducer;
+use crate::body::ntt::unrolled;
+use crate::body::tables::PrimeConstants;
+use crate::lanes::{Scalar, Word};
+use core::mem::{MaybeUninit, size_of};
+
+/// Four words that are loaded and stored at once, at an index that is a multiple of four.
+pub type Quad<W> = [W; 4];
+
+/// What a thread can reach.
+pub trait Machine<W: Word> {
+    /// A row whose slot has been looked up.
+    type Row: Copy;
+    /// The twiddles of a prime.
+    type Table: Copy;
+
+    /// The kernel's argument.
+    fn args(&self) -> &KernelArgs;
+    /// Index of the block in the grid.
+    fn block(&self) -> u32;
+    /// Index of the thread in the block.
+    fn thread(&self) -> u32;
+
+    /// Word `at + plus` of the pool.
+    ///
+    /// # Safety
+    /// The pool must hold it.
+    unsafe fn pool_word(&self, at: u32, plus: u32) -> u64;
+    /// A row.
+    ///
+    /// # Safety
+    /// The slot must be bound.
+    unsafe fn row(&self, row: RowRef) -> Self::Row;
+    /// The constants and twiddles of a prime.
+    ///
+    /// # Safety
+    /// `prime` must be below the number of primes.
+    unsafe fn prime(&self, prime: u32) -> (PrimeConstants<W>, Self::Table);
+
+    /// Twiddle `at`.
+    ///
+    /// # Safety
+    /// `at < N`.
+    unsafe fn twiddle(&self, table: Self::Table, at: u32) -> W;
+    /// Twiddles `at`, `at + 1`; `at` even.
+    ///
+    /// # Safety
+    /// `at + 1 < N`.
+    unsafe fn twiddle_pair(&self, table: Self::Table, at: u32) -> [W; 2];
+    /// Twiddles `at ..= at + 3`; `at` a multiple of four.
+    ///
+    /// # Safety
+    /// `at + 3 < N`.
+    unsafe fn twiddle_quad(&self, table: Self::Table, at: u32) -> Quad<W>;
+
+    /// Word `at + plus` of a row. Here and below `plus` is a constant, which becomes part of the instruction.
+    ///
+    /// # Safety
+    /// `at + plus < N`; the row valid for reading, and no other thread of the launch writes the word.
+    unsafe fn load(&self, row: Self::Row, at: u32, plus: u32) -> W;
+    /// Words `at + plus ..` of a row; `at + plus` a multiple of four.
+    ///
+    /// # Safety
+    /// As [`Machine::load`] for each.
+    unsafe fn load_quad(&self, row: Self::Row, at: u32, plus: u32) -> Quad<W>;
+    /// Writes word `at + plus` of a row.
+    ///
+    /// # Safety
+    /// `at + plus < N`; the row valid for writing, and no other thread of the launch reads or writes the word.
+    unsafe fn store(&self, row: Self::Row, at: u32, plus: u32, word: W);
+    /// Writes words `at + plus ..` of a row; `at + plus` a multiple of four.
+    ///
+    /// # Safety
+    /// As [`Machine::store`] for each.
+    unsafe fn store_quad(&self, row: Self::Row, at: u32, plus: u32, words: Quad<W>);
+
+    /// Word `at + plus` of shared memory.
+    ///
+    /// # Safety
+    /// Inside the contract's; written by this thread, or by another before the last barrier.
+    unsafe fn shared_load(&self, at: u32, plus: u32) -> W;
+    /// Words `at + plus ..` of shared memory; `at + plus` a multiple of four.
+    ///
+    /// # Safety
+    /// As [`Machine::shared_load`] for each.
+    unsafe fn shared_load_quad(&self, at: u32, plus: u32) -> Quad<W>;
+    /// Writes word `at + plus` of shared memory.
+    ///
+    /// # Safety
+    /// Inside the contract's; no other thread reads or writes it before the next barrier.
+    unsafe fn shared_store(&self, at: u32, plus: u32, word: W);
+    /// Writes words `at + plus ..` of shared memory; `at + plus` a multiple of four.
+    ///
+    /// # Safety
+    /// As [`Machine::shared_store`] for each.
+    unsafe fn shared_store_quad(&self, at: u32, plus: u32, words: Quad<W>);
+}
+
+/// One kernel function.
+pub trait ThreadKernel<W: Word> {
+    /// The kernel of the ABI.
+    const KERNEL: KernelId;
+    /// Which of its passes.
+    const PASS: u32 = 0;
+    /// The ring size it is compiled for; any, if its contract does not depend on it.
+    const LOG_N: u32 = GPU_MIN_LOG_N;
+    /// Phases, one more than barriers.
+    const PHASES: u32 = 1;
+
+    /// What a thread does between two barriers.
+    ///
+    /// # Safety
+    /// The launch is what the ABI asks for: the argument's tables as described there, rows bound and canonical, the
+    /// grid and shared memory of the contract, the block's item below `n_items`; phases run in order.
+    unsafe fn phase<M: Machine<W>>(m: &M, phase: u32);
+}
+
+/// The contract of a kernel function.
+///
+/// # Panics
+/// In a constant, that is, at compile time: if the ABI has none.
+pub const fn contract_of<W: Word, K: ThreadKernel<W>>() -> LaunchContract {
+    let Some(contract) = contract(K::KERNEL, K::PASS, K::LOG_N, size_of::<W>() as u32) else {
+        unreachable!()
+    };
+    contract
+}
+
+/// (item, part of the item) of a block, when an item takes `N / words_per_block` blocks.
+#[inline(always)]
+pub fn item_and_part<W: Word, K: ThreadKernel<W>, M: Machine<W>>(m: &M) -> (u32, u32) {
+    let log_words = const { contract_of::<W, K>().words_per_block.trailing_zeros() };
+    let log_blocks = m.args().log_n.wrapping_sub(log_words) & 31;
+    let block = m.block();
+    (block >> log_blocks, block & ((1 << log_blocks) - 1))
+}
+
+/// Whether the block has an item; the same for all its threads, so a block may end here before a barrier.
+#[inline(always)]
+pub fn has_item<W: Word, K: ThreadKernel<W>, M: Machine<W>>(m: &M) -> bool {
+    item_and_part::<W, K, M>(m).0 < m.args().n_items
+}
+
+/// Entry `idx` of the table at `at` in the pool. `T` has at most 16 words.
+///
+/// # Safety
+/// The pool must hold it.
+#[inline(always)]
+unsafe fn entry<W: Word, M: Machine<W>, T: bytemuck::Pod>(m: &M, at: u32, idx: u32) -> T {
+    let words = const { (size_of::<T>() / 8) as u32 };
+    let first = at.wrapping_add(idx.wrapping_mul(words));
+    let mut out = MaybeUninit::<T>::uninit();
+    unrolled!(size_of::<T>() / 8, k, {
+        // SAFETY: the caller's promise; word k lies in `out`, and T is any bits.
+        unsafe { out.as_mut_ptr().cast::<u64>().add(k).write_unaligned(m.pool_word(first, k as u32)) };
+    });
+    // SAFETY: every word is written.
+    unsafe { out.assume_init() }
+}
+
+/// The constants of a prime for a thread.
+#[inline(always)]
+fn reducer<W: Word>(c: &PrimeConstants<W>) -> Reducer<W, Scalar<W>> {
+    // SAFETY: one word needs no instruction set.
+    unsafe { Reducer::new(c) }
+}
+
+/// Every kernel function: `$with! { name: type, ... }`. The names are those of the contracts.
+#[cfg(any(test, feature = "emulator", target_arch = "nvptx64"))]
+macro_rules! every_kernel {
+    ($with:ident) => {
+        $with! {
+            add: pointwise::Elementwise<{ KernelId::Add as u32 }>,
+            sub: pointwise::Elementwise<{ KernelId::Sub as u32 }>,
+            neg: pointwise::Elementwise<{ KernelId::Neg as u32 }>,
+            mul_scalar: pointwise::Elementwise<{ KernelId::MulScalar as u32 }>,
+            add_scalar: pointwise::Elementwise<{ KernelId::AddScalar as u32 }>,
+            sub_mul_scalar: pointwise::Elementwise<{ KernelId::SubMulScalar as u32 }>,
+            mul_scalar_add: pointwise::Elementwise<{ KernelId::MulScalarAdd as u32 }>,
+            inner_product: pointwise::InnerProduct,
+            convert_basis: convert_basis::ConvertBasis,
+            automorphism_eval: pointwise::AutomorphismEval,
+            automorphism_coeff: pointwise::AutomorphismCoeff,
+            ntt_columns_12: ntt::Lines<12, true, false>,
+            ntt_rows_12: ntt::Lines<12, false, false>,
+            intt_rows_12: ntt::Lines<12, false, true>,
+            intt_columns_12: ntt::Lines<12, true, true>,
+            ntt_columns_13: ntt::Lines<13, true, false>,
+            ntt_rows_13: ntt::Lines<13, false, false>,
+            intt_rows_13: ntt::Lines<13, false, true>,
+            intt_columns_13: ntt::Lines<13, true, true>,
+            ntt_columns_14: ntt::Lines<14, true, false>,
+            ntt_rows_14: ntt::Lines<14, false, false>,
+            intt_rows_14: ntt::Lines<14, false, true>,
+            intt_columns_14: ntt::Lines<14, true, true>,
+            ntt_columns_15: ntt::Lines<15, true, false>,
+            ntt_rows_15: ntt::Lines<15, false, false>,
+            intt_rows_15: ntt::Lines<15, false, true>,
+            intt_columns_15: ntt::Lines<15, true, true>,
+            ntt_columns_16: ntt::Lines<16, true, false>,
+            ntt_rows_16: ntt::Lines<16, false, false>,
+            intt_rows_16: ntt::Lines<16, false, true>,
+            intt_columns_16: ntt::Lines<16, true, true>,
+        }
+    };
+}
+#[cfg(any(test, feature = "emulator", target_arch = "nvptx64"))]
+pub(crate) use every_kernel;

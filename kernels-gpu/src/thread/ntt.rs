@@ -1,0 +1,368 @@
+//! The NTT on a GPU: `N = N1 N2`, one pass over columns, one over rows.
+//!
+//! ```text
+//! forward:  columns (log N1 stages, words N2 apart), then rows (log N2 stages, adjacent words)
+//! inverse:  rows, then columns
+//! ```
+//!
+//! A thread holds 16 words. A line of `len = 16 R` words is a *wide* step, radix 16 on words `len / 16` apart, an
+//! exchange through shared memory, and a *narrow* one, radix `R` on each of the `16 / R` sub-blocks of 16 adjacent
+//! words; backwards in the inverse. `R` in 4 ..= 16. 16 lines a block, so that in a column pass 16 threads touch
+//! adjacent words. Between the passes words are lazy: `[0, 4q)` forward, `[0, 2q)` inverse.
+//!
+//! The factors of a step are adjacent in the table: `C = 16 / R` sub-blocks `base .. base + C` take in stage `s` the
+//! `C 2^s` words from `base << s`, loaded up to four at a time.
+
+use super::{Machine, Quad, ThreadKernel, entry, item_and_part};
+use crate::abi::launch::{NTT_LINES, is_column_pass, log_column_words, row_stride};
+use crate::abi::{KernelId, RowItem};
+use crate::body::Modulus;
+use crate::body::ntt::{
+    Twiddles, canonical_step, forward_step_lazy, inverse_last_step, inverse_step_lazy, unrolled,
+};
+use crate::body::tables::PrimeConstants;
+use crate::lanes::{Lanes, Scalar, Word};
+
+/// What a thread holds.
+type Words<W> = [Scalar<W>; 16];
+
+/// One pass of one direction.
+#[derive(Debug)]
+pub struct Lines<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool>;
+
+/// The factors of sub-block `v` of the `C` sub-blocks that a thread's step has.
+#[derive(Clone, Copy)]
+struct Factors<'a, W, const C: usize, const MIRROR: bool> {
+    /// Stage `s` at `C 2^s .. 2 C 2^s`.
+    words: &'a [W; 16],
+    v: usize,
+}
+
+impl<W: Word, const C: usize, const MIRROR: bool> Twiddles<W, Scalar<W>> for Factors<'_, W, C, MIRROR> {
+    #[inline(always)]
+    fn mul_lazy(&self, x: Scalar<W>, stage: u32, i: usize, m: &Modulus<W, Scalar<W>>) -> Scalar<W> {
+        let i = (self.v << stage) + i;
+        let i = if MIRROR { (C << stage) - 1 - i } else { i };
+        x.mont_mul_splat_lazy(Scalar(self.words[(C << stage) + i]), m.q, m.q_inv)
+    }
+}
+
+/// Loads the factors of the sub-blocks `base .. base + C`.
+///
+/// # Safety
+/// `base + C <= N / 2^(stages - 1)`, `C 2^stages = 16`, `base` a multiple of `C`.
+#[inline(always)]
+unsafe fn load_factors<W: Word, M: Machine<W>, const C: usize>(m: &M, table: M::Table, base: u32) -> [W; 16] {
+    let mut words = [W::ZERO; 16];
+    // SAFETY: the caller's promises.
+    unsafe {
+        if C <= 1 {
+            words[1] = m.twiddle(table, base);
+        }
+        if C <= 2 {
+            let pair = m.twiddle_pair(table, base * 2 / C as u32);
+            (words[2], words[3]) = (pair[0], pair[1]);
+        }
+        if C <= 4 {
+            put_quad(&mut words, 1, m.twiddle_quad(table, base * 4 / C as u32));
+        }
+        put_quad(&mut words, 2, m.twiddle_quad(table, base * 8 / C as u32));
+        put_quad(&mut words, 3, m.twiddle_quad(table, base * 8 / C as u32 + 4));
+    }
+    words
+}
+
+#[inline(always)]
+fn set_quad<W: Word>(x: &mut Words<W>, quad: usize, from: Quad<W>) {
+    unrolled!(4, k, {
+        x[4 * quad + k] = Scalar(from[k]);
+    });
+}
+
+#[inline(always)]
+fn get_quad<W: Word>(x: &Words<W>, quad: usize) -> Quad<W> {
+    [x[4 * quad].0, x[4 * quad + 1].0, x[4 * quad + 2].0, x[4 * quad + 3].0]
+}
+
+#[inline(always)]
+fn put_quad<W: Word>(words: &mut [W; 16], quad: usize, from: Quad<W>) {
+    unrolled!(4, k, {
+        words[4 * quad + k] = from[k];
+    });
+}
+
+/// A thread's share of a pass.
+struct Share<'a, W: Word, M: Machine<W>> {
+    m: &'a M,
+    item: RowItem,
+    c: PrimeConstants<W>,
+    modulus: Modulus<W, Scalar<W>>,
+    table: M::Table,
+    /// Line in the row, and in the block.
+    line: u32,
+    in_block: u32,
+    /// Which of the line's `len / 16` threads.
+    position: u32,
+}
+
+impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, COLUMNS, INVERSE> {
+    const LOG_LEN: u32 = {
+        let log_column = log_column_words(LOG_N);
+        if COLUMNS { log_column } else { LOG_N - log_column }
+    };
+    /// Threads of a line, which is also the distance of the words of a wide step.
+    const LOG_PER_LINE: u32 = Self::LOG_LEN - 4;
+    /// `log2` of the blocks of the transform that the lines are.
+    const LOG_M: u32 = if COLUMNS { 0 } else { LOG_N - Self::LOG_LEN };
+
+    /// # Safety
+    /// As [`ThreadKernel::phase`].
+    #[inline(always)]
+    unsafe fn share<W: Word, M: Machine<W>>(m: &M) -> Share<'_, W, M> {
+        let (idx, part) = item_and_part::<W, Self, M>(m);
+        let thread = m.thread();
+        let (in_block, position) = if COLUMNS {
+            (thread % NTT_LINES, thread / NTT_LINES)
+        } else {
+            (thread >> Self::LOG_PER_LINE, thread & ((1 << Self::LOG_PER_LINE) - 1))
+        };
+        // SAFETY: the caller's promises.
+        unsafe {
+            let item: RowItem = entry(m, m.args().items_at, idx);
+            let (c, table) = m.prime(item.prime);
+            let modulus = Modulus::new(&c);
+            Share { m, item, c, modulus, table, line: part * NTT_LINES + in_block, in_block, position }
+        }
+    }
+
+    /// Distance in the line from a thread's word 0 to its word `k`, in the wide or narrow step.
+    const fn apart(wide: bool, k: usize) -> u32 {
+        if wide { (k as u32) << Self::LOG_PER_LINE } else { k as u32 }
+    }
+
+    /// Distance in the row of words of a line that are `at` apart.
+    const fn row_offset(at: u32) -> u32 {
+        if COLUMNS { at << (LOG_N - Self::LOG_LEN) } else { at }
+    }
+
+    /// Distance in shared memory from the first word of a line to word `at`. It is additive over a thread's word 0 and
+    /// [`Self::apart`], because their sum carries nothing past 16. Columns: lines adjacent, one padding row of 16 words
+    /// after 16, so that the two half warps of a narrow access meet different banks. Rows: see [`row_stride`].
+    const fn shared_offset(at: u32) -> u32 {
+        if COLUMNS { at * NTT_LINES + (at / 16) * 16 } else { at + (at / 16) * 4 }
+    }
+
+    /// Where a thread's word 0 lies in the row.
+    #[inline(always)]
+    fn in_row<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, wide: bool) -> u32 {
+        let line = if COLUMNS { s.line } else { s.line << Self::LOG_LEN };
+        line + Self::row_offset(if wide { s.position } else { s.position * 16 })
+    }
+
+    /// Where a thread's word 0 lies in shared memory.
+    #[inline(always)]
+    fn in_shared<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, wide: bool) -> u32 {
+        let line = if COLUMNS { s.in_block } else { s.in_block * const { row_stride(Self::LOG_LEN) } };
+        line + Self::shared_offset(if wide { s.position } else { s.position * 16 })
+    }
+
+    /// Reads the words of the first phase, from the row.
+    ///
+    /// # Safety
+    /// As [`ThreadKernel::phase`].
+    #[inline(always)]
+    unsafe fn load<W: Word, M: Machine<W>>(s: &Share<'_, W, M>) -> Words<W> {
+        // The first pass reads the operand, the second what the first has written.
+        let first = is_column_pass(Self::kernel(), 0) == COLUMNS;
+        let at = Self::in_row(s, !INVERSE);
+        let mut x = [Scalar(W::ZERO); 16];
+        // SAFETY: the caller's promises; words of a line are in the row. Narrow ones of a row are 16 adjacent words.
+        unsafe {
+            let row = s.m.row(if first { s.item.a } else { s.item.dst });
+            if INVERSE && !COLUMNS {
+                unrolled!(4, quad, {
+                    set_quad(&mut x, quad, s.m.load_quad(row, at, 4 * quad as u32));
+                });
+            } else {
+                unrolled!(16, k, {
+                    x[k] = Scalar(s.m.load(row, at, Self::row_offset(Self::apart(!INVERSE, k))));
+                });
+            }
+        }
+        x
+    }
+
+    /// Writes the words of the second phase, to the row.
+    ///
+    /// # Safety
+    /// As [`ThreadKernel::phase`].
+    #[inline(always)]
+    unsafe fn store<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, x: &Words<W>) {
+        let at = Self::in_row(s, INVERSE);
+        // SAFETY: as for `load`.
+        unsafe {
+            let row = s.m.row(s.item.dst);
+            if !INVERSE && !COLUMNS {
+                unrolled!(4, quad, {
+                    s.m.store_quad(row, at, 4 * quad as u32, get_quad(x, quad));
+                });
+            } else {
+                unrolled!(16, k, {
+                    s.m.store(row, at, Self::row_offset(Self::apart(INVERSE, k)), x[k].0);
+                });
+            }
+        }
+    }
+
+    /// Shared memory to registers.
+    ///
+    /// # Safety
+    /// As [`ThreadKernel::phase`].
+    #[inline(always)]
+    unsafe fn load_shared<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, wide: bool) -> Words<W> {
+        let at = Self::in_shared(s, wide);
+        let mut x = [Scalar(W::ZERO); 16];
+        // SAFETY: the caller's promises. Narrow words of a row are adjacent, padding goes by multiples of four.
+        unsafe {
+            if wide || COLUMNS {
+                unrolled!(16, k, {
+                    x[k] = Scalar(s.m.shared_load(at, Self::shared_offset(Self::apart(wide, k))));
+                });
+            } else {
+                unrolled!(4, quad, {
+                    set_quad(&mut x, quad, s.m.shared_load_quad(at, 4 * quad as u32));
+                });
+            }
+        }
+        x
+    }
+
+    /// Registers to shared memory.
+    ///
+    /// # Safety
+    /// As [`ThreadKernel::phase`].
+    #[inline(always)]
+    unsafe fn store_shared<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, wide: bool, x: &Words<W>) {
+        let at = Self::in_shared(s, wide);
+        // SAFETY: as for `load_shared`.
+        unsafe {
+            if wide || COLUMNS {
+                unrolled!(16, k, {
+                    s.m.shared_store(at, Self::shared_offset(Self::apart(wide, k)), x[k].0);
+                });
+            } else {
+                unrolled!(4, quad, {
+                    s.m.shared_store_quad(at, 4 * quad as u32, get_quad(x, quad));
+                });
+            }
+        }
+    }
+
+    /// The radix-16 step on words `len / 16` apart.
+    ///
+    /// # Safety
+    /// As [`ThreadKernel::phase`].
+    #[inline(always)]
+    unsafe fn wide_step<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, x: &mut Words<W>) {
+        let base = if COLUMNS { 1 } else { (1 << Self::LOG_M) + s.line };
+        if INVERSE {
+            // SAFETY: the mirror of block base; 8 base < N.
+            let words = unsafe { load_factors::<W, M, 1>(s.m, s.table, (3 << Self::LOG_M) - 1 - base) };
+            let factors = Factors::<W, 1, true> { words: &words, v: 0 };
+            if COLUMNS {
+                inverse_last_step(x, &factors, Scalar(s.c.n_inv), Scalar(s.c.n_inv_w1), &s.modulus);
+            } else {
+                inverse_step_lazy(x, 0, &factors, &s.modulus);
+            }
+        } else {
+            // SAFETY: 8 base < N.
+            let words = unsafe { load_factors::<W, M, 1>(s.m, s.table, base) };
+            forward_step_lazy(x, &Factors::<W, 1, false> { words: &words, v: 0 }, &s.modulus);
+        }
+    }
+
+    /// The radix-`len / 16` step on adjacent words.
+    ///
+    /// # Safety
+    /// As [`ThreadKernel::phase`].
+    #[inline(always)]
+    unsafe fn narrow_step<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, x: &mut Words<W>) {
+        // SAFETY: the caller's promises; R C = 16.
+        unsafe {
+            if Self::LOG_PER_LINE == 4 {
+                Self::narrow::<W, M, 16, 1>(s, x);
+            } else if Self::LOG_PER_LINE == 3 {
+                Self::narrow::<W, M, 8, 2>(s, x);
+            } else {
+                Self::narrow::<W, M, 4, 4>(s, x);
+            }
+        }
+    }
+
+    /// [`Self::narrow_step`] with `R = len / 16`, `C = 16 / R`.
+    ///
+    /// # Safety
+    /// As [`ThreadKernel::phase`].
+    #[inline(always)]
+    unsafe fn narrow<W: Word, M: Machine<W>, const R: usize, const C: usize>(
+        s: &Share<'_, W, M>,
+        x: &mut Words<W>,
+    ) {
+        let line = if COLUMNS { 0 } else { s.line };
+        let log_m = Self::LOG_M + 4;
+        let base = (1 << log_m) + line * 16 + s.position * C as u32;
+        let first = if INVERSE { (3 << log_m) - C as u32 - base } else { base };
+        // SAFETY: base (R / 2) C < N; base is a multiple of C, and so is its mirror.
+        let words = unsafe { load_factors::<W, M, C>(s.m, s.table, first) };
+        unrolled!(C, v, {
+            let mut block = [x[v * R]; R];
+            unrolled!(R, r, {
+                block[r] = x[v * R + r];
+            });
+            if INVERSE {
+                inverse_step_lazy(&mut block, 0, &Factors::<W, C, true> { words: &words, v }, &s.modulus);
+            } else {
+                forward_step_lazy(&mut block, &Factors::<W, C, false> { words: &words, v }, &s.modulus);
+            }
+            unrolled!(R, r, {
+                x[v * R + r] = block[r];
+            });
+        });
+    }
+
+    const fn kernel() -> KernelId {
+        if INVERSE { KernelId::Intt } else { KernelId::Ntt }
+    }
+}
+
+impl<W: Word, const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> ThreadKernel<W>
+    for Lines<LOG_N, COLUMNS, INVERSE>
+{
+    const KERNEL: KernelId = Self::kernel();
+    const PASS: u32 = if is_column_pass(Self::kernel(), 0) == COLUMNS { 0 } else { 1 };
+    const LOG_N: u32 = LOG_N;
+    const PHASES: u32 = 2;
+
+    #[inline(always)]
+    unsafe fn phase<M: Machine<W>>(m: &M, phase: u32) {
+        // SAFETY: the caller's promises.
+        unsafe {
+            let s = Self::share::<W, M>(m);
+            let wide = (phase == 0) != INVERSE;
+            let mut x = if phase == 0 { Self::load(&s) } else { Self::load_shared(&s, wide) };
+            if wide {
+                Self::wide_step(&s, &mut x);
+            } else {
+                Self::narrow_step(&s, &mut x);
+            }
+            if phase == 0 {
+                Self::store_shared(&s, wide, &x);
+            } else {
+                if !INVERSE && !COLUMNS {
+                    canonical_step(&mut x, &s.modulus);
+                }
+                Self::store(&s, &x);
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Kernels without exchange on a GPU: a thread works on four adjacent words, one 16-byte access a row for `u32`.
+//!
+//! The body runs on four groups of one word; constants, items and addresses are found once for the four.
+
+use super::{Machine, Quad, ThreadKernel, entry, item_and_part, reducer};
+use crate::abi::launch::THREAD_WORDS;
+use crate::abi::{AutomorphismItem, InnerProductItem, KernelId, RowItem, RowRef, Term};
+use crate::body::ntt::unrolled;
+use crate::body::{automorphism, elementwise};
+use crate::lanes::{Lanes, Scalar, Word};
+
+/// The element-wise kernel with this index in [`KernelId::ALL`].
+#[derive(Debug)]
+pub struct Elementwise<const KERNEL: u32>;
+
+/// [`KernelId::InnerProduct`].
+#[derive(Debug)]
+pub struct InnerProduct;
+
+/// [`KernelId::AutomorphismEval`].
+#[derive(Debug)]
+pub struct AutomorphismEval;
+
+/// [`KernelId::AutomorphismCoeff`].
+#[derive(Debug)]
+pub struct AutomorphismCoeff;
+
+/// (item, first word) of a thread.
+#[inline(always)]
+pub(super) fn item_and_word<W: Word, K: ThreadKernel<W>, M: Machine<W>>(m: &M) -> (u32, u32) {
+    let (idx, part) = item_and_part::<W, K, M>(m);
+    let words_per_block = const { super::contract_of::<W, K>().words_per_block };
+    (idx, part * words_per_block + m.thread() * THREAD_WORDS)
+}
+
+impl<W: Word, const KERNEL: u32> ThreadKernel<W> for Elementwise<KERNEL> {
+    const KERNEL: KernelId = KernelId::ALL[KERNEL as usize];
+
+    #[inline(always)]
+    unsafe fn phase<M: Machine<W>>(m: &M, _phase: u32) {
+        let kernel = const { KernelId::ALL[KERNEL as usize] };
+        // SAFETY: the caller's promises. Where b is not read, a stands in for it.
+        unsafe {
+            let (idx, at) = item_and_word::<W, Self, M>(m);
+            let item: RowItem = entry(m, m.args().items_at, idx);
+            let (c, _) = m.prime(item.prime);
+            let modulus = reducer(&c).m;
+            let a = m.load_quad(m.row(item.a), at, 0);
+            let b = if kernel.reads_b() { m.load_quad(m.row(item.b), at, 0) } else { a };
+            let plain = W::from_u64(item.scalar);
+            let s = Scalar(c.to_montgomery(plain));
+            let mut out = a;
+            unrolled!(4, k, {
+                let (a, b) = (Scalar(a[k]), Scalar(b[k]));
+                let word = match kernel {
+                    KernelId::Add => elementwise::add(a, b, &modulus),
+                    KernelId::Sub => elementwise::sub(a, b, &modulus),
+                    KernelId::Neg => elementwise::neg(a, &modulus),
+                    KernelId::MulScalar => elementwise::mul_scalar(a, s, &modulus),
+                    KernelId::AddScalar => elementwise::add(a, Scalar(plain), &modulus),
+                    KernelId::SubMulScalar => elementwise::sub_mul_scalar(a, b, s, &modulus),
+                    KernelId::MulScalarAdd => elementwise::mul_scalar_add(a, b, s, &modulus),
+                    _ => a,
+                };
+                out[k] = word.0;
+            });
+            m.store_quad(m.row(item.dst), at, 0, out);
+        }
+    }
+}
+
+impl<W: Word> ThreadKernel<W> for InnerProduct {
+    const KERNEL: KernelId = KernelId::InnerProduct;
+
+    #[inline(always)]
+    unsafe fn phase<M: Machine<W>>(m: &M, _phase: u32) {
+        // SAFETY: the caller's promises; operands are read before dst is written.
+        unsafe {
+            let (idx, at) = item_and_word::<W, Self, M>(m);
+            let item: InnerProductItem = entry(m, m.args().items_at, idx);
+            let (c, _) = m.prime(item.prime);
+            let reducer = reducer(&c);
+            let mut acc = [W::ZERO.widen(); 4];
+            if item.init != RowRef::NONE {
+                let init = m.load_quad(m.row(item.init), at, 0);
+                unrolled!(4, k, {
+                    acc[k] = init[k].widen();
+                });
+            }
+            let mut t = 0;
+            while t < item.n_terms {
+                let end = Ord::min(item.n_terms, t + W::FOLD_TERMS as u32);
+                while t < end {
+                    let term: Term = entry(m, item.terms_at, t);
+                    let (a, b) = (m.load_quad(m.row(term.a), at, 0), m.load_quad(m.row(term.b), at, 0));
+                    unrolled!(4, k, {
+                        acc[k] = Scalar(a[k]).mul_acc(Scalar(b[k]), acc[k]);
+                    });
+                    t += 1;
+                }
+                if t < item.n_terms {
+                    unrolled!(4, k, {
+                        acc[k] = reducer.fold_lazy(acc[k]);
+                    });
+                }
+            }
+            let mut out = [W::ZERO; 4];
+            unrolled!(4, k, {
+                out[k] = reducer.reduce(acc[k]).0;
+            });
+            m.store_quad(m.row(item.dst), at, 0, out);
+        }
+    }
+}
+
+/// `x` permuted by lane pattern `pattern` ([`automorphism::lane_source`] for four lanes) without an array indexed by a
+/// variable: with `y_j = x[brv(j)]` the map is `j -> pattern + g j mod 4`, a rotation by `pattern` and, for `g = 3 mod 4`,
+/// a reflection.
+#[inline(always)]
+fn permute<W: Word>(x: Quad<W>, pattern: u32, galois: u32) -> Quad<W> {
+    let y = [x[0], x[2], x[1], x[3]];
+    let y = if pattern & 1 != 0 { [y[1], y[2], y[3], y[0]] } else { y };
+    let y = if pattern & 2 != 0 { [y[2], y[3], y[0], y[1]] } else { y };
+    let (odd, last) = if galois & 2 != 0 { (y[3], y[1]) } else { (y[1], y[3]) };
+    [y[0], y[2], odd, last]
+}
+
+impl<W: Word> ThreadKernel<W> for AutomorphismEval {
+    const KERNEL: KernelId = KernelId::AutomorphismEval;
+
+    #[inline(always)]
+    unsafe fn phase<M: Machine<W>>(m: &M, _phase: u32) {
+        // SAFETY: the caller's promises; an aligned group of the row comes from one such group.
+        unsafe {
+            let (idx, at) = item_and_word::<W, Self, M>(m);
+            let item: AutomorphismItem = entry(m, m.args().items_at, idx);
+            let (from, pattern) =
+                automorphism::eval_group_source(at / THREAD_WORDS, item.galois, m.args().log_n, 2);
+            let x = m.load_quad(m.row(item.a), from * THREAD_WORDS, 0);
+            m.store_quad(m.row(item.dst), at, 0, permute(x, pattern, item.galois));
+        }
+    }
+}
+
+impl<W: Word> ThreadKernel<W> for AutomorphismCoeff {
+    const KERNEL: KernelId = KernelId::AutomorphismCoeff;
+
+    #[inline(always)]
+    unsafe fn phase<M: Machine<W>>(m: &M, _phase: u32) {
+        // SAFETY: the caller's promises; sources are below N.
+        unsafe {
+            let (idx, at) = item_and_word::<W, Self, M>(m);
+            let item: AutomorphismItem = entry(m, m.args().items_at, idx);
+            let (c, _) = m.prime(item.prime);
+            let modulus = reducer(&c).m;
+            let inverse = automorphism::inverse_galois(item.galois);
+            let a = m.row(item.a);
+            let mut out = [W::ZERO; 4];
+            unrolled!(4, k, {
+                let (from, negate) = automorphism::coeff_source(at + k as u32, inverse, m.args().log_n);
+                let x = Scalar(m.load(a, from, 0));
+                out[k] = if negate { elementwise::neg(x, &modulus).0 } else { x.0 };
+            });
+            m.store_quad(m.row(item.dst), at, 0, out);
+        }
+    }
+}
