@@ -29,7 +29,7 @@ fn transforms(c: &mut Criterion, work: &mut WorkOf) {
                 let mut group = c.benchmark_group(&name);
                 group.throughput(Throughput::Elements(operations));
                 group.bench_function(BenchmarkId::from_parameter(format!("{log_n}_1t")), |b| {
-                    b.iter(|| row.run(kernel))
+                    b.iter(|| row.run(kernel));
                 });
                 group.finish();
             }
@@ -68,7 +68,7 @@ fn client(c: &mut Criterion, work: &mut WorkOf) -> benches::Result<()> {
         };
         // Transforms of limbs, and rows of one limb read or written once.
         bench("encode", limbs, limbs, &mut || {
-            drop(std::hint::black_box(encoder.encode(&slots, level, scale)))
+            drop(std::hint::black_box(encoder.encode(&slots, level, scale)));
         });
         let mut r = Randomness::insecure_reproducible(2);
         bench("encrypt", 3 * limbs, 8 * limbs, &mut || {
@@ -98,13 +98,17 @@ fn composites(c: &mut Criterion, work: &mut WorkOf) -> benches::Result<()> {
             work.add(shape.name, log_n, threads, operations, bytes);
             let mut group = c.benchmark_group(shape.name);
             let id = BenchmarkId::from_parameter(format!("{log_n}_{threads}t"));
+            let mut failure = None;
             group.bench_function(id, |b| {
                 b.iter_custom(|n| {
-                    let run = |_| program.run().unwrap_or_else(|e| std::panic::panic_any(e.to_string()));
+                    let run = |_| program.run().map_err(|e| failure = Some(e)).unwrap_or_default();
                     (0..n).map(run).sum::<Duration>()
                 });
             });
             group.finish();
+            if let Some(error) = failure {
+                return Err(error);
+            }
         }
     }
     Ok(())

@@ -99,6 +99,6 @@ impl AnyRow {
     /// Bytes of a row read and written, and of its twiddles.
     pub fn bytes(&self) -> u64 {
         let word = if matches!(self, Self::U32(_)) { 4 } else { 8 };
-        3 * word << self.log_n()
+        (3 * word) << self.log_n()
     }
 }
