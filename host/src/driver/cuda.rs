@@ -87,7 +87,7 @@ impl CudaDriver {
             Ok(stream) => Ok(Self { name, device, context, stream, modules: Mutex::default() }),
             Err(error) => {
                 // SAFETY: retained above.
-                drop(unsafe { primary_ctx::release(device) });
+                let _ = unsafe { primary_ctx::release(device) };
                 Err(error)
             }
         }
@@ -126,12 +126,12 @@ impl Drop for CudaDriver {
         // SAFETY: all of these are this driver's own, and nothing that borrowed them is left. What fails here fails
         // because the device is lost, and then there is nothing to give back.
         unsafe {
-            drop(stream::synchronize(self.stream));
+            let _ = stream::synchronize(self.stream);
             for &module in modules.values() {
-                drop(module::unload(module as sys::CUmodule));
+                let _ = module::unload(module as sys::CUmodule);
             }
-            drop(stream::destroy(self.stream));
-            drop(primary_ctx::release(self.device));
+            let _ = stream::destroy(self.stream);
+            let _ = primary_ctx::release(self.device);
         }
     }
 }
@@ -157,7 +157,7 @@ impl Driver for CudaDriver {
     unsafe fn free(&self, address: u64) {
         if self.bind().is_ok() {
             // SAFETY: the caller's promise; `cuMemFree` waits for the device.
-            drop(unsafe { result::free_sync(address) });
+            let _ = unsafe { result::free_sync(address) };
         }
     }
 
@@ -230,7 +230,7 @@ impl Driver for CudaDriver {
         unsafe {
             let captured = stream::end_capture(self.stream).map_err(wrong("cuStreamEndCapture"))?;
             let exec = graph::instantiate(captured, sys::CUgraphInstantiate_flags(0));
-            drop(graph::destroy(captured));
+            let _ = graph::destroy(captured);
             exec.map(|e| GraphHandle(e as usize)).map_err(wrong("cuGraphInstantiate"))
         }
     }
@@ -244,7 +244,7 @@ impl Driver for CudaDriver {
     unsafe fn free_graph(&self, graph: GraphHandle) {
         if self.bind().is_ok() {
             // SAFETY: the caller's promise.
-            drop(unsafe { graph::exec_destroy(graph.0 as sys::CUgraphExec) });
+            let _ = unsafe { graph::exec_destroy(graph.0 as sys::CUgraphExec) };
         }
     }
 
@@ -263,7 +263,7 @@ impl Driver for CudaDriver {
         unsafe {
             let waited = event::synchronize(to).map_err(wrong("cuEventSynchronize"));
             let ms = waited.and_then(|()| event::elapsed(from, to).map_err(wrong("cuEventElapsedTime")));
-            drop((event::destroy(from), event::destroy(to)));
+            let _ = (event::destroy(from), event::destroy(to));
             Ok(Duration::from_secs_f64(f64::from(ms?) / 1e3))
         }
     }

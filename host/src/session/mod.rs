@@ -21,9 +21,12 @@ mod program;
 pub use program::{LoadedProgram, RunReport};
 
 use crate::backend::cpu::{CpuBackend, thread_pool};
+use crate::backend::cuda::CudaBackend;
 use crate::backend::null::{Counts, NullBackend};
 use crate::backend::{Backend, BackendKind};
 use crate::check::{CheckedPlan, broken};
+use crate::driver::DriverError;
+use crate::driver::cuda::CudaDriver;
 use crate::error::{Error, Result};
 use crate::executor::RunOptions;
 use crate::memory::Limits;
@@ -43,7 +46,8 @@ pub struct SessionBuilder {
     kind: BackendKind,
     threads: Option<usize>,
     lanes: Option<LaneKind>,
-    limits: Limits,
+    device: u32,
+    limits: Option<Limits>,
     options: RunOptions,
 }
 
@@ -69,21 +73,29 @@ impl SessionBuilder {
         self
     }
 
-    /// Bytes that all programs of the session may take together; what the machine has available now if not called.
+    /// Bytes that all programs of the session may take together; all if not called.
     #[must_use]
     pub fn memory_budget(mut self, bytes: u64) -> Self {
-        self.limits.budget = Some(bytes);
+        self.limits.get_or_insert_with(Limits::default).budget = Some(bytes);
         self
     }
 
     /// What memory there is, in place of what the machine says.
     #[must_use]
     pub fn memory_limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.limits = Some(limits);
         self
     }
 
-    /// Whether every launch is timed (yes if not called): well below a microsecond a launch on the processor.
+    /// Which of the machine's NVIDIA devices; the first if not called.
+    #[must_use]
+    pub fn device(mut self, ordinal: u32) -> Self {
+        self.device = ordinal;
+        self
+    }
+
+    /// Whether every launch is timed (no if not called): on a
+    /// device this runs launch by launch instead of as a graph.
     #[must_use]
     pub fn profile(mut self, on: bool) -> Self {
         self.options.profile = on;
@@ -97,24 +109,36 @@ impl SessionBuilder {
         self
     }
 
-    /// Starts the backend.
+    fn on_device(&self) -> Result<Arc<dyn Backend>> {
+        let unavailable = |e: DriverError| Error::BackendUnavailable { backend: "cuda", reason: e.to_string() };
+        let driver = CudaDriver::open(self.device).map_err(unavailable)?;
+        Ok(Arc::new(CudaBackend::new(Arc::new(driver), self.limits.unwrap_or_default())?))
+    }
+
+    /// Starts the backend. [`BackendKind::Auto`] is the first NVIDIA device, or the processor where there is none.
     ///
     /// # Errors
     /// [`Error::BackendUnavailable`].
     pub fn build(self) -> Result<Session> {
         let pool = thread_pool(self.threads)?;
         let mut null = None;
-        let backend: Arc<dyn Backend> = match self.kind {
-            BackendKind::Auto | BackendKind::Cpu => {
-                Arc::new(CpuBackend::new(Arc::clone(&pool), self.lanes, self.limits)?)
-            }
-            BackendKind::Null => Arc::new(null.insert(NullBackend::new()).clone()),
-            BackendKind::Cuda => {
-                let reason = "this version has no device driver yet: found none, expected `cuda`".to_owned();
-                return Err(Error::BackendUnavailable { backend: "cuda", reason });
-            }
+        let on_cpu = || -> Result<Arc<dyn Backend>> {
+            let limits = self.limits.unwrap_or_else(Limits::of_machine);
+            Ok(Arc::new(CpuBackend::new(Arc::clone(&pool), self.lanes, limits)?))
         };
-        tracing::debug!(backend = %backend.name(), budget = ?self.limits.budget, "session");
+        let backend: Arc<dyn Backend> = match self.kind {
+            BackendKind::Auto => match self.on_device() {
+                Ok(backend) => backend,
+                Err(error) => {
+                    tracing::info!(%error, "no device: the processor computes");
+                    on_cpu()?
+                }
+            },
+            BackendKind::Cpu => on_cpu()?,
+            BackendKind::Null => Arc::new(null.insert(NullBackend::new()).clone()),
+            BackendKind::Cuda => self.on_device()?,
+        };
+        tracing::debug!(backend = %backend.name(), limits = ?self.limits, "session");
         Ok(Session { backend, null, pool, options: self.options })
     }
 }
@@ -140,8 +164,9 @@ impl Session {
             kind: BackendKind::Auto,
             threads: None,
             lanes: None,
-            limits: Limits::of_machine(),
-            options: RunOptions { poison: false, profile: true },
+            device: 0,
+            limits: None,
+            options: RunOptions { poison: false, profile: false },
         }
     }
 

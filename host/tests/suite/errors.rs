@@ -256,7 +256,7 @@ fn a_host_step_that_fails_ends_the_run_and_nothing_else() {
     let backend = CpuBackend::new(thread_pool(Some(1)).unwrap(), None, Limits::default()).unwrap();
     let mut instance = backend.load(Arc::new(CheckedPlan::new(maker.plan).unwrap())).unwrap();
     let rows = [1; 4 * 4096];
-    let before = run_once(&mut *instance, &rows);
+    let before = run_once(&mut *instance, &rows, true);
     for fails in ["upload", "download"] {
         let refused = Error::Core(fhe_core::Error::MissingRelinearizationKey);
         let mut host_step = |step: &HostStep, _: &mut dyn Instance| match step {
@@ -265,7 +265,7 @@ fn a_host_step_that_fails_ends_the_run_and_nothing_else() {
         };
         let error = executor::run(&mut *instance, &mut host_step, RunOptions::default()).unwrap_err();
         assert_eq!(error, refused);
-        assert!(run_once(&mut *instance, &rows) == before);
+        assert!(run_once(&mut *instance, &rows, true) == before);
     }
 }
 

@@ -44,7 +44,7 @@ fn counts_equal_hand_counts() {
     let backend = NullBackend::new();
     let plan = Arc::new(CheckedPlan::new(maker.plan).unwrap());
     let mut instance = backend.load(Arc::clone(&plan)).unwrap();
-    let out = run_once(&mut *instance, &[0; 4 * 4096]);
+    let out = run_once(&mut *instance, &[0; 4 * 4096], true);
     assert!(out == [0; 4 * 4096]);
     let work = |launches, items, rows_read, rows_written, multiplications| Work {
         launches,

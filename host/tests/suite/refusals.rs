@@ -188,7 +188,7 @@ fn programs_of_other_parameters_and_limits() {
 
 #[test]
 fn backends_that_are_not_there() {
-    let error = Session::builder().backend(BackendKind::Cuda).build().unwrap_err();
+    let error = Session::builder().backend(BackendKind::Cuda).device(1000).build().unwrap_err();
     assert!(matches!(error, Error::BackendUnavailable { backend: "cuda", .. }), "{error}");
     let error = Session::builder().threads(0).build().unwrap_err();
     assert!(matches!(error, Error::BackendUnavailable { backend: "cpu", .. }), "{error}");

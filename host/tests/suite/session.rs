@@ -1,13 +1,15 @@
 //! Whole programs through the public face, bit for bit against the reference evaluator and the plan's interpreter.
 
 use crate::client::{Client, everything, messages, named};
+use crate::support::device;
 use fhe_core::ckks::Ciphertext;
-use fhe_core::math::word::Word;
+use fhe_core::math::word::{Word, WordKind};
 use fhe_core::params::{Level, Preset};
 use host::backend::cpu::available_lanes;
 use host::memory::MemoryClass;
 use host::{BackendKind, Session};
 use kernels_gpu::abi::KernelId;
+use kernels_gpu::abi::launch::GPU_MIN_LOG_N;
 use scheduler::interp::{self, Env};
 use scheduler::{Options, compile};
 
@@ -25,28 +27,42 @@ fn agrees_everywhere<W: Word>(preset: Preset, threads: &[usize]) {
     let by_plan = interp::plan::run(&compiled.plan, &env, &levels).unwrap();
     let meaning = interp::slots::run(program.function(), params.n_slots(), &messages(&program)).unwrap();
     let blobs: Vec<Vec<u8>> = inputs.iter().map(Ciphertext::to_bytes).collect();
-    for lanes in available_lanes() {
-        for &threads in threads {
-            let builder =
-                Session::builder().backend(BackendKind::Cpu).lanes(lanes).threads(threads).poison(true);
-            let session = builder.build().unwrap();
-            let mut loaded = session.load(compiled.clone(), &params).unwrap();
-            loaded.load_keys(&keys.to_bytes()).unwrap();
-            for _ in 0..2 {
-                let outputs = loaded.run(&named(&manifest, &blobs)).unwrap();
-                assert_eq!(outputs.len(), exact.len());
-                for (i, bytes) in outputs.iter().enumerate() {
-                    let found = Ciphertext::<W>::from_bytes(&client.ring, bytes).unwrap();
-                    assert!(found.polys() == exact[i].polys(), "output {i}: {}", session.backend_name());
-                    assert!(found.polys() == by_plan[i].polys(), "output {i}: {}", session.backend_name());
-                    let slots = client.decrypt(&found);
-                    let worst =
-                        slots.iter().zip(&meaning[i]).map(|(a, b)| (a - b).norm()).fold(0.0, f64::max);
-                    assert!(worst < 1e-5, "output {i} is off by {worst}");
-                }
+    for session in sessions(preset, threads) {
+        let mut loaded = session.load(compiled.clone(), &params).unwrap();
+        loaded.load_keys(&keys.to_bytes()).unwrap();
+        for _ in 0..2 {
+            let outputs = loaded.run(&named(&manifest, &blobs)).unwrap();
+            assert_eq!(outputs.len(), exact.len());
+            for (i, bytes) in outputs.iter().enumerate() {
+                let found = Ciphertext::<W>::from_bytes(&client.ring, bytes).unwrap();
+                assert!(found.polys() == exact[i].polys(), "output {i}: {}", session.backend_name());
+                assert!(found.polys() == by_plan[i].polys(), "output {i}: {}", session.backend_name());
+                let slots = client.decrypt(&found);
+                let worst = slots.iter().zip(&meaning[i]).map(|(a, b)| (a - b).norm()).fold(0.0, f64::max);
+                assert!(worst < 1e-5, "output {i} is off by {worst}");
             }
         }
     }
+}
+
+/// All lanes with each number of threads and, where the machine has one and the preset suits it, a device, launch by
+/// launch and as graphs.
+fn sessions(preset: Preset, threads: &[usize]) -> Vec<Session> {
+    let mut all = Vec::new();
+    for lanes in available_lanes() {
+        for &threads in threads {
+            let builder = Session::builder().backend(BackendKind::Cpu).lanes(lanes).threads(threads);
+            all.push(builder.profile(true).poison(true).build().unwrap());
+        }
+    }
+    let literal = preset.literal();
+    if literal.word == WordKind::U32 && literal.log_n >= GPU_MIN_LOG_N && device().is_some() {
+        for profile in [false, true] {
+            let builder = Session::builder().backend(BackendKind::Cuda).poison(true).profile(profile);
+            all.push(builder.build().unwrap());
+        }
+    }
+    all
 }
 
 #[test]
@@ -65,11 +81,22 @@ fn launches_shared_by_threads() {
 }
 
 #[test]
+fn a_device_computes_programs_of_every_size() {
+    if device().is_none() {
+        println!("skipped: this machine has no device");
+        return;
+    }
+    for preset in [Preset::N13, Preset::N14, Preset::N15, Preset::N16] {
+        agrees_everywhere::<u32>(preset, &[4]);
+    }
+}
+
+#[test]
 fn reports_say_what_was_planned_and_done() {
     let program = everything();
     let mut client = Client::<u32>::new(Preset::Toy10);
     let params = client.ring.params().clone();
-    let session = Session::builder().backend(BackendKind::Cpu).threads(1).build().unwrap();
+    let session = Session::builder().backend(BackendKind::Cpu).threads(1).profile(true).build().unwrap();
     let mut loaded = session.compile(&program, &params, &Options::default()).unwrap();
     assert_eq!(loaded.last_run().profile.total().work.launches, 0);
     let manifest = loaded.manifest().clone();

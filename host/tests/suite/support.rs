@@ -1,14 +1,17 @@
 //! Handmade plans, random rows and the list of backends.
 
 use bytemuck::Pod;
-use fhe_core::math::word::Word;
+use fhe_core::math::word::{Word, WordKind};
 use fhe_core::params::{LimbIdx, Params, Preset};
 use fhe_core::ring::{Domain, Ring, RnsPoly};
 use host::backend::cpu::{CpuBackend, available_lanes, thread_pool};
+use host::backend::cuda::CudaBackend;
 use host::backend::{Backend, Instance};
 use host::check::CheckedPlan;
+use host::driver::cuda::CudaDriver;
 use host::executor::{self, RunOptions};
 use host::memory::Limits;
+use kernels_gpu::abi::launch::{GPU_MAX_LOG_N, GPU_MIN_LOG_N};
 use kernels_gpu::abi::{self, ABI_VERSION, KernelId, Launch, RowItem, RowRef};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -17,11 +20,26 @@ use scheduler::plan::{
     Access, Buffer, BufferId, BufferKind, DeviceIdx, HostStep, NodeId, Peak, Plan, PlanStep, Segment,
     SegmentId, SlotUse, Step, Tier,
 };
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-/// Every processor backend of this machine: all lanes, and one, two and three threads.
+/// The backend of an NVIDIA device, if this machine has one. One for all tests: each would compile the kernels anew.
+pub fn device() -> Option<Arc<dyn Backend>> {
+    static DEVICE: OnceLock<Option<Arc<CudaBackend>>> = OnceLock::new();
+    let open = || {
+        let driver = CudaDriver::open(0).ok()?;
+        Some(Arc::new(CudaBackend::new(Arc::new(driver), Limits::default()).unwrap()))
+    };
+    DEVICE.get_or_init(open).clone().map(|backend| backend as Arc<dyn Backend>)
+}
+
+/// Whether kernels for a device exist for the ring.
+pub fn on_device(plan: &Plan) -> bool {
+    plan.word == WordKind::U32 && (GPU_MIN_LOG_N..=GPU_MAX_LOG_N).contains(&plan.log_n)
+}
+
+/// Every processor backend of this machine, all lanes, and one, two and three threads; and its device.
 pub fn backends() -> Vec<Arc<dyn Backend>> {
-    let mut all: Vec<Arc<dyn Backend>> = Vec::new();
+    let mut all: Vec<Arc<dyn Backend>> = device().into_iter().collect();
     for lanes in available_lanes() {
         for threads in [1, 2, 3] {
             let pool = thread_pool(Some(threads)).unwrap();
@@ -116,14 +134,18 @@ impl PlanMaker {
         steps.push(Step::Launch { launch, node });
     }
 
-    /// The output of a poisoned run on every backend, which must be one and the same: also that of a second run.
+    /// The output of a poisoned run on every backend, which must be one and the same: launch by
+    /// launch, as a graph, and from the graph again.
     pub fn run<W: Word>(&self, backends: &[Arc<dyn Backend>], rows: &[W]) -> Vec<W> {
         let plan = Arc::new(CheckedPlan::new(self.plan.clone()).unwrap());
         let mut first: Option<Vec<u8>> = None;
         for backend in backends {
+            if backend.name().starts_with("cuda") && !on_device(plan.plan()) {
+                continue;
+            }
             let mut instance = backend.load(Arc::clone(&plan)).unwrap();
-            for _ in 0..2 {
-                let out = run_once(&mut *instance, bytemuck::cast_slice(rows));
+            for profile in [true, false, false] {
+                let out = run_once(&mut *instance, bytemuck::cast_slice(rows), profile);
                 match &first {
                     None => first = Some(out),
                     Some(first) => assert!(*first == out, "{} differs", backend.name()),
@@ -135,7 +157,7 @@ impl PlanMaker {
 }
 
 /// A run of a handmade plan.
-pub fn run_once(instance: &mut dyn Instance, rows: &[u8]) -> Vec<u8> {
+pub fn run_once(instance: &mut dyn Instance, rows: &[u8], profile: bool) -> Vec<u8> {
     let mut out = Vec::new();
     let mut host_step = |step: &HostStep, instance: &mut dyn Instance| {
         match *step {
@@ -148,7 +170,7 @@ pub fn run_once(instance: &mut dyn Instance, rows: &[u8]) -> Vec<u8> {
         }
         Ok(())
     };
-    let options = RunOptions { poison: true, profile: true };
+    let options = RunOptions { poison: true, profile };
     executor::run(instance, &mut host_step, options).unwrap();
     out
 }
@@ -217,6 +239,12 @@ macro_rules! for_each_ring {
         $test::<u64>(Preset::Toy10w);
         $test::<u32>(Preset::Toy12);
         $test::<u64>(Preset::N13w);
+        // Every size that device kernels are compiled for; the processor's are the same code at every size.
+        if crate::support::device().is_some() {
+            for preset in [Preset::N13, Preset::N14, Preset::N15, Preset::N16] {
+                $test::<u32>(preset);
+            }
+        }
     };
 }
 pub(crate) use for_each_ring;

@@ -8,6 +8,7 @@ use kernels_gpu::device_tables::{PrimeRoot, fill_image, image_bytes};
 use kernels_gpu::{abi, ptx};
 use scheduler::plan::{Plan, Step};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 /// Bytes of a word: PTX exists for these.
@@ -36,9 +37,8 @@ impl Kernels {
         let mut functions = BTreeMap::new();
         for Step::Launch { launch, .. } in plan.segments.iter().flat_map(|s| &s.steps) {
             for pass in 0..n_passes(launch.kernel) {
-                if !functions.contains_key(&(launch.kernel, pass)) {
-                    let found = load(&**driver, launch.kernel, pass, plan.log_n)?;
-                    functions.insert((launch.kernel, pass), found);
+                if let Entry::Vacant(entry) = functions.entry((launch.kernel, pass)) {
+                    entry.insert(load(&**driver, launch.kernel, pass, plan.log_n)?);
                 }
             }
         }

@@ -202,7 +202,7 @@ impl Instance for CudaInstance {
                 unsafe { kernels.launch(&**driver, plan.plan(), launch, table, pool.address()) }
             })
         };
-        let run = || {
+        let mut run = || {
             let graph = match bound.graph.take() {
                 Some(graph) => graph,
                 None => Graph::capture(driver, submit)?,
