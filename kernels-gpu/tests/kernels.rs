@@ -56,6 +56,19 @@ fn every_kernel_up_to_the_largest_gpu_ring() {
     }
 }
 
+/// Every kernel with the address rules of the device: tables, rows and pool found from a `KernelArgs`.
+#[test]
+fn every_kernel_by_addresses() {
+    for log_n in GPU_MIN_LOG_N..=GPU_MAX_LOG_N {
+        let ring = Ring::<u32>::new(log_n, 5);
+        for kernel in KernelId::ALL {
+            let mut case = Case::new(&ring, kernel, Fill::Random, u64::from(log_n));
+            case.items();
+            case.check_addresses();
+        }
+    }
+}
+
 /// The transforms at larger sizes, on the CPU and (where two kernels suffice) on the emulator.
 fn large_transforms<W: CpuWord>(log_n: u32) {
     let ring = Ring::<W>::new(log_n, 1);

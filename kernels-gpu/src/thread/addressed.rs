@@ -1,0 +1,135 @@
+//! A machine made of addresses: where rows, tables and pool words lie, given loads and stores.
+//!
+//! ```text
+//! row   = bindings[slot] + row N 4         prime = primes + 32 idx         pool word = pool + 8 at
+//! ```
+//!
+//! [`Isa`] is the loads and stores: PTX instructions on a GPU, checked pointers in a test. So the address rules of the ABI
+//! are run on the host, too.
+
+use super::{Machine, Quad};
+use crate::abi::RowRef;
+use crate::abi::launch::{DevicePrime, KernelArgs};
+use crate::body::tables::PrimeConstants;
+use core::mem::size_of;
+
+/// Bytes of a word.
+const WORD: u32 = size_of::<u32>() as u32;
+
+/// Instructions that Rust has no words for, for `u32` words.
+///
+/// # Safety
+/// Of each method: `at` is valid for the access and aligned to its size. `constant` loads: nobody writes there during the
+/// launch. Rows: no other thread of the launch writes what this one reads or writes. Shared memory: inside the block's;
+/// what another thread has written, or is to read, lies a barrier away.
+#[expect(clippy::missing_safety_doc, reason = "all have the same one, in the trait's doc")]
+pub trait Isa {
+    /// Index of the block in the grid.
+    fn block(&self) -> u32;
+    /// Index of the thread in the block.
+    fn thread(&self) -> u32;
+    /// A constant word.
+    unsafe fn constant(&self, at: u64) -> u32;
+    /// Eight constant bytes.
+    unsafe fn constant_u64(&self, at: u64) -> u64;
+    /// Two constant words.
+    unsafe fn constant_pair(&self, at: u64) -> [u32; 2];
+    /// Four constant words.
+    unsafe fn constant_quad(&self, at: u64) -> Quad<u32>;
+    /// A word of a row.
+    unsafe fn global_load(&self, at: u64) -> u32;
+    /// Four words of a row.
+    unsafe fn global_load_quad(&self, at: u64) -> Quad<u32>;
+    /// Writes a word of a row.
+    unsafe fn global_store(&self, at: u64, x: u32);
+    /// Writes four words of a row.
+    unsafe fn global_store_quad(&self, at: u64, x: Quad<u32>);
+    /// A word of shared memory, `at` bytes from its start.
+    unsafe fn shared_load(&self, at: u32) -> u32;
+    /// Four words of shared memory.
+    unsafe fn shared_load_quad(&self, at: u32) -> Quad<u32>;
+    /// Writes a word of shared memory.
+    unsafe fn shared_store(&self, at: u32, x: u32);
+    /// Writes four words of shared memory.
+    unsafe fn shared_store_quad(&self, at: u32, x: Quad<u32>);
+}
+
+/// A thread that finds things by the kernel's argument.
+#[derive(Clone, Copy, Debug)]
+pub struct Addressed<I> {
+    /// The kernel's argument.
+    pub args: KernelArgs,
+    /// Loads and stores.
+    pub isa: I,
+}
+
+/// Address of word `at + plus` from `base`; the sum in 64 bits, so that the constant goes into the instruction.
+#[inline(always)]
+fn word(base: u64, at: u32, plus: u32) -> u64 {
+    base + u64::from(at) * u64::from(WORD) + u64::from(plus) * u64::from(WORD)
+}
+
+/// A method that hands an address on.
+macro_rules! forward {
+    ($($name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)? = $isa:ident($address:expr $(, $word:ident)?);)*) => {
+        $(
+            #[inline(always)]
+            unsafe fn $name(&self, $($arg: $type),*) $(-> $out)? {
+                // SAFETY: the caller's promises are those of the address.
+                unsafe { self.isa.$isa($address $(, $word)?) }
+            }
+        )*
+    };
+}
+
+impl<I: Isa> Machine<u32> for Addressed<I> {
+    type Row = u64;
+    type Table = u64;
+
+    #[inline(always)]
+    fn args(&self) -> &KernelArgs {
+        &self.args
+    }
+    #[inline(always)]
+    fn block(&self) -> u32 {
+        self.isa.block()
+    }
+    #[inline(always)]
+    fn thread(&self) -> u32 {
+        self.isa.thread()
+    }
+
+    #[inline(always)]
+    unsafe fn pool_word(&self, at: u32, plus: u32) -> u64 {
+        // SAFETY: the caller's promise.
+        unsafe { self.isa.constant_u64(self.args.pool + u64::from(at) * 8 + u64::from(plus) * 8) }
+    }
+    #[inline(always)]
+    unsafe fn row(&self, row: RowRef) -> u64 {
+        // SAFETY: the caller's promise.
+        let base = unsafe { self.isa.constant_u64(self.args.bindings + u64::from(row.slot) * 8) };
+        base + (u64::from(row.row) << (self.args.log_n + WORD.trailing_zeros()))
+    }
+    #[inline(always)]
+    unsafe fn prime(&self, prime: u32) -> (PrimeConstants<u32>, u64) {
+        let at = self.args.primes + u64::from(prime) * size_of::<DevicePrime<u32>>() as u64;
+        // SAFETY: the caller's promise; records are 32 bytes, aligned to 16.
+        let (a, b) = unsafe { (self.isa.constant_quad(at), self.isa.constant_quad(at + 16)) };
+        let c = PrimeConstants { q: a[0], q_inv: a[1], r1: a[2], r2: a[3], n_inv: b[0], n_inv_w1: b[1] };
+        (c, u64::from(b[2]) | u64::from(b[3]) << 32)
+    }
+
+    forward! {
+        twiddle(table: u64, at: u32) -> u32 = constant(word(table, at, 0));
+        twiddle_pair(table: u64, at: u32) -> [u32; 2] = constant_pair(word(table, at, 0));
+        twiddle_quad(table: u64, at: u32) -> Quad<u32> = constant_quad(word(table, at, 0));
+        load(row: u64, at: u32, plus: u32) -> u32 = global_load(word(row, at, plus));
+        load_quad(row: u64, at: u32, plus: u32) -> Quad<u32> = global_load_quad(word(row, at, plus));
+        store(row: u64, at: u32, plus: u32, x: u32) = global_store(word(row, at, plus), x);
+        store_quad(row: u64, at: u32, plus: u32, x: Quad<u32>) = global_store_quad(word(row, at, plus), x);
+        shared_load(at: u32, plus: u32) -> u32 = shared_load(at * WORD + plus * WORD);
+        shared_load_quad(at: u32, plus: u32) -> Quad<u32> = shared_load_quad(at * WORD + plus * WORD);
+        shared_store(at: u32, plus: u32, x: u32) = shared_store(at * WORD + plus * WORD, x);
+        shared_store_quad(at: u32, plus: u32, x: Quad<u32>) = shared_store_quad(at * WORD + plus * WORD, x);
+    }
+}
