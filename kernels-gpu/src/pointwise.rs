@@ -116,7 +116,9 @@ pub(crate) unsafe fn elementwise<W: Word, L: Lanes<W>>(
     }
 }
 
-/// [`KernelId::InnerProduct`]: four groups at a time, so that finding a term's rows is paid once for 32 or 64 words.
+/// [`KernelId::InnerProduct`]: four groups at a time, so that finding a term's rows is paid once for four groups. Rows lie
+/// at multiples of a large power of two, so their lines compete for the same few places of an L1: four vectors are
+/// whole cache lines, which need not be fetched twice.
 ///
 /// # Safety
 /// As [`crate::cpu::run_item`].
@@ -141,9 +143,9 @@ pub(crate) unsafe fn inner_product<W: Word, L: Lanes<W>>(
                     acc[g] = L::load(init.add(g * L::LANES)).add_acc(acc[g]);
                 });
             }
-            let mut t = 0;
+            let (mut t, mut room) = (0, W::FIRST_TERMS);
             while t < n_terms {
-                let end = Ord::min(n_terms, t + W::FOLD_TERMS);
+                let end = Ord::min(n_terms, t + room);
                 while t < end {
                     let term: Term = call.entry(terms_at, t);
                     let (a, b) = (call.row(term.a).add(j), call.row(term.b).add(j));
@@ -157,6 +159,7 @@ pub(crate) unsafe fn inner_product<W: Word, L: Lanes<W>>(
                     unrolled!(GROUPS, g, {
                         acc[g] = reducer.fold_lazy(acc[g]);
                     });
+                    room = W::FOLD_TERMS;
                 }
             }
             unrolled!(GROUPS, g, {
@@ -268,18 +271,26 @@ unsafe fn convert_targets<W: Word, L: Lanes<W>, const T: usize>(
     // SAFETY: the caller's promises; the matrix holds n_dst rows of n_src words.
     unsafe {
         let matrix = call.pool.as_ptr().add(item.matrix_at as usize + first * n_src);
+        // Found once a chunk: what follows stores words, so the compiler would look them up again for each group.
+        let target = |t: usize| -> ConvertTarget { call.entry(item.dst_at as usize, first + t) };
+        let mut primes = [call.prime(target(0).prime); T];
+        let mut rows = [core::ptr::null_mut::<W>(); T];
+        let mut minus_big = [W::ZERO; T];
+        unrolled!(T, t, {
+            let target = target(t);
+            primes[t] = call.prime(target.prime);
+            rows[t] = call.row(target.row).add(at);
+            minus_big[t] = primes[t].q.wrapping_sub(W::from_u64(target.big));
+        });
         let mut g = 0;
         while g < chunk {
             let v = L::load(quotients.add(g));
             let mut acc = [L::zero_acc(); T];
-            // v (p - big) first: it takes the place of one of the products before the first fold.
+            // v (p - big), below 2^(PRIME_BITS + 6), is the addend that FIRST_TERMS leaves room for.
             unrolled!(T, t, {
-                let target: ConvertTarget = call.entry(item.dst_at as usize, first + t);
-                let minus_big = call.prime(target.prime).q.wrapping_sub(W::from_u64(target.big));
-                acc[t] = v.mul_acc_splat(L::splat(minus_big), acc[t]);
+                acc[t] = v.mul_acc_splat(L::splat(minus_big[t]), acc[t]);
             });
-            let mut room = W::FOLD_TERMS - 1;
-            let mut i = 0;
+            let (mut i, mut room) = (0, W::FIRST_TERMS);
             while i < n_src {
                 let end = Ord::min(n_src, i + room);
                 while i < end {
@@ -292,17 +303,14 @@ unsafe fn convert_targets<W: Word, L: Lanes<W>, const T: usize>(
                 }
                 if i < n_src {
                     unrolled!(T, t, {
-                        let target: ConvertTarget = call.entry(item.dst_at as usize, first + t);
-                        let r1 = L::splat(call.prime(target.prime).r1);
-                        acc[t] = L::fold_acc(acc[t], r1);
+                        acc[t] = L::fold_acc(acc[t], L::splat(primes[t].r1));
                     });
                     room = W::FOLD_TERMS;
                 }
             }
             unrolled!(T, t, {
-                let target: ConvertTarget = call.entry(item.dst_at as usize, first + t);
-                let reducer = Reducer::<W, L>::new(call.prime(target.prime));
-                reducer.reduce(acc[t]).store(call.row(target.row).add(at + g));
+                let reducer = Reducer::<W, L>::new(primes[t]);
+                reducer.reduce(acc[t]).store(rows[t].add(g));
             });
             g += L::LANES;
         }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A product of canonical residues is below `2^(2 PRIME_BITS)`, so [`Word::FOLD_TERMS`] of them (12 for `u32`, 240
-//! for `u64`) fit beside a folded accumulator. The fold is one multiplication; it keeps the residue, so the number of
+//! for `u64`) fit beside a folded accumulator, [`Word::FIRST_TERMS`] (15, 255) beside one small addend. The fold is one multiplication; it keeps the residue, so the number of
 //! terms is unbounded.
 
 use super::Modulus;

@@ -44,6 +44,9 @@ pub trait Word: Pod + Ord + core::fmt::Debug + core::fmt::Display + Send + Sync 
     /// One more canonical residue fits, because a product is at most `(2^PRIME_BITS - 1)^2`.
     const FOLD_TERMS: usize =
         (1 << (2 * (Self::BITS - Self::PRIME_BITS))) - (1 << (Self::BITS - Self::PRIME_BITS));
+    /// Products of two canonical residues that may be added to an accumulator at zero: `2^(2 BITS - 2 PRIME_BITS) - 1`,
+    /// that is 15 for `u32` and 255 for `u64`. One more addend below `2^(2 PRIME_BITS)` fits.
+    const FIRST_TERMS: usize = (1 << (2 * (Self::BITS - Self::PRIME_BITS))) - 1;
     /// Zero.
     const ZERO: Self;
     /// One.

@@ -231,8 +231,9 @@ impl<'a, W: CpuWord> Case<'a, W> {
         self.item(InnerProductItem { dst, init: row, terms_at, n_terms, prime: prime as u32, pad: 0 });
     }
 
-    /// A conversion between disjoint sets of primes, by the formula of the ABI.
-    pub(crate) fn convert_item(&mut self, from: &[usize], to: &[usize]) {
+    /// A conversion between disjoint sets of primes, by the formula of the ABI. `extreme`: not with the constants
+    /// of the bases but with those that make every product as large as it can be (on rows at `q - 1`).
+    pub(crate) fn convert_item(&mut self, from: &[usize], to: &[usize], extreme: bool) {
         let f = fraction_bits(W::BITS);
         let d: Vec<u64> = from.iter().map(|&i| self.ring.primes[i]).collect();
         // The product of all d but number `skip`, mod q.
@@ -244,7 +245,7 @@ impl<'a, W: CpuWord> Case<'a, W> {
         for (i, &prime) in from.iter().enumerate() {
             let (row, words) = self.input(prime);
             let frac = ((1u128 << (f + W::BITS)) / u128::from(d[i])) as u64;
-            let inv = oracle::inv(product(i, d[i]), d[i]);
+            let inv = if extreme { 1 } else { oracle::inv(product(i, d[i]), d[i]) };
             sources.push(ConvertSource { row, inv, frac, prime: prime as u32, pad: 0 });
             columns.push(words);
         }
@@ -252,10 +253,11 @@ impl<'a, W: CpuWord> Case<'a, W> {
         let mut matrix = vec![];
         for &prime in to {
             let p = self.ring.primes[prime];
-            let big = product(usize::MAX, p);
+            let big = if extreme { 0 } else { product(usize::MAX, p) };
             let row = self.output();
             targets.push(ConvertTarget { row, big, prime: prime as u32, pad: 0 });
-            let factors: Vec<u64> = (0..d.len()).map(|i| product(i, p)).collect();
+            let factors: Vec<u64> =
+                (0..d.len()).map(|i| if extreme { p - 1 } else { product(i, p) }).collect();
             let words = (0..self.ring.n())
                 .map(|k| {
                     let y = |i: usize| oracle::mul(columns[i][k], sources[i].inv, d[i]);
@@ -302,15 +304,16 @@ impl<'a, W: CpuWord> Case<'a, W> {
                 }
             }
             ItemKind::InnerProduct => {
-                for (prime, n_terms, init) in [(0, 1, false), (1, 3, true), (last, W::FOLD_TERMS + 1, true)] {
+                for (prime, n_terms, init) in [(0, 1, false), (1, 3, true), (last, W::FIRST_TERMS + 1, true)]
+                {
                     self.inner_product_item(prime, n_terms, init);
                 }
-                self.inner_product_item(0, W::FOLD_TERMS, true);
+                self.inner_product_item(0, W::FIRST_TERMS, true);
             }
             ItemKind::ConvertBasis => {
-                self.convert_item(&[0], &[1]);
-                self.convert_item(&[1, last, 2], &[3, 0, last - 1]);
-                self.convert_item(&[last - 1, 0], &[3, 2, 1, last, 4]);
+                self.convert_item(&[0], &[1], false);
+                self.convert_item(&[1, last, 2], &[3, 0, last - 1], false);
+                self.convert_item(&[last - 1, 0], &[3, 2, 1, last, 4], false);
             }
             ItemKind::Automorphism => {
                 for (prime, galois) in [(0, 5), (1, 2 * n - 1), (last, 25), (0, 1), (1, n + 1)] {
