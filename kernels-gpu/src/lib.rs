@@ -2,7 +2,9 @@
 //!
 //! [`abi`] names the kernels and lays out their tables; it is what a plan is made of. [`body`] holds the
 //! arithmetic, generic over the word and over [`lanes`]: one word on a GPU, a SIMD vector on a CPU.
-//! [`cpu`] runs the items of a launch on a CPU with them.
+//! [`cpu`] runs the items of a launch on a CPU with them. [`thread`] is the same kernels as one GPU thread runs them:
+//! compiled to PTX (`device`, `entry`, for that target only; [`mod@ptx`] is the result) and run by the `emulator`. [`abi::launch`]
+//! says how a host launches them.
 //! Nothing of it allocates, panics, divides by a variable or knows what a ciphertext is; `emulator`, which tests
 //! switch on, may do the first two.
 #![no_std]
@@ -16,11 +18,14 @@ pub mod body;
 pub mod cpu;
 #[cfg(target_arch = "nvptx64")]
 mod device;
+pub mod device_tables;
 #[cfg(any(test, feature = "emulator"))]
 pub mod emulator;
 #[cfg(target_arch = "nvptx64")]
 mod entry;
 pub mod lanes;
 mod pointwise;
+#[cfg(not(target_arch = "nvptx64"))]
+pub mod ptx;
 pub mod row;
 pub mod thread;

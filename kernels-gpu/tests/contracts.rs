@@ -1,9 +1,10 @@
 //! The launch contracts: complete, consistent, and within what every GPU from sm_80 on has.
 
-use kernels_gpu::abi::KernelId;
 use kernels_gpu::abi::launch::{
     GPU_MAX_LOG_N, GPU_MIN_LOG_N, LaunchContract, contract, convert_shared_bytes, n_passes,
 };
+use kernels_gpu::abi::{ABI_VERSION, KernelId};
+use kernels_gpu::ptx;
 use std::collections::BTreeMap;
 
 /// (kernel, pass, log N, contract) of all that there are.
@@ -12,7 +13,7 @@ fn contracts() -> Vec<(KernelId, u32, u32, LaunchContract)> {
     for kernel in KernelId::ALL {
         for log_n in GPU_MIN_LOG_N..=GPU_MAX_LOG_N {
             for pass in 0..n_passes(kernel) {
-                all.push((kernel, pass, log_n, contract(kernel, pass, log_n, 4).unwrap()));
+                all.extend(contract(kernel, pass, log_n, 4).map(|c| (kernel, pass, log_n, c)));
             }
         }
     }
@@ -40,6 +41,27 @@ fn an_entry_has_one_contract() {
     }
     // 11 kernels of one function for all sizes, 4 functions for each of 5 sizes.
     assert_eq!(by_entry.len(), 31);
+}
+
+/// Every function is in the committed PTX of its module, with the launch bounds of its contract, and nothing else is.
+#[test]
+fn the_ptx_has_what_the_contracts_name() {
+    let mut n_entries = 0;
+    for module in ptx::MODULES {
+        assert_eq!(module.abi_version(), Some(ABI_VERSION), "{}", module.name);
+        n_entries += module.text.matches(".visible .entry ").count();
+    }
+    let mut seen = BTreeMap::new();
+    for (_, _, _, c) in contracts() {
+        let text = ptx::module(c.module).map_or("", |module| module.text);
+        let head = text.split_once(&format!(".visible .entry {}(", c.entry)).map(|(_, rest)| rest);
+        let head = head.and_then(|rest| rest.split('{').next()).unwrap_or_default();
+        let bounds = format!(".maxntid {}, 1, 1\n.minnctapersm {}\n", c.threads, c.min_blocks);
+        assert!(head.ends_with(&bounds), "{} in {}: {head}", c.entry, c.module);
+        assert!(head.contains(".b8 ") && head.contains("_param_0[40]"), "{}: {head}", c.entry);
+        seen.insert(c.entry, ());
+    }
+    assert_eq!(seen.len(), n_entries);
 }
 
 #[test]

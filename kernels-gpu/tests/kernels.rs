@@ -56,6 +56,19 @@ fn every_kernel_up_to_the_largest_gpu_ring() {
     }
 }
 
+/// Every kernel with the address rules of the device: tables, rows and pool found from a `KernelArgs`.
+#[test]
+fn every_kernel_by_addresses() {
+    for log_n in GPU_MIN_LOG_N..=GPU_MAX_LOG_N {
+        let ring = Ring::<u32>::new(log_n, 5);
+        for kernel in KernelId::ALL {
+            let mut case = Case::new(&ring, kernel, Fill::Random, u64::from(log_n));
+            case.items();
+            case.check_addresses();
+        }
+    }
+}
+
 /// The transforms at larger sizes, on the CPU and (where two kernels suffice) on the emulator.
 fn large_transforms<W: CpuWord>(log_n: u32) {
     let ring = Ring::<W>::new(log_n, 1);
@@ -96,7 +109,7 @@ fn oracle_transform_is_evaluation() {
 /// Sums long enough to be folded many times, with every factor at q - 1 on the largest prime.
 fn long_sums<W: CpuWord>() {
     let ring = Ring::<W>::new(GPU_MIN_LOG_N, 2);
-    for n_terms in [W::FOLD_TERMS - 1, W::FOLD_TERMS, 2 * W::FOLD_TERMS, 3 * W::FOLD_TERMS + 1] {
+    for n_terms in [W::FIRST_TERMS, W::FIRST_TERMS + W::FOLD_TERMS, 3 * W::FOLD_TERMS + 1] {
         for fill in [Fill::Max, Fill::Random] {
             let mut case = Case::new(&ring, KernelId::InnerProduct, fill, 2);
             case.inner_product_item(0, n_terms, true);
@@ -120,8 +133,10 @@ fn wide_conversions<W: CpuWord>() {
     for fill in Fill::ALL {
         let mut case = Case::new(&ring, KernelId::ConvertBasis, fill, 3);
         for n_dst in 1..=8 {
+            // 5, 8, 13, 16, ... sources: on both sides of a fold.
             let to: Vec<usize> = (0..n_dst).map(|j| MAX_CONVERT_SOURCES + j).collect();
-            case.convert_item(&from[..8 * n_dst], &to);
+            case.convert_item(&from[..8 * n_dst], &to, false);
+            case.convert_item(&from[..8 * n_dst - 3], &to, true);
         }
         case.check_cpu();
         case.check_emulator();
@@ -142,7 +157,9 @@ fn fold_terms_is_the_largest_safe_number() {
         let room = 2f64.powi(2 * W::BITS as i32);
         let folded = 2f64.powi((W::BITS + W::PRIME_BITS) as i32);
         let sum = |terms: usize| folded + terms as f64 * q * q;
-        sum(W::FOLD_TERMS) <= room && sum(W::FOLD_TERMS + 1) > room
+        // From zero, with one more addend as large as a product.
+        let first = (W::FIRST_TERMS + 1) as f64 * q * q;
+        sum(W::FOLD_TERMS) <= room && sum(W::FOLD_TERMS + 1) > room && first <= room
     }
     assert!(check::<u32>() && check::<u64>());
     assert_eq!((<u32 as Word>::FOLD_TERMS, <u64 as Word>::FOLD_TERMS), (12, 240));

@@ -54,6 +54,15 @@ pub struct DevicePrime<W> {
     pub twiddles: u64,
 }
 
+// SAFETY: six words of four bytes and one of eight, no padding (asserted below), valid for any bits.
+unsafe impl Zeroable for DevicePrime<u32> {}
+// SAFETY: as above.
+unsafe impl Pod for DevicePrime<u32> {}
+// SAFETY: seven words of eight bytes, no padding (asserted below), valid for any bits.
+unsafe impl Zeroable for DevicePrime<u64> {}
+// SAFETY: as above.
+unsafe impl Pod for DevicePrime<u64> {}
+
 /// Words of a row that a thread of a kernel without exchange works on: one 16-byte load for `u32`.
 pub const THREAD_WORDS: u32 = 4;
 /// Words that a thread of a transform holds.

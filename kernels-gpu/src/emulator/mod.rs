@@ -11,6 +11,7 @@
 //! Breaking a rule fails an assertion. This is the third witness of the tests: naive oracle = CPU rows = emulator.
 
 mod memory;
+mod pointers;
 
 use crate::abi::launch::{KernelArgs, contract, n_passes};
 use crate::abi::{KernelId, Launch, RowRef};
@@ -20,6 +21,7 @@ use crate::thread::{Machine, Quad, ThreadKernel, convert_basis, every_kernel, ha
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use memory::{Global, Shared};
+pub use pointers::run_args;
 
 /// A thread and what it can reach.
 struct Thread<'a, 'b, W> {

@@ -40,7 +40,7 @@ unsafe fn targets<W: Word, M: Machine<W>, const T: usize>(
     // SAFETY: the caller's promises; the matrix holds n_dst rows of n_src words.
     unsafe {
         let mut acc = [[W::ZERO.widen(); 4]; T];
-        // v (p - big) first: it takes the place of one of the products before the first fold.
+        // v (p - big), below 2^(PRIME_BITS + 6), is the addend that FIRST_TERMS leaves room for.
         unrolled!(T, t, {
             let target: ConvertTarget = entry(m, item.dst_at, first + t as u32);
             let (c, _) = m.prime(target.prime);
@@ -49,8 +49,7 @@ unsafe fn targets<W: Word, M: Machine<W>, const T: usize>(
                 acc[t][k] = Scalar(v[k]).mul_acc(minus_big, acc[t][k]);
             });
         });
-        let mut room = W::FOLD_TERMS as u32 - 1;
-        let mut i = 0;
+        let (mut i, mut room) = (0, W::FIRST_TERMS as u32);
         while i < item.n_src {
             let end = Ord::min(item.n_src, i + room);
             while i < end {

@@ -7,6 +7,7 @@
 //!
 //! No slice is indexed here, and arrays only by constants: they are registers.
 
+pub mod addressed;
 pub mod convert_basis;
 pub mod ntt;
 pub mod pointwise;

@@ -87,9 +87,9 @@ impl<W: Word> ThreadKernel<W> for InnerProduct {
                     acc[k] = init[k].widen();
                 });
             }
-            let mut t = 0;
+            let (mut t, mut room) = (0, W::FIRST_TERMS as u32);
             while t < item.n_terms {
-                let end = Ord::min(item.n_terms, t + W::FOLD_TERMS as u32);
+                let end = Ord::min(item.n_terms, t + room);
                 while t < end {
                     let term: Term = entry(m, item.terms_at, t);
                     let (a, b) = (m.load_quad(m.row(term.a), at, 0), m.load_quad(m.row(term.b), at, 0));
@@ -102,6 +102,7 @@ impl<W: Word> ThreadKernel<W> for InnerProduct {
                     unrolled!(4, k, {
                         acc[k] = reducer.fold_lazy(acc[k]);
                     });
+                    room = W::FOLD_TERMS as u32;
                 }
             }
             let mut out = [W::ZERO; 4];

@@ -2,12 +2,14 @@
 
 pub(crate) mod oracle;
 
+use kernels_gpu::abi::launch::KernelArgs;
 use kernels_gpu::abi::{
     AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem, ItemKind, KernelId,
     Launch, RowItem, RowRef, Term, fraction_bits,
 };
 use kernels_gpu::body::tables::{PrimeConstants, PrimeTables, RingTables, fill_twiddles};
 use kernels_gpu::cpu::{Base, Bindings, CpuWord, LaneKind, SPLIT_WORDS, splits};
+use kernels_gpu::device_tables::{PrimeRoot, fill_image, image_bytes};
 use kernels_gpu::emulator;
 use kernels_gpu::lanes::Word;
 use rand::{Rng, RngExt, SeedableRng};
@@ -387,5 +389,43 @@ impl<'a, W: CpuWord> Case<'a, W> {
         let mut memory = self.memory();
         emulator::run_launch(&launch, &pool, &mut memory, &ring);
         self.check(&memory, "emulator");
+    }
+}
+
+impl Case<'_, u32> {
+    /// Runs the case as a driver would: ring image, binding table and pool at addresses, and the kernel's argument.
+    pub(crate) fn check_addresses(&self) {
+        let (launch, pool) = self.launch();
+        let n_primes = self.ring.primes.len();
+        let roots = self.ring.primes.iter().zip(&self.ring.psi);
+        let roots: Vec<PrimeRoot<u32>> =
+            roots.map(|(&q, &psi)| PrimeRoot { q: q as u32, psi: psi as u32 }).collect();
+        let bytes = image_bytes::<u32>(self.ring.log_n, n_primes);
+        // u128: aligned as the ABI asks for.
+        let mut image = vec![0u128; bytes.div_ceil(16)];
+        let primes = image.as_mut_ptr().expose_provenance() as u64;
+        let words: &mut [u64] = bytemuck::cast_slice_mut(&mut image);
+        assert_eq!(fill_image(primes, self.ring.log_n, &roots, &mut words[..bytes / 8]), Ok(()));
+        let mut aligned_pool = vec![0u128; pool.len().div_ceil(2)];
+        bytemuck::cast_slice_mut(&mut aligned_pool)[..pool.len()].copy_from_slice(&pool);
+        let mut slots = self.memory().map(|words| {
+            let mut slot = vec![0u128; words.len() / 4];
+            bytemuck::cast_slice_mut(&mut slot).copy_from_slice(&words);
+            slot
+        });
+        let mut bindings = slots.each_mut().map(|slot| slot.as_mut_ptr().expose_provenance() as u64);
+        let args = KernelArgs {
+            bindings: bindings.as_mut_ptr().expose_provenance() as u64,
+            pool: aligned_pool.as_mut_ptr().expose_provenance() as u64,
+            primes,
+            items_at: launch.items_at,
+            n_items: launch.n_items,
+            log_n: self.ring.log_n,
+            pad: 0,
+        };
+        // SAFETY: all of it lives until the end of this function; the case binds the rows it names.
+        unsafe { emulator::run_args(self.kernel, &args) };
+        let memory = slots.each_ref().map(|slot| bytemuck::cast_slice(slot).to_vec());
+        self.check(&memory, "emulator by addresses");
     }
 }

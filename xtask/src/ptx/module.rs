@@ -37,6 +37,11 @@ pub(super) fn compiler(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix(COMPILER))
 }
 
+/// The lines of a module but the one that names the compiler.
+pub(super) fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.starts_with(COMPILER))
+}
+
 /// Cuts the compiler's output into modules.
 pub(super) fn split(assembly: &str, version: &str) -> Result<BTreeMap<String, Module>> {
     let abi = assembly
