@@ -1,0 +1,115 @@
+//! Devices behind one trait: a [`Backend`] loads checked plans, an [`Instance`] is one of them with its memory.
+//!
+//! Buffers are bytes in whole rows; what they mean is the plan's and the caller's. Launches of a call take effect
+//! in order, each complete before the next starts.
+
+pub mod cpu;
+pub mod null;
+
+use crate::check::CheckedPlan;
+use crate::error::{Error, Result};
+use crate::memory::MemoryReport;
+use crate::profile::Profile;
+use scheduler::plan::{BufferId, SegmentId};
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// A device, or several of one kind.
+pub trait Backend: Send + Sync {
+    /// Its name, with what tells it from others of its kind.
+    fn name(&self) -> String;
+
+    /// Allocates all that a plan says.
+    ///
+    /// # Errors
+    /// [`Error::TooBig`], [`Error::OverBudget`], [`Error::NotNow`]; nothing stays allocated.
+    fn load(&self, plan: Arc<CheckedPlan>) -> Result<Box<dyn Instance>>;
+}
+
+/// A loaded plan.
+pub trait Instance: Send {
+    /// The plan.
+    fn plan(&self) -> &CheckedPlan;
+
+    /// Copies whole rows into a buffer, from row `row` on.
+    ///
+    /// # Errors
+    /// [`Error::BufferAccess`].
+    fn write(&mut self, buffer: BufferId, row: u32, bytes: &[u8]) -> Result<()>;
+
+    /// Copies rows out of a buffer.
+    ///
+    /// # Errors
+    /// [`Error::BufferAccess`].
+    fn read(&self, buffer: BufferId, rows: Range<u32>) -> Result<Vec<u8>>;
+
+    /// Executes a segment with the buffer of each slot, and tells of each launch.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPlan`] when the segment may not be called so.
+    fn call(
+        &mut self,
+        segment: SegmentId,
+        bindings: &[BufferId],
+        profile: Option<&mut Profile>,
+    ) -> Result<()>;
+
+    /// Overwrites the arena and the outputs with [`POISON`], so that a read of a row that the run has not written
+    /// shows in the result.
+    fn poison(&mut self);
+
+    /// Planned and allocated bytes.
+    fn memory(&self) -> MemoryReport;
+}
+
+/// A byte that makes words beyond every prime.
+pub const POISON: u8 = 0xA5;
+
+/// Which backend a session has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BackendKind {
+    /// The fastest that there is.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// NVIDIA devices.
+    Cuda,
+    /// Checks and counts, computes nothing: outputs are zero.
+    Null,
+}
+
+impl BackendKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Cpu, Self::Cuda, Self::Null];
+
+    /// The name on command lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::Null => "null",
+        }
+    }
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for BackendKind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|k| k.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|k| k.name()).collect();
+            let reason = format!("found {name}, expected one of {}", names.join(", "));
+            Error::BackendUnavailable { backend: "unknown", reason }
+        })
+    }
+}

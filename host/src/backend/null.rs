@@ -1,0 +1,132 @@
+//! A backend that executes nothing and allocates nothing: it checks what the others check, and counts.
+//!
+//! Rows read back are zero, which is a residue of every prime, so whole programs run dry.
+
+use super::{Backend, Instance};
+use crate::check::CheckedPlan;
+use crate::error::Result;
+use crate::memory::{MemoryClass, MemoryReport};
+use crate::profile::{Profile, StepRecord};
+use crate::work::Work;
+use kernels_gpu::abi::KernelId;
+use scheduler::plan::{BufferId, SegmentId, Step};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What was asked of a [`NullBackend`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Calls of segments.
+    pub calls: u64,
+    /// Bytes written from outside: inputs, keys, constants.
+    pub bytes_in: u64,
+    /// Bytes read from outside: outputs.
+    pub bytes_out: u64,
+    /// Work by kernel name.
+    pub kernels: BTreeMap<&'static str, Work>,
+}
+
+impl Counts {
+    /// The sum over kernels.
+    pub fn total(&self) -> Work {
+        self.kernels.values().fold(Work::default(), |mut sum, &work| {
+            sum += work;
+            sum
+        })
+    }
+
+    /// The work of a kernel.
+    pub fn kernel(&self, kernel: KernelId) -> Work {
+        self.kernels.get(kernel.name()).copied().unwrap_or_default()
+    }
+}
+
+/// Checks and counts. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct NullBackend(Arc<Mutex<Counts>>);
+
+impl NullBackend {
+    /// With all counts at zero.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        // Counters are valid whatever happened to who held them.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> Counts {
+        self.lock().clone()
+    }
+}
+
+impl Backend for NullBackend {
+    fn name(&self) -> String {
+        "null".to_owned()
+    }
+
+    fn load(&self, plan: Arc<CheckedPlan>) -> Result<Box<dyn Instance>> {
+        Ok(Box::new(NullInstance { backend: self.clone(), plan }))
+    }
+}
+
+#[derive(Debug)]
+struct NullInstance {
+    backend: NullBackend,
+    plan: Arc<CheckedPlan>,
+}
+
+impl Instance for NullInstance {
+    fn plan(&self) -> &CheckedPlan {
+        &self.plan
+    }
+
+    fn write(&mut self, buffer: BufferId, row: u32, bytes: &[u8]) -> Result<()> {
+        self.plan.check_write(buffer, row, bytes.len())?;
+        self.backend.lock().bytes_in += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn read(&self, buffer: BufferId, rows: Range<u32>) -> Result<Vec<u8>> {
+        self.plan.check_rows(buffer, &rows)?;
+        let bytes = rows.len() * self.plan.plan().row_bytes();
+        self.backend.lock().bytes_out += bytes as u64;
+        Ok(vec![0; bytes])
+    }
+
+    fn call(
+        &mut self,
+        segment: SegmentId,
+        bindings: &[BufferId],
+        mut profile: Option<&mut Profile>,
+    ) -> Result<()> {
+        let found = self.plan.check_call(segment, bindings)?;
+        let mut counts = self.backend.lock();
+        counts.calls += 1;
+        for (i, Step::Launch { launch, node }) in found.steps.iter().enumerate() {
+            let work = self.plan.work(segment, i);
+            *counts.kernels.entry(launch.kernel.name()).or_default() += work;
+            if let Some(profile) = profile.as_deref_mut() {
+                let time = Duration::ZERO;
+                profile.record(&StepRecord { node: *node, kernel: launch.kernel, work, time });
+            }
+        }
+        Ok(())
+    }
+
+    fn poison(&mut self) {}
+
+    fn memory(&self) -> MemoryReport {
+        let mut report = MemoryReport::default();
+        for buffer in &self.plan.plan().buffers {
+            let planned = self.plan.buffer_bytes(buffer);
+            report.add(buffer.device, buffer.tier, MemoryClass::of(buffer.kind), planned, 0);
+        }
+        report
+    }
+}

@@ -1,0 +1,224 @@
+//! The rules of a segment's launches.
+
+use super::broken;
+use crate::error::Result;
+use crate::work::Work;
+use bytemuck::Pod;
+use kernels_gpu::abi::{
+    ARENA, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem, ItemKind,
+    KernelId, Launch, MAX_CONVERT_SOURCES, RowItem, RowRef, Term,
+};
+use scheduler::plan::{Access, Plan, Segment, Step};
+
+/// Checks every launch and counts its work.
+pub(super) fn check_segment(plan: &Plan, segment: &Segment) -> Result<Vec<Work>> {
+    if segment.slots.is_empty() {
+        return Err(broken("rows", format!("segment `{}` has no slot {ARENA} for the arena", segment.name)));
+    }
+    let mut checker = Checker { plan, segment, step: 0, writes: Vec::new(), reads: Vec::new() };
+    let steps = segment.steps.iter().enumerate();
+    steps.map(|(i, Step::Launch { launch, .. })| checker.launch(i, launch)).collect()
+}
+
+struct Checker<'a> {
+    plan: &'a Plan,
+    segment: &'a Segment,
+    step: usize,
+    /// Rows that the launch writes, each with its item.
+    writes: Vec<(RowRef, u32)>,
+    /// Rows of slots that may be written, which the launch reads, each with its item.
+    reads: Vec<(RowRef, u32)>,
+}
+
+impl<'a> Checker<'a> {
+    fn fail<T>(&self, rule: &'static str, problem: String) -> Result<T> {
+        Err(broken(rule, format!("segment `{}` step {}: {problem}", self.segment.name, self.step)))
+    }
+
+    /// A table of the pool.
+    fn table<T: Pod>(&self, what: &str, at: u32, n: usize) -> Result<&'a [T]> {
+        let words = n.saturating_mul(size_of::<T>() / 8);
+        let end = (at as usize).saturating_add(words);
+        let slice = self.plan.pool.get(at as usize..end).and_then(|s| bytemuck::try_cast_slice(s).ok());
+        match slice {
+            Some(table) => Ok(table),
+            None => {
+                let len = self.plan.pool.len();
+                self.fail("pool", format!("{what} at {at}..{end}, expected within 0..{len}"))
+            }
+        }
+    }
+
+    fn prime(&self, prime: u32) -> Result<u64> {
+        match self.plan.primes.get(prime as usize) {
+            Some(&q) => Ok(q),
+            None => self.fail("primes", format!("prime {prime}, expected one of {}", self.plan.primes.len())),
+        }
+    }
+
+    fn canonical(&self, what: &str, found: u64, q: u64) -> Result<()> {
+        if found < q {
+            return Ok(());
+        }
+        self.fail("canonical", format!("{what} {found}, expected below {q}"))
+    }
+
+    fn row(&self, row: RowRef, forbidden: Access) -> Result<Access> {
+        let slot = self.segment.slots.get(row.slot as usize);
+        match slot {
+            Some(slot) if row.row < slot.rows && slot.access != forbidden => Ok(slot.access),
+            Some(slot) if row.row < slot.rows => {
+                let how = if forbidden == Access::Read { "written" } else { "read" };
+                self.fail("rows", format!("{row:?} is {how}, but its slot is {:?}", slot.access))
+            }
+            _ => self.fail("rows", format!("{row:?}, expected in {:?}", slot.map(|s| 0..s.rows))),
+        }
+    }
+
+    fn read(&mut self, row: RowRef, item: u32) -> Result<()> {
+        if self.row(row, Access::Write)? == Access::ReadWrite {
+            self.reads.push((row, item));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, row: RowRef, item: u32) -> Result<()> {
+        self.row(row, Access::Read)?;
+        self.writes.push((row, item));
+        Ok(())
+    }
+
+    fn launch(&mut self, step: usize, launch: &Launch) -> Result<Work> {
+        self.step = step;
+        self.writes.clear();
+        self.reads.clear();
+        let n_items = launch.n_items as usize;
+        let mut work = Work::default();
+        let in_place = match launch.kernel.item() {
+            ItemKind::Row => {
+                let items: &[RowItem] = self.table("items", launch.items_at, n_items)?;
+                for (i, item) in (0..).zip(items) {
+                    self.row_item(launch.kernel, item, i)?;
+                    work.row_item(launch.kernel, self.plan.log_n);
+                }
+                matches!(launch.kernel, KernelId::Ntt | KernelId::Intt)
+            }
+            ItemKind::InnerProduct => {
+                let items: &[InnerProductItem] = self.table("items", launch.items_at, n_items)?;
+                for (i, item) in (0..).zip(items) {
+                    self.inner_product(item, i)?;
+                    work.inner_product(item, self.plan.log_n);
+                }
+                true
+            }
+            ItemKind::ConvertBasis => {
+                let items: &[ConvertBasisItem] = self.table("items", launch.items_at, n_items)?;
+                for (i, item) in (0..).zip(items) {
+                    self.convert_basis(item, i)?;
+                    work.convert_basis(item, self.plan.log_n);
+                }
+                false
+            }
+            ItemKind::Automorphism => {
+                let items: &[AutomorphismItem] = self.table("items", launch.items_at, n_items)?;
+                for (i, item) in (0..).zip(items) {
+                    self.automorphism(item, i)?;
+                    work.row_item(launch.kernel, self.plan.log_n);
+                }
+                false
+            }
+        };
+        self.hazards(in_place)?;
+        Ok(work.launch(self.plan.row_bytes()))
+    }
+
+    fn row_item(&mut self, kernel: KernelId, item: &RowItem, i: u32) -> Result<()> {
+        let q = self.prime(item.prime)?;
+        if kernel.reads_scalar() {
+            self.canonical("scalar", item.scalar, q)?;
+        }
+        self.read(item.a, i)?;
+        if kernel.reads_b() {
+            self.read(item.b, i)?;
+        }
+        self.write(item.dst, i)
+    }
+
+    fn inner_product(&mut self, item: &InnerProductItem, i: u32) -> Result<()> {
+        self.prime(item.prime)?;
+        if item.n_terms == 0 {
+            return self.fail("sizes", format!("item {i} has 0 terms, expected at least 1"));
+        }
+        let terms: &[Term] = self.table("terms", item.terms_at, item.n_terms as usize)?;
+        for term in terms {
+            self.read(term.a, i)?;
+            self.read(term.b, i)?;
+        }
+        if item.init != RowRef::NONE {
+            self.read(item.init, i)?;
+        }
+        self.write(item.dst, i)
+    }
+
+    fn convert_basis(&mut self, item: &ConvertBasisItem, i: u32) -> Result<()> {
+        let (n_src, n_dst) = (item.n_src as usize, item.n_dst as usize);
+        if !(1..=MAX_CONVERT_SOURCES).contains(&n_src) || n_dst == 0 {
+            return self.fail(
+                "sizes",
+                format!(
+                    "item {i} has {n_src} sources and {n_dst} targets, expected 1 to {MAX_CONVERT_SOURCES} and at \
+                     least 1"
+                ),
+            );
+        }
+        let sources: &[ConvertSource] = self.table("sources", item.src_at, n_src)?;
+        let targets: &[ConvertTarget] = self.table("targets", item.dst_at, n_dst)?;
+        let matrix: &[u64] = self.table("matrix", item.matrix_at, n_src * n_dst)?;
+        for source in sources {
+            let q = self.prime(source.prime)?;
+            self.canonical("inverse", source.inv, q)?;
+            // frac = floor(2^(F + w) / d) fits a word because d > 2^F.
+            let word = 1u128 << self.plan.word.bits();
+            if u128::from(source.frac) >= word {
+                return self.fail("canonical", format!("fraction {}, expected below {word}", source.frac));
+            }
+            self.read(source.row, i)?;
+        }
+        for (target, row) in targets.iter().zip(matrix.chunks_exact(n_src)) {
+            let q = self.prime(target.prime)?;
+            self.canonical("modulus", target.big, q)?;
+            row.iter().try_for_each(|&m| self.canonical("matrix entry", m, q))?;
+            self.write(target.row, i)?;
+        }
+        Ok(())
+    }
+
+    fn automorphism(&mut self, item: &AutomorphismItem, i: u32) -> Result<()> {
+        self.prime(item.prime)?;
+        let two_n = 2u32 << self.plan.log_n;
+        if item.galois.is_multiple_of(2) || item.galois >= two_n {
+            let found = item.galois;
+            return self.fail("canonical", format!("Galois element {found}, expected odd, below {two_n}"));
+        }
+        self.read(item.a, i)?;
+        self.write(item.dst, i)
+    }
+
+    /// No row is written twice, or written by one item and read by another; by the same only if `in_place`.
+    fn hazards(&mut self, in_place: bool) -> Result<()> {
+        self.writes.sort_unstable();
+        if let Some(pair) = self.writes.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let ((row, i), j) = (pair[0], pair[1].1);
+            return self.fail("hazards", format!("{row:?} is written by items {i} and {j}"));
+        }
+        for &(row, reader) in &self.reads {
+            let Ok(found) = self.writes.binary_search_by_key(&row, |w| w.0) else { continue };
+            let writer = self.writes[found].1;
+            if writer != reader || !in_place {
+                let problem = format!("{row:?} is written by item {writer} and read by item {reader}");
+                return self.fail("hazards", problem);
+            }
+        }
+        Ok(())
+    }
+}

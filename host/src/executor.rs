@@ -1,0 +1,87 @@
+//! Walks a plan: its setup once, its schedule at every run.
+
+use crate::backend::Instance;
+use crate::error::Result;
+use crate::profile::{Profile, Stopwatch};
+use scheduler::plan::{HostStep, PlanStep};
+use std::time::Duration;
+
+/// Does the steps of the host. It is the caller's half of a plan: where inputs come from, what a key is.
+pub trait HostSteps {
+    /// Does one step.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being done; it ends the run.
+    fn host_step(&mut self, step: &HostStep, instance: &mut dyn Instance) -> Result<()>;
+}
+
+impl<F: FnMut(&HostStep, &mut dyn Instance) -> Result<()>> HostSteps for F {
+    fn host_step(&mut self, step: &HostStep, instance: &mut dyn Instance) -> Result<()> {
+        self(step, instance)
+    }
+}
+
+/// How a run is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Fill the arena and the outputs with [`crate::backend::POISON`] first.
+    pub poison: bool,
+    /// Time every launch.
+    pub profile: bool,
+}
+
+/// What a run took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunTimes {
+    /// From the first step to the last.
+    pub total: Duration,
+    /// In host steps.
+    pub host: Duration,
+    /// In calls.
+    pub calls: Duration,
+    /// Launch by launch, where asked for.
+    pub profile: Profile,
+}
+
+/// Does the steps of [`scheduler::plan::Plan::setup`] that `wanted` picks.
+///
+/// # Errors
+/// Those of the steps; steps before the one that failed are done.
+pub fn setup(
+    instance: &mut dyn Instance,
+    host: &mut dyn HostSteps,
+    wanted: impl Fn(&HostStep) -> bool,
+) -> Result<()> {
+    let steps: Vec<HostStep> = instance.plan().plan().setup.iter().filter(|s| wanted(s)).copied().collect();
+    steps.iter().try_for_each(|step| host.host_step(step, instance))
+}
+
+/// Does the schedule once.
+///
+/// # Errors
+/// Those of the steps. The next run starts from the first step again, so nothing of a failed one is seen.
+pub fn run(instance: &mut dyn Instance, host: &mut dyn HostSteps, options: RunOptions) -> Result<RunTimes> {
+    let mut times = RunTimes::default();
+    let total = Stopwatch::start();
+    if options.poison {
+        instance.poison();
+    }
+    let mut step_idx = 0;
+    while let Some(step) = instance.plan().plan().schedule.get(step_idx).cloned() {
+        let clock = Stopwatch::start();
+        match step {
+            PlanStep::Call { segment, bindings } => {
+                let profile = options.profile.then_some(&mut times.profile);
+                instance.call(segment, &bindings, profile)?;
+                times.calls += clock.elapsed();
+            }
+            PlanStep::Host(step) => {
+                host.host_step(&step, instance)?;
+                times.host += clock.elapsed();
+            }
+        }
+        step_idx += 1;
+    }
+    times.total = total.elapsed();
+    Ok(times)
+}

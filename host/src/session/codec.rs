@@ -1,0 +1,126 @@
+//! Between bytes of the wire and rows of buffers, for either word.
+
+use crate::error::{Error, Result};
+use fhe_core::ckks::{Ciphertext, Encoder, Plaintext};
+use fhe_core::math::double::Double;
+use fhe_core::math::word::{Word, WordKind};
+use fhe_core::params::{Level, Params};
+use fhe_core::ring::{Ring, RnsPoly};
+use fhe_core::rlwe::EvaluationKeySet;
+use scheduler::ckks_ir::Constant;
+use scheduler::compile::{InputSpec, OutputSpec};
+use scheduler::plan::KeyId;
+
+/// Scales may differ by this factor in log2: what the reference evaluator tolerates.
+const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
+
+/// What fills a buffer: whole rows, chunk after chunk.
+pub(super) trait Rows: Send + Sync {
+    /// The chunks.
+    fn chunks(&self) -> Vec<&[u8]>;
+}
+
+/// A set of evaluation keys.
+pub(super) trait Keys: Send + Sync {
+    /// The rows of a key.
+    ///
+    /// # Errors
+    /// [`fhe_core::Error::MissingGaloisKey`], [`fhe_core::Error::MissingRelinearizationKey`].
+    fn rows(&self, key: KeyId) -> Result<Vec<&[u8]>>;
+}
+
+/// What the word of the parameters decides.
+pub(super) trait Codec: Send + Sync {
+    /// Encodes a constant, repeated to all slots.
+    fn encode(&self, constant: &Constant, level: Level, log_scale: Double) -> Result<Box<dyn Rows>>;
+
+    /// Reads evaluation keys.
+    fn read_keys(&self, bytes: &[u8]) -> Result<Box<dyn Keys>>;
+
+    /// Reads an input that is as the manifest says.
+    fn read_input(&self, spec: &InputSpec, bytes: &[u8]) -> Result<Box<dyn Rows>>;
+
+    /// The bytes of an output from its rows.
+    fn write_output(&self, spec: &OutputSpec, rows: &[u8]) -> Result<Vec<u8>>;
+}
+
+/// The codec for the word of the parameters.
+pub(super) fn new(params: &Params) -> Result<Box<dyn Codec>> {
+    Ok(match params.word() {
+        WordKind::U32 => Box::new(WordCodec::<u32>::new(params)?),
+        WordKind::U64 => Box::new(WordCodec::<u64>::new(params)?),
+    })
+}
+
+struct WordCodec<W> {
+    ring: Ring<W>,
+    encoder: Encoder<W>,
+}
+
+impl<W: Word> WordCodec<W> {
+    fn new(params: &Params) -> Result<Self> {
+        let ring = Ring::new(params)?;
+        Ok(Self { encoder: Encoder::new(&ring), ring })
+    }
+}
+
+impl<W: Word> Rows for Plaintext<W> {
+    fn chunks(&self) -> Vec<&[u8]> {
+        vec![bytemuck::cast_slice(self.poly.words())]
+    }
+}
+
+impl<W: Word> Rows for Ciphertext<W> {
+    fn chunks(&self) -> Vec<&[u8]> {
+        self.polys().iter().map(|p| bytemuck::cast_slice(p.words())).collect()
+    }
+}
+
+impl<W: Word> Keys for EvaluationKeySet<W> {
+    fn rows(&self, key: KeyId) -> Result<Vec<&[u8]>> {
+        let key = match key {
+            KeyId::Relinearization => &self.relinearization()?.0,
+            KeyId::Galois(element) => &self.galois(element)?.key,
+        };
+        Ok(key.rows().map(bytemuck::cast_slice).collect())
+    }
+}
+
+impl<W: Word> Codec for WordCodec<W> {
+    fn encode(&self, constant: &Constant, level: Level, log_scale: Double) -> Result<Box<dyn Rows>> {
+        let slots: Vec<_> =
+            constant.values.iter().copied().cycle().take(self.ring.params().n_slots()).collect();
+        Ok(Box::new(self.encoder.encode(&slots, level, log_scale)?))
+    }
+
+    fn read_keys(&self, bytes: &[u8]) -> Result<Box<dyn Keys>> {
+        Ok(Box::new(EvaluationKeySet::from_bytes(&self.ring, bytes)?))
+    }
+
+    fn read_input(&self, spec: &InputSpec, bytes: &[u8]) -> Result<Box<dyn Rows>> {
+        let name = || spec.name.clone();
+        let read = Ciphertext::from_bytes(&self.ring, bytes);
+        let ciphertext = read.map_err(|error| Error::Input { name: name(), error })?;
+        if ciphertext.level() != spec.level {
+            let (expected, found) = (spec.level, ciphertext.level());
+            return Err(Error::InputLevel { name: name(), expected, found });
+        }
+        if ciphertext.degree() != 1 {
+            return Err(Error::InputDegree { name: name(), expected: 1, found: ciphertext.degree() });
+        }
+        if (ciphertext.log_scale() - spec.log_scale).to_f64().abs() > SCALE_TOLERANCE {
+            let (expected, found) = (spec.log_scale.to_f64(), ciphertext.log_scale().to_f64());
+            return Err(Error::InputScale { name: name(), expected, found });
+        }
+        Ok(Box::new(ciphertext))
+    }
+
+    fn write_output(&self, spec: &OutputSpec, rows: &[u8]) -> Result<Vec<u8>> {
+        let params = self.ring.params();
+        let basis = &params.level(spec.level)?.basis;
+        let poly_bytes = (basis.len() * self.ring.n() * W::KIND.bytes()).max(1);
+        let poly = |bytes| RnsPoly::from_words(&self.ring, basis, bytemuck::pod_collect_to_vec(bytes));
+        let polys = rows.chunks(poly_bytes).map(poly).collect::<fhe_core::Result<Vec<_>>>()?;
+        Ok(Ciphertext::new(params, polys, spec.level, spec.log_scale)?.to_bytes())
+    }
+}

@@ -1,0 +1,199 @@
+//! Programs, keys and ciphertexts in, ciphertexts out: the public face, and the one place with words of the scheme.
+//!
+//! ```no_run
+//! # use fhe_core::params::Params;
+//! # use scheduler::{Options, dsl::Program};
+//! # fn demo(network: &Program, params: &Params, keys: &[u8], image: &[u8]) -> host::Result<()> {
+//! let session = host::Session::builder().threads(2).build()?;
+//! let mut program = session.compile(network, params, &Options::default())?;
+//! program.load_keys(keys)?;
+//! let outputs = program.run(&[("image", image)])?;
+//! println!("{} bytes\n{}\n{}", outputs[0].len(), program.memory_report(), program.last_run());
+//! # Ok(()) }
+//! ```
+//!
+//! Everything from outside is bytes in the format of [`fhe_core::wire`], checked before anything is done with it.
+//! There is no function for a secret key.
+
+mod codec;
+mod program;
+
+pub use program::{LoadedProgram, RunReport};
+
+use crate::backend::cpu::{CpuBackend, thread_pool};
+use crate::backend::null::{Counts, NullBackend};
+use crate::backend::{Backend, BackendKind};
+use crate::check::{CheckedPlan, broken};
+use crate::error::{Error, Result};
+use crate::executor::RunOptions;
+use crate::memory::Limits;
+use crate::profile::Stopwatch;
+use fhe_core::params::Params;
+use kernels_gpu::cpu::LaneKind;
+use rayon::ThreadPool;
+use scheduler::dsl::Program;
+use scheduler::plan::Plan;
+use scheduler::{Compiled, Options};
+use std::fmt;
+use std::sync::Arc;
+
+/// Makes a [`Session`].
+#[derive(Clone, Copy, Debug)]
+pub struct SessionBuilder {
+    kind: BackendKind,
+    threads: Option<usize>,
+    lanes: Option<LaneKind>,
+    limits: Limits,
+    options: RunOptions,
+}
+
+impl SessionBuilder {
+    /// The backend; [`BackendKind::Auto`] if not called.
+    #[must_use]
+    pub fn backend(mut self, kind: BackendKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Threads of the processor; as many as there are cores if not called.
+    #[must_use]
+    pub fn threads(mut self, n: usize) -> Self {
+        self.threads = Some(n);
+        self
+    }
+
+    /// Vector registers of the processor; the widest that there are if not called.
+    #[must_use]
+    pub fn lanes(mut self, lanes: LaneKind) -> Self {
+        self.lanes = Some(lanes);
+        self
+    }
+
+    /// Bytes that all programs of the session may take together; what the machine has available now if not called.
+    #[must_use]
+    pub fn memory_budget(mut self, bytes: u64) -> Self {
+        self.limits.budget = Some(bytes);
+        self
+    }
+
+    /// What memory there is, in place of what the machine says.
+    #[must_use]
+    pub fn memory_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Whether every launch is timed (yes if not called): well below a microsecond a launch on the processor.
+    #[must_use]
+    pub fn profile(mut self, on: bool) -> Self {
+        self.options.profile = on;
+        self
+    }
+
+    /// For tests: whether working memory is filled with [`crate::backend::POISON`] before each run.
+    #[must_use]
+    pub fn poison(mut self, on: bool) -> Self {
+        self.options.poison = on;
+        self
+    }
+
+    /// Starts the backend.
+    ///
+    /// # Errors
+    /// [`Error::BackendUnavailable`].
+    pub fn build(self) -> Result<Session> {
+        let pool = thread_pool(self.threads)?;
+        let mut null = None;
+        let backend: Arc<dyn Backend> = match self.kind {
+            BackendKind::Auto | BackendKind::Cpu => {
+                Arc::new(CpuBackend::new(Arc::clone(&pool), self.lanes, self.limits)?)
+            }
+            BackendKind::Null => Arc::new(null.insert(NullBackend::new()).clone()),
+            BackendKind::Cuda => {
+                let reason = "this version has no device driver yet: found none, expected `cuda`".to_owned();
+                return Err(Error::BackendUnavailable { backend: "cuda", reason });
+            }
+        };
+        tracing::debug!(backend = %backend.name(), budget = ?self.limits.budget, "session");
+        Ok(Session { backend, null, pool, options: self.options })
+    }
+}
+
+/// A backend, ready for programs. Programs outlive it if need be.
+pub struct Session {
+    backend: Arc<dyn Backend>,
+    null: Option<NullBackend>,
+    pool: Arc<ThreadPool>,
+    options: RunOptions,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("backend", &self.backend.name()).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// A builder: the fastest backend, all cores, the machine's memory.
+    pub fn builder() -> SessionBuilder {
+        SessionBuilder {
+            kind: BackendKind::Auto,
+            threads: None,
+            lanes: None,
+            limits: Limits::of_machine(),
+            options: RunOptions { poison: false, profile: true },
+        }
+    }
+
+    /// The backend's name.
+    pub fn backend_name(&self) -> String {
+        self.backend.name()
+    }
+
+    /// What the null backend counted; `None` for others.
+    pub fn counts(&self) -> Option<Counts> {
+        self.null.as_ref().map(NullBackend::counts)
+    }
+
+    /// Compiles a program and loads it.
+    ///
+    /// # Errors
+    /// [`Error::Compile`], and those of [`Self::load`].
+    pub fn compile(&self, program: &Program, params: &Params, options: &Options) -> Result<LoadedProgram> {
+        let clock = Stopwatch::start();
+        let compiled = scheduler::compile(program, params, options)?;
+        tracing::debug!(program = program.name(), time = ?clock.elapsed(), "compiled");
+        self.load(compiled, params)
+    }
+
+    /// Allocates what a compiled program needs and encodes its constants.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when it was compiled for other parameters or a constant does not encode;
+    /// [`Error::AbiMismatch`], [`Error::UnsupportedRing`], [`Error::InvalidPlan`]; [`Error::TooBig`],
+    /// [`Error::OverBudget`], [`Error::NotNow`].
+    pub fn load(&self, compiled: Compiled, params: &Params) -> Result<LoadedProgram> {
+        let Compiled { plan, manifest, .. } = compiled;
+        let plan = Arc::new(CheckedPlan::new(plan)?);
+        params.check_digest(plan.plan().params_digest)?;
+        check_ring(plan.plan(), params)?;
+        self.pool.install(|| {
+            let codec = codec::new(params)?;
+            let instance = self.backend.load(plan)?;
+            LoadedProgram::new(instance, codec, manifest, Arc::clone(&self.pool), self.options)
+        })
+    }
+}
+
+/// A plan that says it is for some parameters is over their ring.
+fn check_ring(plan: &Plan, params: &Params) -> Result<()> {
+    let limbs = (0..params.primes().len()).map(|i| fhe_core::params::LimbIdx(i as u32));
+    let same = plan.word == params.word()
+        && plan.log_n == params.log_n()
+        && plan.primes == params.primes()
+        && plan.roots.iter().copied().eq(limbs.map(|l| params.root(l)));
+    if same {
+        return Ok(());
+    }
+    Err(broken("params", format!("found another ring, expected that of {params}")))
+}

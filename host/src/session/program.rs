@@ -1,0 +1,236 @@
+//! A program in the memory of a backend.
+
+use super::codec::{Codec, Keys, Rows};
+use crate::backend::Instance;
+use crate::error::{Error, Result};
+use crate::executor::{self, RunOptions, RunTimes};
+use crate::memory::MemoryReport;
+use crate::profile::{Profile, Stopwatch};
+use crate::work::Work;
+use kernels_gpu::abi::KernelId;
+use rayon::ThreadPool;
+use scheduler::compile::Manifest;
+use scheduler::plan::{BufferId, HostStep, Plan};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the last run took. Its `Display` is a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunReport {
+    /// From bytes to bytes.
+    pub total: Duration,
+    /// Reading and checking inputs.
+    pub read_inputs: Duration,
+    /// Copying inputs to the device, copying outputs from it, writing them as bytes.
+    pub transfers: Duration,
+    /// Computing.
+    pub compute: Duration,
+    /// Launch by launch, unless switched off.
+    pub profile: Profile,
+}
+
+impl fmt::Display for RunReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |t: Duration| t.as_secs_f64() * 1e3;
+        writeln!(
+            f,
+            "{:.3} ms: inputs {:.3}, transfers {:.3}, compute {:.3}",
+            ms(self.total),
+            ms(self.read_inputs),
+            ms(self.transfers),
+            ms(self.compute)
+        )?;
+        self.profile.fmt(f)
+    }
+}
+
+/// A compiled program with its memory, its constants and, once loaded, its keys.
+pub struct LoadedProgram {
+    instance: Box<dyn Instance>,
+    codec: Box<dyn Codec>,
+    manifest: Manifest,
+    pool: Arc<ThreadPool>,
+    options: RunOptions,
+    has_keys: bool,
+    last_run: RunReport,
+}
+
+impl fmt::Debug for LoadedProgram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("LoadedProgram");
+        debug.field("name", &self.plan().name).field("has_keys", &self.has_keys).finish_non_exhaustive()
+    }
+}
+
+/// Fills a buffer, all of it.
+fn fill(instance: &mut dyn Instance, buffer: BufferId, chunks: &[&[u8]]) -> Result<()> {
+    let plan = instance.plan();
+    let len: usize = chunks.iter().map(|c| c.len()).sum();
+    let rows = plan.check_write(buffer, 0, len)?;
+    let expected = plan.plan().buffer(buffer).map_or(0, |b| b.rows);
+    if rows.end != expected {
+        let (found, expected) = (format!("{} rows", rows.end), format!("all {expected} rows"));
+        return Err(Error::BufferAccess { buffer: buffer.0, found, expected });
+    }
+    let row_bytes = plan.plan().row_bytes();
+    let mut row = 0;
+    for chunk in chunks {
+        instance.write(buffer, row, chunk)?;
+        row += (chunk.len() / row_bytes) as u32;
+    }
+    Ok(())
+}
+
+/// A host step that is not in the list where it belongs, or names what the manifest has not.
+fn foreign(step: &HostStep) -> Error {
+    crate::check::broken("host-steps", format!("{step:?} is not of the manifest"))
+}
+
+impl LoadedProgram {
+    pub(super) fn new(
+        mut instance: Box<dyn Instance>,
+        codec: Box<dyn Codec>,
+        manifest: Manifest,
+        pool: Arc<ThreadPool>,
+        options: RunOptions,
+    ) -> Result<Self> {
+        let mut encode = |step: &HostStep, instance: &mut dyn Instance| {
+            let HostStep::Encode { constant, level, log_scale, buffer } = *step else {
+                return Err(foreign(step));
+            };
+            let constant = manifest.constants.get(constant.0 as usize).ok_or_else(|| foreign(step))?;
+            fill(instance, buffer, &codec.encode(constant, level, log_scale)?.chunks())
+        };
+        executor::setup(&mut *instance, &mut encode, |s| matches!(s, HostStep::Encode { .. }))?;
+        let last_run = RunReport::default();
+        Ok(Self { instance, codec, manifest, pool, options, has_keys: false, last_run })
+    }
+
+    /// What to bring: inputs, keys; and what comes back.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What is executed.
+    pub fn plan(&self) -> &Plan {
+        self.instance.plan().plan()
+    }
+
+    /// The work of a run by kernel, known before it.
+    pub fn work_by_kernel(&self) -> Vec<(KernelId, Work)> {
+        self.instance.plan().work_by_kernel()
+    }
+
+    /// Bytes of the program by device, tier and class, planned and allocated.
+    pub fn memory_report(&self) -> MemoryReport {
+        self.instance.memory()
+    }
+
+    /// What the last run that succeeded took; zeros before the first.
+    pub fn last_run(&self) -> &RunReport {
+        &self.last_run
+    }
+
+    fn n_keys(&self) -> usize {
+        self.plan().setup.iter().filter(|s| matches!(s, HostStep::LoadKey { .. })).count()
+    }
+
+    /// Copies the keys that the program needs out of an evaluation key set, in place of earlier ones. Keys that it does
+    /// not need are ignored.
+    ///
+    /// # Errors
+    /// [`Error::Core`]: bytes that are no key set, keys of other parameters, a missing key by its name; the keys of before
+    /// stay.
+    pub fn load_keys(&mut self, bytes: &[u8]) -> Result<()> {
+        let pool = Arc::clone(&self.pool);
+        pool.install(|| {
+            let keys = self.codec.read_keys(bytes)?;
+            self.check_keys(&*keys)?;
+            self.has_keys = false;
+            let mut load = |step: &HostStep, instance: &mut dyn Instance| match *step {
+                HostStep::LoadKey { key, buffer } => fill(instance, buffer, &keys.rows(key)?),
+                _ => Err(foreign(step)),
+            };
+            let is_key = |s: &HostStep| matches!(s, HostStep::LoadKey { .. });
+            executor::setup(&mut *self.instance, &mut load, is_key)?;
+            self.has_keys = true;
+            tracing::debug!(program = %self.plan().name, keys = self.n_keys(), "keys loaded");
+            Ok(())
+        })
+    }
+
+    /// Every key is there, and of the size of its buffer.
+    fn check_keys(&self, keys: &dyn Keys) -> Result<()> {
+        for step in &self.plan().setup {
+            let HostStep::LoadKey { key, buffer } = *step else { continue };
+            let len = keys.rows(key)?.iter().map(|row| row.len()).sum();
+            self.instance.plan().check_write(buffer, 0, len)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the program on named inputs; the outputs are in the order of the manifest.
+    ///
+    /// # Errors
+    /// [`Error::KeysNotLoaded`]; [`Error::UnknownInput`], [`Error::MissingInput`], [`Error::DuplicateInput`];
+    /// [`Error::Input`], [`Error::InputLevel`], [`Error::InputScale`], [`Error::InputDegree`]. The program can be run again.
+    pub fn run(&mut self, inputs: &[(&str, &[u8])]) -> Result<Vec<Vec<u8>>> {
+        let expected = self.n_keys();
+        if expected > 0 && !self.has_keys {
+            return Err(Error::KeysNotLoaded { program: self.plan().name.clone(), expected });
+        }
+        let pool = Arc::clone(&self.pool);
+        pool.install(|| self.run_here(inputs))
+    }
+
+    fn run_here(&mut self, inputs: &[(&str, &[u8])]) -> Result<Vec<Vec<u8>>> {
+        let clock = Stopwatch::start();
+        let rows = self.read_inputs(inputs)?;
+        let read_inputs = clock.elapsed();
+        let mut outputs = vec![Vec::new(); self.manifest.outputs.len()];
+        let (codec, manifest) = (&self.codec, &self.manifest);
+        let mut transfer = |step: &HostStep, instance: &mut dyn Instance| match *step {
+            HostStep::Upload { input, buffer } => {
+                let rows = rows.get(input.0 as usize).ok_or_else(|| foreign(step))?;
+                fill(instance, buffer, &rows.chunks())
+            }
+            HostStep::Download { buffer, output } => {
+                let idx = output.0 as usize;
+                let spec = manifest.outputs.get(idx).ok_or_else(|| foreign(step))?;
+                let n_rows = instance.plan().plan().buffer(buffer).map_or(0, |b| b.rows);
+                outputs[idx] = codec.write_output(spec, &instance.read(buffer, 0..n_rows)?)?;
+                Ok(())
+            }
+            _ => Err(foreign(step)),
+        };
+        let RunTimes { host, calls, profile, .. } =
+            executor::run(&mut *self.instance, &mut transfer, self.options)?;
+        let total = clock.elapsed();
+        self.last_run = RunReport { total, read_inputs, transfers: host, compute: calls, profile };
+        Ok(outputs)
+    }
+
+    /// All inputs in the order of the manifest, checked.
+    fn read_inputs(&self, inputs: &[(&str, &[u8])]) -> Result<Vec<Box<dyn Rows>>> {
+        let specs = &self.manifest.inputs;
+        for &(name, _) in inputs {
+            if !specs.iter().any(|s| s.name == name) {
+                let expected = specs.iter().map(|s| s.name.clone()).collect();
+                return Err(Error::UnknownInput { found: name.to_owned(), expected });
+            }
+            let found = inputs.iter().filter(|(other, _)| *other == name).count();
+            if found > 1 {
+                return Err(Error::DuplicateInput { name: name.to_owned(), found });
+            }
+        }
+        let read = |spec: &scheduler::compile::InputSpec| {
+            let Some(&(_, bytes)) = inputs.iter().find(|(name, _)| *name == spec.name) else {
+                let found = inputs.iter().map(|(name, _)| (*name).to_owned()).collect();
+                return Err(Error::MissingInput { missing: spec.name.clone(), found });
+            };
+            self.codec.read_input(spec, bytes)
+        };
+        specs.iter().map(read).collect()
+    }
+}

@@ -1,0 +1,88 @@
+//! What launches cost: rows, bytes and multiplications, counted from the plan alone.
+//!
+//! One read for each operand row, one write for each result row, whatever caches do. Multiplications are products
+//! of two words:
+//!
+//! | kernel | multiplications of an item, in rows of N words |
+//! |---|---|
+//! | `ntt` | `log N / 2` |
+//! | `intt` | `(log N + 1) / 2`: the division by N doubles those of the last stage |
+//! | `mul_scalar`, `sub_mul_scalar`, `mul_scalar_add` | 1 |
+//! | `inner_product` | number of terms |
+//! | `convert_basis` | `2 sources + targets (sources + 1)` |
+//! | others | 0 |
+//!
+//! The products inside a modular reduction are not counted: they are a backend's affair.
+
+use core::ops::AddAssign;
+use kernels_gpu::abi::{ConvertBasisItem, InnerProductItem, ItemKind, KernelId, RowRef};
+use serde::Serialize;
+
+/// The cost of one or more launches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Work {
+    /// Launches.
+    pub launches: u64,
+    /// Items of the launches.
+    pub items: u64,
+    /// Operand rows.
+    pub rows_read: u64,
+    /// Result rows.
+    pub rows_written: u64,
+    /// Bytes of both.
+    pub bytes: u64,
+    /// Products of two words.
+    pub multiplications: u64,
+}
+
+impl AddAssign for Work {
+    fn add_assign(&mut self, other: Self) {
+        self.launches += other.launches;
+        self.items += other.items;
+        self.rows_read += other.rows_read;
+        self.rows_written += other.rows_written;
+        self.bytes += other.bytes;
+        self.multiplications += other.multiplications;
+    }
+}
+
+impl Work {
+    /// Adds an item that reads `rows_read` rows, writes `rows_written` and multiplies `half_rows * N / 2` times.
+    fn item(&mut self, rows_read: u64, rows_written: u64, half_rows: u64, log_n: u32) {
+        self.items += 1;
+        self.rows_read += rows_read;
+        self.rows_written += rows_written;
+        self.multiplications += half_rows << (log_n - 1);
+    }
+
+    /// Adds an item of [`ItemKind::Row`] or [`ItemKind::Automorphism`].
+    pub(crate) fn row_item(&mut self, kernel: KernelId, log_n: u32) {
+        let half_rows = match kernel {
+            KernelId::Ntt => u64::from(log_n),
+            KernelId::Intt => u64::from(log_n) + 1,
+            KernelId::MulScalar | KernelId::SubMulScalar | KernelId::MulScalarAdd => 2,
+            _ => 0,
+        };
+        let reads_b = kernel.item() == ItemKind::Row && kernel.reads_b();
+        self.item(1 + u64::from(reads_b), 1, half_rows, log_n);
+    }
+
+    /// Adds an inner product.
+    pub(crate) fn inner_product(&mut self, item: &InnerProductItem, log_n: u32) {
+        let terms = u64::from(item.n_terms);
+        self.item(2 * terms + u64::from(item.init != RowRef::NONE), 1, 2 * terms, log_n);
+    }
+
+    /// Adds a basis conversion.
+    pub(crate) fn convert_basis(&mut self, item: &ConvertBasisItem, log_n: u32) {
+        let (sources, targets) = (u64::from(item.n_src), u64::from(item.n_dst));
+        self.item(sources, targets, 2 * (2 * sources + targets * (sources + 1)), log_n);
+    }
+
+    /// One launch, now that its items are counted.
+    pub(crate) fn launch(mut self, row_bytes: usize) -> Self {
+        self.launches = 1;
+        self.bytes = (self.rows_read + self.rows_written) * row_bytes as u64;
+        self
+    }
+}

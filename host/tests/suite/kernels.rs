@@ -1,0 +1,314 @@
+//! Every kernel against the ring functions of fhe-core.
+
+use crate::support::{Bench, PlanMaker, arena, backends, for_each_ring, input, output, row_item};
+use fhe_core::math::word::Word;
+use fhe_core::params::{GaloisElement, LimbIdx, Preset};
+use fhe_core::ring::{Coeff, ConvertBasis, Eval, RnsPoly};
+use kernels_gpu::abi::{
+    AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem, KernelId, RowItem,
+    RowRef, Term,
+};
+
+const NONE: RowRef = RowRef::NONE;
+
+#[test]
+fn transforms() {
+    fn test<W: Word>(preset: Preset) {
+        let mut bench = Bench::<W>::new(preset);
+        let limbs = bench.limbs.clone();
+        let l = limbs.len();
+        let x = bench.random::<Coeff>(&limbs);
+        // Forward out of place and in place, then back out of place and in place.
+        let mut maker = PlanMaker::new(&bench.params, 2 * l, l, 3 * l);
+        let items = |dst: fn(usize) -> RowRef, to, a: fn(usize) -> RowRef, from| -> Vec<RowItem> {
+            (0..l).map(|i| row_item(dst(to + i), a(from + i), NONE, 0, i)).collect()
+        };
+        maker.launch(KernelId::Ntt, &items(output, 0, input, 0));
+        maker.launch(KernelId::Ntt, &items(arena, 0, input, 0));
+        maker.launch(KernelId::Intt, &items(output, l, arena, 0));
+        maker.launch(KernelId::Intt, &items(arena, 0, arena, 0));
+        maker.launch(KernelId::Ntt, &items(arena, 0, arena, 0));
+        maker.launch(KernelId::Intt, &items(arena, l, arena, 0));
+        maker.launch(KernelId::Neg, &items(output, 2 * l, arena, l));
+        let out = maker.run(&backends(), x.words());
+        let mut negated = x.clone();
+        negated.neg_assign(&bench.ring);
+        let values = bench.ring.ntt(x.clone());
+        assert!(out[..l * bench.n()] == *values.words(), "{preset}: ntt");
+        assert!(out[l * bench.n()..2 * l * bench.n()] == *x.words(), "{preset}: intt");
+        assert!(out[2 * l * bench.n()..] == *negated.words(), "{preset}: in place");
+    }
+    for_each_ring!(test);
+}
+
+#[test]
+fn element_wise() {
+    fn test<W: Word>(preset: Preset) {
+        let mut bench = Bench::<W>::new(preset);
+        let limbs = bench.limbs.clone();
+        let l = limbs.len();
+        for round in 0..2 {
+            let (a, b) = match round {
+                0 => (bench.random::<Eval>(&limbs), bench.random::<Eval>(&limbs)),
+                _ => (bench.largest(&limbs), bench.largest(&limbs)),
+            };
+            let scalars = match round {
+                0 => bench.scalars(),
+                _ => limbs.iter().map(|&p| bench.params.prime(p) - 1).collect(),
+            };
+            let ring = &bench.ring;
+            let scalar = |p: LimbIdx| W::truncate(scalars[p.idx()]);
+            type Reference<'a, W> = Box<dyn Fn(&mut RnsPoly<W, Eval>) + 'a>;
+            let cases: [(KernelId, Reference<'_, W>); 7] = [
+                (KernelId::Add, Box::new(|x| x.add_assign(ring, &b).unwrap())),
+                (KernelId::Sub, Box::new(|x| x.sub_assign(ring, &b).unwrap())),
+                (KernelId::Neg, Box::new(|x| x.neg_assign(ring))),
+                (KernelId::MulScalar, Box::new(|x| x.mul_scalar_assign(ring, scalar))),
+                (KernelId::AddScalar, Box::new(|x| x.add_scalar_assign(ring, scalar))),
+                (
+                    KernelId::SubMulScalar,
+                    Box::new(|x| {
+                        x.sub_assign(ring, &b).unwrap();
+                        x.mul_scalar_assign(ring, scalar);
+                    }),
+                ),
+                (
+                    KernelId::MulScalarAdd,
+                    Box::new(|x| {
+                        x.mul_scalar_assign(ring, scalar);
+                        x.add_assign(ring, &b).unwrap();
+                    }),
+                ),
+            ];
+            let mut maker = PlanMaker::new(&bench.params, 1, 2 * l, cases.len() * l);
+            for (k, (kernel, _)) in cases.iter().enumerate() {
+                let item = |i: usize| {
+                    let b = if kernel.reads_b() { input(l + i) } else { NONE };
+                    let scalar = if kernel.reads_scalar() { scalars[i] } else { 0 };
+                    row_item(output(k * l + i), input(i), b, scalar, i)
+                };
+                maker.launch(*kernel, &(0..l).map(item).collect::<Vec<_>>());
+            }
+            let out = maker.run(&backends(), &[a.words(), b.words()].concat());
+            for (found, (kernel, reference)) in out.chunks_exact(l * bench.n()).zip(&cases) {
+                let mut expected = a.clone();
+                reference(&mut expected);
+                assert!(found == expected.words(), "{preset}: {}", kernel.name());
+            }
+        }
+    }
+    for_each_ring!(test);
+}
+
+#[test]
+fn inner_products() {
+    const N_ROWS: usize = 5;
+    fn test<W: Word>(preset: Preset) {
+        let mut bench = Bench::<W>::new(preset);
+        let limbs = bench.limbs.clone();
+        let l = limbs.len();
+        // The last of the polynomials has all residues q - 1: it is what fills accumulators fastest.
+        let mut polys: Vec<RnsPoly<W, Eval>> = (1..N_ROWS).map(|_| bench.random(&limbs)).collect();
+        polys.push(bench.largest(&limbs));
+        let sizes = [1, 2, 11, 12, 13, 25, 260];
+        let pair =
+            |t: usize, worst: bool| if worst { (N_ROWS - 1, N_ROWS - 1) } else { (t % 3, (t + 1) % N_ROWS) };
+        let mut maker = PlanMaker::new(&bench.params, l, N_ROWS * l, 2 * sizes.len() * l + l);
+        for (k, &n_terms) in sizes.iter().enumerate() {
+            for worst in [false, true] {
+                let mut items = Vec::new();
+                for i in 0..l {
+                    let terms: Vec<Term> = (0..n_terms)
+                        .map(|t| pair(t, worst))
+                        .map(|(a, b)| Term { a: input(a * l + i), b: input(b * l + i) })
+                        .collect();
+                    items.push(InnerProductItem {
+                        dst: output((2 * k + usize::from(worst)) * l + i),
+                        init: if worst { input((N_ROWS - 1) * l + i) } else { NONE },
+                        terms_at: maker.table(&terms),
+                        n_terms: n_terms as u32,
+                        prime: i as u32,
+                        pad: 0,
+                    });
+                }
+                maker.launch(KernelId::InnerProduct, &items);
+            }
+        }
+        // In place: x = p0 p1; x = x + x p0; then out.
+        for (init, a) in [(false, false), (true, true)] {
+            let mut items = Vec::new();
+            for i in 0..l {
+                let a = if a { arena(i) } else { input(l + i) };
+                items.push(InnerProductItem {
+                    dst: arena(i),
+                    init: if init { arena(i) } else { NONE },
+                    terms_at: maker.table(&[Term { a, b: input(i) }]),
+                    n_terms: 1,
+                    prime: i as u32,
+                    pad: 0,
+                });
+            }
+            maker.launch(KernelId::InnerProduct, &items);
+        }
+        let copy = |i: usize| row_item(output(2 * sizes.len() * l + i), arena(i), NONE, 0, i);
+        maker.launch(KernelId::AddScalar, &(0..l).map(copy).collect::<Vec<_>>());
+        let words: Vec<W> = polys.iter().flat_map(|p| p.words().iter().copied()).collect();
+        let out = maker.run(&backends(), &words);
+        let mut found = out.chunks_exact(l * bench.n());
+        let ring = &bench.ring;
+        for n_terms in sizes {
+            for worst in [false, true] {
+                let mut sum =
+                    if worst { polys[N_ROWS - 1].clone() } else { RnsPoly::zero(&limbs, bench.n()) };
+                for (a, b) in (0..n_terms).map(|t| pair(t, worst)) {
+                    sum.mul_add_assign(ring, &polys[a], &polys[b]).unwrap();
+                }
+                assert!(found.next().unwrap() == sum.words(), "{preset}: {n_terms} terms, worst {worst}");
+            }
+        }
+        let mut x = polys[0].clone();
+        x.mul_assign(ring, &polys[1]).unwrap();
+        let before = x.clone();
+        x.mul_add_assign(ring, &before, &polys[0]).unwrap();
+        assert!(found.next().unwrap() == x.words(), "{preset}: in place");
+    }
+    for_each_ring!(test);
+}
+
+#[test]
+fn basis_conversions() {
+    fn test<W: Word>(preset: Preset) {
+        let mut bench = Bench::<W>::new(preset);
+        let limbs = bench.limbs.clone();
+        let l = limbs.len();
+        // Every digit to all other limbs, the special primes to the main ones, one limb to one.
+        let mut conversions: Vec<(Vec<LimbIdx>, Vec<LimbIdx>)> = Vec::new();
+        let others =
+            |from: &[LimbIdx]| limbs.iter().copied().filter(|p| !from.contains(p)).collect::<Vec<_>>();
+        for digit in bench.params.digits() {
+            conversions.push((digit.clone(), others(digit)));
+        }
+        conversions.push((bench.params.special(), others(&bench.params.special())));
+        conversions.push((limbs[..1].to_vec(), limbs[l - 1..].to_vec()));
+        conversions.push((limbs[..l - 1].to_vec(), limbs[l - 1..].to_vec()));
+        for round in 0..2 {
+            let x = if round == 0 { bench.random::<Coeff>(&limbs) } else { bench.largest(&limbs) };
+            let n_out = conversions.iter().map(|(_, to)| to.len()).sum();
+            let mut maker = PlanMaker::new(&bench.params, 1, l, n_out);
+            let mut items = Vec::new();
+            let mut at = 0;
+            for (from, to) in &conversions {
+                let c = ConvertBasis::new(&bench.ring, from, to);
+                let source = |(i, p): (usize, &LimbIdx)| {
+                    let (inv, frac) = (c.inv[i].to_u64(), c.frac[i].to_u64());
+                    ConvertSource { row: input(p.idx()), inv, frac, prime: p.0, pad: 0 }
+                };
+                let target = |(j, p): (usize, &LimbIdx)| {
+                    let big = c.big[j].to_u64();
+                    ConvertTarget { row: output(at + j), big, prime: p.0, pad: 0 }
+                };
+                let sources: Vec<_> = from.iter().enumerate().map(source).collect();
+                let targets: Vec<_> = to.iter().enumerate().map(target).collect();
+                let matrix: Vec<u64> = c.matrix.iter().map(|m| m.to_u64()).collect();
+                items.push(ConvertBasisItem {
+                    src_at: maker.table(&sources),
+                    n_src: from.len() as u32,
+                    dst_at: maker.table(&targets),
+                    n_dst: to.len() as u32,
+                    matrix_at: maker.table(&matrix),
+                    pad: 0,
+                });
+                at += to.len();
+            }
+            maker.launch(KernelId::ConvertBasis, &items);
+            let out = maker.run(&backends(), x.words());
+            let mut found = &out[..];
+            for (from, to) in &conversions {
+                let expected = ConvertBasis::new(&bench.ring, from, to).apply(&bench.ring, &x).unwrap();
+                let (head, rest) = found.split_at(expected.words().len());
+                assert!(head == expected.words(), "{preset}: {} limbs to {}", from.len(), to.len());
+                found = rest;
+            }
+        }
+    }
+    for_each_ring!(test);
+}
+
+#[test]
+fn automorphisms() {
+    fn test<W: Word>(preset: Preset) {
+        let mut bench = Bench::<W>::new(preset);
+        let limbs = bench.limbs.clone();
+        let l = limbs.len();
+        let params = bench.params.clone();
+        let mut elements = vec![GaloisElement(1), params.galois_conjugate(), GaloisElement(3)];
+        for k in [1, -1, 7, params.n_slots() as i64 - 1] {
+            elements.push(params.galois_element(k).unwrap());
+        }
+        let mut maker = PlanMaker::new(&params, 1, l, 2 * elements.len() * l);
+        for (k, g) in elements.iter().enumerate() {
+            for (half, kernel) in
+                [KernelId::AutomorphismEval, KernelId::AutomorphismCoeff].into_iter().enumerate()
+            {
+                let item = |i: usize| AutomorphismItem {
+                    dst: output((2 * k + half) * l + i),
+                    a: input(i),
+                    galois: g.0,
+                    prime: i as u32,
+                };
+                maker.launch(kernel, &(0..l).map(item).collect::<Vec<_>>());
+            }
+        }
+        let eval = bench.random::<Eval>(&limbs);
+        let coeff = RnsPoly::<W, Coeff>::from_words(&bench.ring, &limbs, eval.words().to_vec()).unwrap();
+        let out = maker.run(&backends(), eval.words());
+        let mut found = out.chunks_exact(l * bench.n());
+        for &g in &elements {
+            let expected = bench.ring.automorphism(&eval, g).unwrap();
+            assert!(found.next().unwrap() == expected.words(), "{preset}: values, {g}");
+            let expected = bench.ring.automorphism_coeff(&coeff, g).unwrap();
+            assert!(found.next().unwrap() == expected.words(), "{preset}: coefficients, {g}");
+        }
+    }
+    for_each_ring!(test);
+}
+
+#[test]
+fn one_item_is_shared_by_threads() {
+    // N = 2^15: one conversion and one product of a single item each, split over coefficients.
+    let mut bench = Bench::<u32>::new(Preset::N15);
+    let (from, to) = (bench.limbs[..8].to_vec(), bench.limbs[8..12].to_vec());
+    let x = bench.random::<Coeff>(&from);
+    let c = ConvertBasis::new(&bench.ring, &from, &to);
+    let mut maker = PlanMaker::new(&bench.params, 4, 8, 2);
+    let sources: Vec<_> = (0..8)
+        .map(|i| {
+            let (inv, frac) = (u64::from(c.inv[i]), u64::from(c.frac[i]));
+            ConvertSource { row: input(i), inv, frac, prime: i as u32, pad: 0 }
+        })
+        .collect();
+    let targets: Vec<_> = (0..4)
+        .map(|j| ConvertTarget { row: arena(j), big: u64::from(c.big[j]), prime: 8 + j as u32, pad: 0 })
+        .collect();
+    let matrix: Vec<u64> = c.matrix.iter().map(|&m| u64::from(m)).collect();
+    let item = ConvertBasisItem {
+        src_at: maker.table(&sources),
+        n_src: 8,
+        dst_at: maker.table(&targets),
+        n_dst: 4,
+        matrix_at: maker.table(&matrix),
+        pad: 0,
+    };
+    maker.launch(KernelId::ConvertBasis, &[item]);
+    let galois = bench.params.galois_element(5).unwrap();
+    let item = AutomorphismItem { dst: output(0), a: arena(0), galois: galois.0, prime: 8 };
+    maker.launch(KernelId::AutomorphismCoeff, &[item]);
+    maker.launch(KernelId::Neg, &[row_item(output(1), arena(3), NONE, 0, 11)]);
+    let out = maker.run(&backends(), x.words());
+    let converted = c.apply(&bench.ring, &x).unwrap();
+    let mut moved = bench.ring.automorphism_coeff(&converted, galois).unwrap();
+    assert!(out[..bench.n()] == *moved.limb(0));
+    moved = converted;
+    moved.neg_assign(&bench.ring);
+    assert!(out[bench.n()..] == *moved.limb(3));
+}

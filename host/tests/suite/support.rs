@@ -1,0 +1,222 @@
+//! Handmade plans, random rows and the list of backends.
+
+use bytemuck::Pod;
+use fhe_core::math::word::Word;
+use fhe_core::params::{LimbIdx, Params, Preset};
+use fhe_core::ring::{Domain, Ring, RnsPoly};
+use host::backend::cpu::{CpuBackend, available_lanes, thread_pool};
+use host::backend::{Backend, Instance};
+use host::check::CheckedPlan;
+use host::executor::{self, RunOptions};
+use host::memory::Limits;
+use kernels_gpu::abi::{self, ABI_VERSION, KernelId, Launch, RowItem, RowRef};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+use scheduler::ckks_ir::{InputIdx, OutputIdx};
+use scheduler::plan::{
+    Access, Buffer, BufferId, BufferKind, DeviceIdx, HostStep, NodeId, Peak, Plan, PlanStep, Segment,
+    SegmentId, SlotUse, Step, Tier,
+};
+use std::sync::Arc;
+
+/// Every processor backend of this machine: all lanes, and one, two and three threads.
+pub fn backends() -> Vec<Arc<dyn Backend>> {
+    let mut all: Vec<Arc<dyn Backend>> = Vec::new();
+    for lanes in available_lanes() {
+        for threads in [1, 2, 3] {
+            let pool = thread_pool(Some(threads)).unwrap();
+            all.push(Arc::new(CpuBackend::new(pool, Some(lanes), Limits::default()).unwrap()));
+        }
+    }
+    all
+}
+
+/// Slot and row of the arena.
+pub fn arena(row: usize) -> RowRef {
+    RowRef { slot: abi::ARENA, row: row as u32 }
+}
+
+/// Slot and row of the input.
+pub fn input(row: usize) -> RowRef {
+    RowRef { slot: 1, row: row as u32 }
+}
+
+/// Slot and row of the output.
+pub fn output(row: usize) -> RowRef {
+    RowRef { slot: 2, row: row as u32 }
+}
+
+pub fn row_item(dst: RowRef, a: RowRef, b: RowRef, scalar: u64, prime: usize) -> RowItem {
+    RowItem { dst, a, b, scalar, prime: prime as u32, pad: 0 }
+}
+
+/// A plan of one segment over an arena, an input and an output.
+pub struct PlanMaker {
+    pub plan: Plan,
+}
+
+impl PlanMaker {
+    pub fn new(params: &Params, arena_rows: usize, input_rows: usize, output_rows: usize) -> Self {
+        let buffer =
+            |rows: usize, kind| Buffer { device: DeviceIdx(0), tier: Tier::Device, rows: rows as u32, kind };
+        let slot = |rows: usize, access| SlotUse { rows: rows as u32, access };
+        let limbs = (0..params.primes().len()).map(|i| LimbIdx(i as u32));
+        let mut plan = Plan {
+            abi_version: ABI_VERSION,
+            name: "handmade".into(),
+            params_digest: params.digest(),
+            word: params.word(),
+            log_n: params.log_n(),
+            primes: params.primes().to_vec(),
+            roots: limbs.map(|l| params.root(l)).collect(),
+            pool: Vec::new(),
+            buffers: vec![
+                buffer(arena_rows, BufferKind::Arena),
+                buffer(input_rows, BufferKind::Input(InputIdx(0))),
+                buffer(output_rows, BufferKind::Output(OutputIdx(0))),
+            ],
+            segments: vec![Segment {
+                name: "all".into(),
+                slots: vec![
+                    slot(arena_rows, Access::ReadWrite),
+                    slot(input_rows, Access::Read),
+                    slot(output_rows, Access::Write),
+                ],
+                steps: Vec::new(),
+            }],
+            setup: Vec::new(),
+            schedule: vec![
+                PlanStep::Host(HostStep::Upload { input: InputIdx(0), buffer: BufferId(1) }),
+                PlanStep::Call {
+                    segment: SegmentId(0),
+                    bindings: vec![BufferId(0), BufferId(1), BufferId(2)],
+                },
+                PlanStep::Host(HostStep::Download { buffer: BufferId(2), output: OutputIdx(0) }),
+            ],
+            peaks: Vec::new(),
+        };
+        set_peaks(&mut plan);
+        Self { plan }
+    }
+
+    /// Appends a table to the pool.
+    pub fn table<T: Pod>(&mut self, entries: &[T]) -> u32 {
+        let at = self.plan.pool.len() as u32;
+        self.plan.pool.extend(bytemuck::pod_collect_to_vec::<T, u64>(entries));
+        at
+    }
+
+    /// Appends a launch.
+    pub fn launch<T: Pod>(&mut self, kernel: KernelId, items: &[T]) {
+        assert_eq!(size_of::<T>() / 8, kernel.item().pool_words());
+        let items_at = self.table(items);
+        let launch = Launch { kernel, items_at, n_items: items.len() as u32 };
+        let steps = &mut self.plan.segments[0].steps;
+        let node = NodeId(steps.len() as u32);
+        steps.push(Step::Launch { launch, node });
+    }
+
+    /// The output of a poisoned run on every backend, which must be one and the same: also that of a second run.
+    pub fn run<W: Word>(&self, backends: &[Arc<dyn Backend>], rows: &[W]) -> Vec<W> {
+        let plan = Arc::new(CheckedPlan::new(self.plan.clone()).unwrap());
+        let mut first: Option<Vec<u8>> = None;
+        for backend in backends {
+            let mut instance = backend.load(Arc::clone(&plan)).unwrap();
+            for _ in 0..2 {
+                let out = run_once(&mut *instance, bytemuck::cast_slice(rows));
+                match &first {
+                    None => first = Some(out),
+                    Some(first) => assert!(*first == out, "{} differs", backend.name()),
+                }
+            }
+        }
+        bytemuck::pod_collect_to_vec(&first.unwrap())
+    }
+}
+
+/// A run of a handmade plan.
+pub fn run_once(instance: &mut dyn Instance, rows: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut host_step = |step: &HostStep, instance: &mut dyn Instance| {
+        match *step {
+            HostStep::Upload { buffer, .. } => instance.write(buffer, 0, rows)?,
+            HostStep::Download { buffer, .. } => {
+                let n = instance.plan().plan().buffer(buffer).unwrap().rows;
+                out = instance.read(buffer, 0..n)?;
+            }
+            _ => panic!("{step:?} in a schedule"),
+        }
+        Ok(())
+    };
+    let options = RunOptions { poison: true, profile: true };
+    executor::run(instance, &mut host_step, options).unwrap();
+    out
+}
+
+/// Peaks as the buffers add up.
+pub fn set_peaks(plan: &mut Plan) {
+    let rows = plan.buffers.iter().map(|b| u64::from(b.rows)).sum();
+    let bytes = rows * plan.row_bytes() as u64;
+    plan.peaks = vec![Peak { device: DeviceIdx(0), tier: Tier::Device, rows, bytes }];
+}
+
+/// A ring with the limbs of all its primes.
+pub struct Bench<W> {
+    pub params: Params,
+    pub ring: Ring<W>,
+    pub limbs: Vec<LimbIdx>,
+    rng: ChaCha20Rng,
+}
+
+impl<W: Word> Bench<W> {
+    pub fn new(preset: Preset) -> Self {
+        let params = preset.params().unwrap();
+        let ring = Ring::new(&params).unwrap();
+        let limbs = (0..params.primes().len()).map(|i| LimbIdx(i as u32)).collect();
+        Self { params, ring, limbs, rng: ChaCha20Rng::seed_from_u64(7) }
+    }
+
+    pub fn n(&self) -> usize {
+        self.params.n()
+    }
+
+    /// Residues of each limb: random ones, and among them every eighth 0 or q - 1.
+    pub fn random<D: Domain>(&mut self, limbs: &[LimbIdx]) -> RnsPoly<W, D> {
+        let mut words = Vec::with_capacity(limbs.len() * self.n());
+        for &limb in limbs {
+            let q = self.params.prime(limb);
+            for _ in 0..self.n() {
+                let x = match self.rng.random_range(0..16u32) {
+                    0 => 0,
+                    1 => q - 1,
+                    _ => self.rng.random_range(0..q),
+                };
+                words.push(W::truncate(x));
+            }
+        }
+        RnsPoly::from_words(&self.ring, limbs, words).unwrap()
+    }
+
+    /// All residues q - 1.
+    pub fn largest<D: Domain>(&self, limbs: &[LimbIdx]) -> RnsPoly<W, D> {
+        let words = |&l: &LimbIdx| vec![W::truncate(self.params.prime(l) - 1); self.n()];
+        RnsPoly::from_words(&self.ring, limbs, limbs.iter().flat_map(words).collect()).unwrap()
+    }
+
+    /// A residue of each limb.
+    pub fn scalars(&mut self) -> Vec<u64> {
+        let params = self.params.clone();
+        self.limbs.iter().map(|&l| self.rng.random_range(0..params.prime(l))).collect()
+    }
+}
+
+/// Runs a generic test for rings of both words, small ones and ones whose launches are shared by threads.
+macro_rules! for_each_ring {
+    ($test:ident) => {
+        $test::<u32>(Preset::Toy10);
+        $test::<u64>(Preset::Toy10w);
+        $test::<u32>(Preset::Toy12);
+        $test::<u64>(Preset::N13w);
+    };
+}
+pub(crate) use for_each_ring;

@@ -1,0 +1,280 @@
+//! Operations on encrypted vectors in SSA form, before and after levels are placed.
+//!
+//! A function is an arena of [`Value`]s in topological order, typed by [`ValueId`]; data flow is the arena,
+//! order is its order. Before [`crate::passes::place`] no value has a [`Kind`] and the operations
+//! `relinearize`, `rescale` and `level_drop` do not occur; after it every value has one. Owns types and the
+//! builder; [`text`] prints and parses, [`verify`] lists the rules, [`crate::interp::slots`] is the
+//! meaning.
+
+pub mod text;
+pub mod verify;
+
+use core::fmt;
+use fhe_core::params::Level;
+use num_complex::Complex64;
+
+/// A value of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ValueId(pub u32);
+
+/// A constant of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConstId(pub u32);
+
+/// An encrypted input of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InputIdx(pub u32);
+
+/// An encrypted output of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutputIdx(pub u32);
+
+impl fmt::Display for ValueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "%{}", self.0)
+    }
+}
+
+impl fmt::Display for ConstId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// A finite real scalar, ordered by its bits so that operations can be keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scalar(u64);
+
+impl Scalar {
+    /// Wraps a number; zero loses its sign.
+    pub fn new(value: f64) -> Self {
+        Self((value + 0.0).to_bits())
+    }
+
+    /// The number.
+    pub fn value(self) -> f64 {
+        f64::from_bits(self.0)
+    }
+}
+
+/// An operation; operands come before the value that they make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Op {
+    /// The encrypted input of that index.
+    Input(InputIdx),
+    /// `a + b`.
+    Add(ValueId, ValueId),
+    /// `a - b`.
+    Sub(ValueId, ValueId),
+    /// `-a`.
+    Neg(ValueId),
+    /// `a + constant`.
+    AddPlain(ValueId, ConstId),
+    /// `a - constant`.
+    SubPlain(ValueId, ConstId),
+    /// `a * constant`, slot by slot.
+    MulPlain(ValueId, ConstId),
+    /// `a + scalar` in every slot.
+    AddScalar(ValueId, Scalar),
+    /// `a * scalar`.
+    MulScalar(ValueId, Scalar),
+    /// `a * b`, slot by slot; degree 2 once placed.
+    Mul(ValueId, ValueId),
+    /// Slots rotated left by `k > 0`: slot `i` becomes what slot `i + k` was.
+    Rotate(ValueId, u32),
+    /// Complex conjugate of every slot.
+    Conjugate(ValueId),
+    /// Degree 2 to degree 1.
+    Relinearize(ValueId),
+    /// Product scale at level `l` to canonical scale at level `l - 1`.
+    Rescale(ValueId),
+    /// Canonical to canonical at a lower level.
+    LevelDrop(ValueId, Level),
+}
+
+impl Op {
+    /// The name in texts and messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Input(_) => "input",
+            Self::Add(..) => "add",
+            Self::Sub(..) => "sub",
+            Self::Neg(_) => "neg",
+            Self::AddPlain(..) => "add_plain",
+            Self::SubPlain(..) => "sub_plain",
+            Self::MulPlain(..) => "mul_plain",
+            Self::AddScalar(..) => "add_scalar",
+            Self::MulScalar(..) => "mul_scalar",
+            Self::Mul(..) => "mul",
+            Self::Rotate(..) => "rotate",
+            Self::Conjugate(_) => "conjugate",
+            Self::Relinearize(_) => "relinearize",
+            Self::Rescale(_) => "rescale",
+            Self::LevelDrop(..) => "level_drop",
+        }
+    }
+
+    /// The encrypted operands, in order.
+    pub fn operands(&self) -> impl Iterator<Item = ValueId> + use<> {
+        let (a, b) = match *self {
+            Self::Input(_) => (None, None),
+            Self::Add(a, b) | Self::Sub(a, b) | Self::Mul(a, b) => (Some(a), Some(b)),
+            Self::Neg(a)
+            | Self::AddPlain(a, _)
+            | Self::SubPlain(a, _)
+            | Self::MulPlain(a, _)
+            | Self::AddScalar(a, _)
+            | Self::MulScalar(a, _)
+            | Self::Rotate(a, _)
+            | Self::Conjugate(a)
+            | Self::Relinearize(a)
+            | Self::Rescale(a)
+            | Self::LevelDrop(a, _) => (Some(a), None),
+        };
+        a.into_iter().chain(b)
+    }
+
+    /// The same operation on other operands.
+    #[must_use]
+    pub fn map(&self, mut f: impl FnMut(ValueId) -> ValueId) -> Self {
+        match *self {
+            Self::Input(i) => Self::Input(i),
+            Self::Add(a, b) => Self::Add(f(a), f(b)),
+            Self::Sub(a, b) => Self::Sub(f(a), f(b)),
+            Self::Mul(a, b) => Self::Mul(f(a), f(b)),
+            Self::Neg(a) => Self::Neg(f(a)),
+            Self::AddPlain(a, c) => Self::AddPlain(f(a), c),
+            Self::SubPlain(a, c) => Self::SubPlain(f(a), c),
+            Self::MulPlain(a, c) => Self::MulPlain(f(a), c),
+            Self::AddScalar(a, s) => Self::AddScalar(f(a), s),
+            Self::MulScalar(a, s) => Self::MulScalar(f(a), s),
+            Self::Rotate(a, k) => Self::Rotate(f(a), k),
+            Self::Conjugate(a) => Self::Conjugate(f(a)),
+            Self::Relinearize(a) => Self::Relinearize(f(a)),
+            Self::Rescale(a) => Self::Rescale(f(a)),
+            Self::LevelDrop(a, l) => Self::LevelDrop(f(a), l),
+        }
+    }
+
+    /// The constant that it reads.
+    pub fn constant(&self) -> Option<ConstId> {
+        match *self {
+            Self::AddPlain(_, c) | Self::SubPlain(_, c) | Self::MulPlain(_, c) => Some(c),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a value still owes a rescale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scale {
+    /// Scale `S_l`, the level's own.
+    Canonical,
+    /// Scale `S_l^2`, before its rescale.
+    Product,
+}
+
+/// What a placed value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kind {
+    /// Its level.
+    pub level: Level,
+    /// Its scale.
+    pub scale: Scale,
+    /// 1, or 2 before relinearization.
+    pub degree: u8,
+}
+
+/// An operation with what is known of its result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Value {
+    /// How it is made.
+    pub op: Op,
+    /// What it is; present in placed functions.
+    pub kind: Option<Kind>,
+    /// The user's name, for messages.
+    pub name: Option<String>,
+}
+
+/// The type of an encrypted input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// The user's name, unique among inputs.
+    pub name: String,
+    /// The message repeats after this many slots: a power of two.
+    pub period: u32,
+}
+
+/// A plaintext constant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Constant {
+    /// The user's name.
+    pub name: String,
+    /// One period; the length is a power of two.
+    pub values: Vec<Complex64>,
+}
+
+/// The type of an encrypted output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The user's name, unique among outputs.
+    pub name: String,
+    /// The first slots, which have a meaning.
+    pub slots: u32,
+    /// What is returned.
+    pub value: ValueId,
+}
+
+/// A function on encrypted vectors.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Function {
+    /// Name of the program.
+    pub name: String,
+    /// Encrypted inputs.
+    pub inputs: Vec<Input>,
+    /// Plaintext constants.
+    pub constants: Vec<Constant>,
+    /// The values, operands first.
+    pub values: Vec<Value>,
+    /// What is returned.
+    pub outputs: Vec<Output>,
+}
+
+impl Function {
+    /// Appends a value.
+    pub fn push(&mut self, op: Op, kind: Option<Kind>, name: Option<String>) -> ValueId {
+        self.values.push(Value { op, kind, name });
+        ValueId(self.values.len() as u32 - 1)
+    }
+
+    /// A value. The id must be of this function.
+    pub fn value(&self, id: ValueId) -> &Value {
+        &self.values[id.0 as usize]
+    }
+
+    /// All ids in order.
+    pub fn ids(&self) -> impl Iterator<Item = ValueId> + use<> {
+        (0..self.values.len() as u32).map(ValueId)
+    }
+
+    /// The users of each value, in order, a user of both operands twice. Outputs are not counted.
+    pub fn users(&self) -> Vec<Vec<ValueId>> {
+        let mut users = vec![Vec::new(); self.values.len()];
+        for id in self.ids() {
+            for operand in self.value(id).op.operands() {
+                users[operand.0 as usize].push(id);
+            }
+        }
+        users
+    }
+
+    /// A value in words: its name, or its id and operation.
+    pub fn describe(&self, id: ValueId) -> String {
+        let value = self.value(id);
+        match (&value.name, value.op) {
+            (Some(name), _) => name.clone(),
+            (None, Op::Input(i)) => self.inputs[i.0 as usize].name.clone(),
+            (None, op) => format!("{id} {}", op.name()),
+        }
+    }
+}

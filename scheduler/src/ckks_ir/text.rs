@@ -1,0 +1,225 @@
+//! The text form: prints and parses back.
+//!
+//! ```text
+//! function "square" {
+//!   input "x" period 4
+//!   constant #0 "w" [1.0, 2.0, (0.5 -1.0), 0.0]
+//!   constant #1 "long" period 64 digest 00112233445566778899aabbccddeeff
+//!   %0 = input 0 {level 1 canonical degree 1}
+//!   %1 = mul_plain %0, #0 {level 1 product degree 1} "scaled"
+//!   output "y" slots 4 %1
+//! }
+//! ```
+//!
+//! Constants of at most [`SHORT`] elements are printed in full; longer ones by digest, and their data is
+//! given to [`parse`] beside the text.
+
+use core::fmt;
+use fhe_core::params::Level;
+use num_complex::Complex64;
+
+use super::{ConstId, Constant, Function, Input, InputIdx, Kind, Op, Output, Scalar, Scale, ValueId};
+use crate::error::{Error, Result};
+use crate::text::{Line, lines, quote};
+
+/// The longest constant that is printed in full.
+pub const SHORT: usize = 8;
+
+impl Constant {
+    /// The first 16 bytes of the BLAKE3 hash of the elements, in hex.
+    pub fn digest(&self) -> String {
+        let mut bytes = Vec::with_capacity(self.values.len() * 16);
+        for z in &self.values {
+            bytes.extend_from_slice(&z.re.to_le_bytes());
+            bytes.extend_from_slice(&z.im.to_le_bytes());
+        }
+        blake3::hash(&bytes).as_bytes()[..16].iter().map(|b| format!("{b:02x}")).collect()
+    }
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "function {} {{", quote(&self.name))?;
+        for input in &self.inputs {
+            writeln!(f, "  input {} period {}", quote(&input.name), input.period)?;
+        }
+        for (i, constant) in self.constants.iter().enumerate() {
+            write!(f, "  constant #{i} {} ", quote(&constant.name))?;
+            if constant.values.len() > SHORT {
+                writeln!(f, "period {} digest {}", constant.values.len(), constant.digest())?;
+                continue;
+            }
+            let element = |z: &Complex64| {
+                if z.im == 0.0 { format!("{:?}", z.re) } else { format!("({:?} {:?})", z.re, z.im) }
+            };
+            writeln!(f, "[{}]", constant.values.iter().map(element).collect::<Vec<_>>().join(", "))?;
+        }
+        for id in self.ids() {
+            let value = self.value(id);
+            write!(f, "  {id} = {}", value.op)?;
+            if let Some(kind) = value.kind {
+                write!(f, " {{{kind}}}")?;
+            }
+            if let Some(name) = &value.name {
+                write!(f, " {}", quote(name))?;
+            }
+            writeln!(f)?;
+        }
+        for output in &self.outputs {
+            writeln!(f, "  output {} slots {} {}", quote(&output.name), output.slots, output.value)?;
+        }
+        writeln!(f, "}}")
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name())?;
+        match self {
+            Self::Input(i) => write!(f, " {}", i.0),
+            Self::Add(a, b) | Self::Sub(a, b) | Self::Mul(a, b) => write!(f, " {a}, {b}"),
+            Self::Neg(a) | Self::Conjugate(a) | Self::Relinearize(a) | Self::Rescale(a) => write!(f, " {a}"),
+            Self::AddPlain(a, c) | Self::SubPlain(a, c) | Self::MulPlain(a, c) => write!(f, " {a}, {c}"),
+            Self::AddScalar(a, s) | Self::MulScalar(a, s) => write!(f, " {a}, {:?}", s.value()),
+            Self::Rotate(a, k) => write!(f, " {a}, {k}"),
+            Self::LevelDrop(a, level) => write!(f, " {a}, {level}"),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scale = match self.scale {
+            Scale::Canonical => "canonical",
+            Scale::Product => "product",
+        };
+        write!(f, "level {} {scale} degree {}", self.level, self.degree)
+    }
+}
+
+/// Parses the text form. `data` holds the constants that the text gives by digest, in any order.
+///
+/// # Errors
+/// [`Error::Parse`] names the line. The result is not verified.
+pub fn parse(text: &str, data: &[Constant]) -> Result<Function> {
+    let mut function = Function::default();
+    let mut all = lines(text)?.into_iter();
+    let Some(mut head) = all.next() else {
+        return Err(Error::Parse { line: 1, problem: "expected `function`, found nothing".to_owned() });
+    };
+    head.expect("function")?;
+    function.name = head.string()?;
+    head.punct('{')?;
+    head.done()?;
+    for mut line in all.by_ref() {
+        if line.take_punct('}') {
+            line.done()?;
+            return match all.next() {
+                Some(line) => Err(line.error("expected the end of the text")),
+                None => Ok(function),
+            };
+        }
+        parse_line(&mut line, &mut function, data)?;
+        line.done()?;
+    }
+    Err(Error::Parse { line: text.lines().count(), problem: "expected `}`, found the end".to_owned() })
+}
+
+fn parse_line(line: &mut Line, function: &mut Function, data: &[Constant]) -> Result<()> {
+    if line.take("input") {
+        let name = line.string()?;
+        line.expect("period")?;
+        function.inputs.push(Input { name, period: line.number()? });
+        return Ok(());
+    }
+    if line.take("constant") {
+        if line.id('#')? as usize != function.constants.len() {
+            return Err(line.error(format!("expected constant #{}", function.constants.len())));
+        }
+        let name = line.string()?;
+        let values = if line.take("period") {
+            let period: usize = line.number()?;
+            line.expect("digest")?;
+            let digest = line.word()?;
+            let found = data.iter().find(|c| c.values.len() == period && c.digest() == digest);
+            found.ok_or_else(|| line.error(format!("no data with digest {digest}")))?.values.clone()
+        } else {
+            line.list(|line| {
+                if !line.take_punct('(') {
+                    return Ok(Complex64::new(line.number()?, 0.0));
+                }
+                let z = Complex64::new(line.number()?, line.number()?);
+                line.punct(')')?;
+                Ok(z)
+            })?
+        };
+        function.constants.push(Constant { name, values });
+        return Ok(());
+    }
+    if line.take("output") {
+        let name = line.string()?;
+        line.expect("slots")?;
+        let slots = line.number()?;
+        function.outputs.push(Output { name, slots, value: value(line)? });
+        return Ok(());
+    }
+    if line.id('%')? as usize != function.values.len() {
+        return Err(line.error(format!("expected value %{}", function.values.len())));
+    }
+    line.punct('=')?;
+    let op = parse_op(line)?;
+    let kind = if line.take_punct('{') { Some(parse_kind(line)?) } else { None };
+    let name = if line.at_string() { Some(line.string()?) } else { None };
+    function.push(op, kind, name);
+    Ok(())
+}
+
+fn value(line: &mut Line) -> Result<ValueId> {
+    line.id('%').map(ValueId)
+}
+
+fn parse_op(line: &mut Line) -> Result<Op> {
+    let name = line.word()?;
+    if name == "input" {
+        return Ok(Op::Input(InputIdx(line.number()?)));
+    }
+    let a = value(line)?;
+    let unary = match name.as_str() {
+        "neg" => Some(Op::Neg(a)),
+        "conjugate" => Some(Op::Conjugate(a)),
+        "relinearize" => Some(Op::Relinearize(a)),
+        "rescale" => Some(Op::Rescale(a)),
+        _ => None,
+    };
+    if let Some(op) = unary {
+        return Ok(op);
+    }
+    line.punct(',')?;
+    Ok(match name.as_str() {
+        "add" => Op::Add(a, value(line)?),
+        "sub" => Op::Sub(a, value(line)?),
+        "mul" => Op::Mul(a, value(line)?),
+        "add_plain" => Op::AddPlain(a, ConstId(line.id('#')?)),
+        "sub_plain" => Op::SubPlain(a, ConstId(line.id('#')?)),
+        "mul_plain" => Op::MulPlain(a, ConstId(line.id('#')?)),
+        "add_scalar" => Op::AddScalar(a, Scalar::new(line.number()?)),
+        "mul_scalar" => Op::MulScalar(a, Scalar::new(line.number()?)),
+        "rotate" => Op::Rotate(a, line.number()?),
+        "level_drop" => Op::LevelDrop(a, Level(line.number()?)),
+        _ => return Err(line.error(format!("no operation `{name}`"))),
+    })
+}
+
+fn parse_kind(line: &mut Line) -> Result<Kind> {
+    line.expect("level")?;
+    let level = Level(line.number()?);
+    let scale = match line.word()?.as_str() {
+        "canonical" => Scale::Canonical,
+        "product" => Scale::Product,
+        other => return Err(line.error(format!("expected `canonical` or `product`, found `{other}`"))),
+    };
+    line.expect("degree")?;
+    let degree = line.number()?;
+    line.punct('}')?;
+    Ok(Kind { level, scale, degree })
+}

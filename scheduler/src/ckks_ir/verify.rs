@@ -1,0 +1,186 @@
+//! The rules of `ckks_ir`. [`verify`] checks them all; the name of the broken one is in the error.
+//!
+//! | rule | |
+//! |---|---|
+//! | `order` | operands come before their use |
+//! | `index` | inputs, constants and outputs named by index exist |
+//! | `input-once` | no input is read by two `input` operations |
+//! | `name` | names of inputs, and of outputs, differ from each other |
+//! | `period` | periods are powers of two, at most the number of slots |
+//! | `finite` | constants and scalars are finite |
+//! | `rotation` | a rotation is above 0 and below the number of slots |
+//! | `output` | there is an output; each has at least one slot, at most as many as there are |
+//! | `placed` | all values have a kind or none; without kinds, no `relinearize`, `rescale`, `level_drop` |
+//! | `level` | no level is above the highest |
+//! | `kind` | the kind of a value is the one that [`kind_of`] derives from its operands |
+//! | `output-kind` | outputs are canonical and of degree 1 |
+
+use fhe_core::params::{Level, Params};
+
+use super::{Function, Kind, Op, Scale, ValueId};
+use crate::error::{Error, Result};
+
+/// The kind of an operation's result, or why there is none. An input may have any canonical kind of degree
+/// 1, which is `own`.
+///
+/// # Errors
+/// In words: what the operation needs of its operands.
+pub fn kind_of(op: &Op, own: Kind, operands: &[Kind]) -> core::result::Result<Kind, String> {
+    let a = operands.first().copied().unwrap_or(own);
+    let b = operands.get(1).copied().unwrap_or(a);
+    let need = |ok: bool, what: &str| if ok { Ok(()) } else { Err(format!("{} needs {what}", op.name())) };
+    let canonical = a.scale == Scale::Canonical && a.degree == 1;
+    Ok(match op {
+        Op::Input(_) => {
+            need(canonical, "a canonical value of degree 1")?;
+            a
+        }
+        Op::Add(..) | Op::Sub(..) => {
+            need((a.level, a.scale) == (b.level, b.scale), "operands of one level and scale")?;
+            Kind { degree: a.degree.max(b.degree), ..a }
+        }
+        Op::Neg(_) => a,
+        Op::AddPlain(..) | Op::SubPlain(..) | Op::AddScalar(..) => {
+            need(a.degree == 1, "an operand of degree 1")?;
+            a
+        }
+        Op::MulPlain(..) | Op::MulScalar(..) => {
+            need(canonical, "a canonical operand of degree 1")?;
+            Kind { scale: Scale::Product, ..a }
+        }
+        Op::Mul(..) => {
+            need(canonical && a == b, "canonical operands of degree 1 at one level")?;
+            Kind { scale: Scale::Product, degree: 2, ..a }
+        }
+        Op::Rotate(..) | Op::Conjugate(_) => {
+            need(canonical, "a canonical operand of degree 1")?;
+            a
+        }
+        Op::Relinearize(_) => {
+            need(a.degree == 2, "an operand of degree 2")?;
+            Kind { degree: 1, ..a }
+        }
+        Op::Rescale(_) => {
+            need(a.scale == Scale::Product && a.degree == 1, "a product of degree 1")?;
+            need(a.level > Level(0), "a level above 0")?;
+            Kind { level: Level(a.level.0 - 1), scale: Scale::Canonical, degree: 1 }
+        }
+        Op::LevelDrop(_, to) => {
+            need(canonical, "a canonical operand of degree 1")?;
+            need(*to < a.level, "a level below its operand's")?;
+            Kind { level: *to, ..a }
+        }
+    })
+}
+
+/// Checks every rule, those about parameters when they are given. `after` is named in the error.
+///
+/// # Errors
+/// [`Error::Verify`] for the first broken rule.
+pub fn verify(function: &Function, params: Option<&Params>, after: &str) -> Result<()> {
+    let broken = |rule: &'static str, problem: String| -> Result<()> {
+        Err(Error::Verify { after: after.to_owned(), rule, problem })
+    };
+    let n_slots = params.map(Params::n_slots);
+    let period_ok = |p: usize| p.is_power_of_two() && n_slots.is_none_or(|n| p <= n);
+    for (i, input) in function.inputs.iter().enumerate() {
+        if function.inputs[..i].iter().any(|other| other.name == input.name) {
+            return broken("name", format!("two inputs {:?}", input.name));
+        }
+        if !period_ok(input.period as usize) {
+            return broken("period", format!("input {:?} has period {}", input.name, input.period));
+        }
+    }
+    for constant in &function.constants {
+        if !period_ok(constant.values.len()) {
+            return broken("period", format!("constant {:?} has {}", constant.name, constant.values.len()));
+        }
+        if constant.values.iter().any(|z| !z.is_finite()) {
+            return broken("finite", format!("constant {:?}", constant.name));
+        }
+    }
+    let mut seen = vec![false; function.inputs.len()];
+    for id in function.ids() {
+        let op = function.value(id).op;
+        if let Some(late) = op.operands().find(|&a| a >= id) {
+            return broken("order", format!("{id} reads {late}"));
+        }
+        if op.constant().is_some_and(|c| c.0 as usize >= function.constants.len()) {
+            return broken("index", format!("{id} reads a constant that is not there"));
+        }
+        match op {
+            Op::Input(i) => match seen.get_mut(i.0 as usize) {
+                None => return broken("index", format!("{id} reads input {}", i.0)),
+                Some(true) => return broken("input-once", format!("{id} reads input {} again", i.0)),
+                Some(first) => *first = true,
+            },
+            Op::Rotate(_, k) if k == 0 || n_slots.is_some_and(|n| k as usize >= n) => {
+                return broken("rotation", format!("{id} rotates by {k}"));
+            }
+            Op::AddScalar(_, s) | Op::MulScalar(_, s) if !s.value().is_finite() => {
+                return broken("finite", format!("{id} has the scalar {}", s.value()));
+            }
+            _ => {}
+        }
+    }
+    if function.outputs.is_empty() {
+        return broken("output", "there is none".to_owned());
+    }
+    for (i, output) in function.outputs.iter().enumerate() {
+        if function.outputs[..i].iter().any(|other| other.name == output.name) {
+            return broken("name", format!("two outputs {:?}", output.name));
+        }
+        if output.value.0 as usize >= function.values.len() {
+            return broken("index", format!("output {:?} returns {}", output.name, output.value));
+        }
+        if output.slots == 0 || n_slots.is_some_and(|n| output.slots as usize > n) {
+            return broken("output", format!("{:?} has {} slots", output.name, output.slots));
+        }
+    }
+    match verify_kinds(function, params) {
+        Err((rule, problem)) => broken(rule, problem),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn verify_kinds(
+    function: &Function,
+    params: Option<&Params>,
+) -> core::result::Result<(), (&'static str, String)> {
+    let kind = |id: ValueId| function.value(id).kind;
+    let placed = function.values.first().is_some_and(|v| v.kind.is_some());
+    for id in function.ids() {
+        let value = function.value(id);
+        let Some(own) = value.kind else {
+            if placed {
+                return Err(("placed", format!("{id} has no kind, others have")));
+            }
+            if matches!(value.op, Op::Relinearize(_) | Op::Rescale(_) | Op::LevelDrop(..)) {
+                return Err(("placed", format!("{id} is a {} without a kind", value.op.name())));
+            }
+            continue;
+        };
+        if !placed {
+            return Err(("placed", format!("{id} has a kind, others have none")));
+        }
+        if params.is_some_and(|p| own.level > p.max_level()) {
+            return Err(("level", format!("{id} is at level {}", own.level)));
+        }
+        let operands: Vec<Kind> = value.op.operands().filter_map(kind).collect();
+        match kind_of(&value.op, own, &operands) {
+            Err(problem) => return Err(("kind", format!("{id}: {problem}"))),
+            Ok(derived) if derived != own => {
+                return Err(("kind", format!("{id} is {{{own}}}, its operands make {{{derived}}}")));
+            }
+            Ok(_) => {}
+        }
+    }
+    for output in &function.outputs {
+        if let Some(kind) = kind(output.value)
+            && (kind.scale != Scale::Canonical || kind.degree != 1)
+        {
+            return Err(("output-kind", format!("output {:?} is {{{kind}}}", output.name)));
+        }
+    }
+    Ok(())
+}

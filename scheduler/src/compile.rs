@@ -1,0 +1,233 @@
+//! The whole way from a program to a plan.
+
+use fhe_core::math::double::Double;
+use fhe_core::params::{GaloisElement, Level, Params};
+
+use crate::ckks_ir::{self, Constant, InputIdx, Op};
+use crate::dsl::Program;
+use crate::error::{Error, Result};
+use crate::passes::{self, Event};
+use crate::plan::{self, BufferKind, KeyId, Plan};
+use crate::{lower, poly_ir};
+
+/// How to encrypt an input: every slot `i` holds element `i mod period`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InputSpec {
+    /// The user's name.
+    pub name: String,
+    /// Number of elements of one period.
+    pub period: u32,
+    /// Level to encrypt at.
+    pub level: Level,
+    /// log2 of the scale to encrypt at: the level's canonical one.
+    pub log_scale: Double,
+}
+
+/// How to read an output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutputSpec {
+    /// The user's name.
+    pub name: String,
+    /// The first slots, which have a meaning.
+    pub slots: u32,
+    /// Level that it arrives at.
+    pub level: Level,
+    /// log2 of its scale.
+    pub log_scale: Double,
+}
+
+/// What a compilation may choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Consecutive operations are batched into common launches up to this many rows. More rows fill a
+    /// device better and keep more of them alive: 1024 rows of 64 KiB are 64 MiB, a little more than the L2
+    /// cache of an H100 (50 MB).
+    pub batch_rows: u32,
+    /// Most launches of a segment.
+    pub segment_launches: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { batch_rows: 1024, segment_launches: 256 }
+    }
+}
+
+/// What a client and a host must bring: inputs, keys and constants. All ciphertexts have degree 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// By [`ckks_ir::InputIdx`].
+    pub inputs: Vec<InputSpec>,
+    /// By [`ckks_ir::OutputIdx`].
+    pub outputs: Vec<OutputSpec>,
+    /// The Galois keys that are needed, ascending.
+    pub galois_elements: Vec<GaloisElement>,
+    /// Whether the relinearization key is needed.
+    pub needs_relinearization: bool,
+    /// The plaintext data by [`ckks_ir::ConstId`]; repeat to all slots before encoding.
+    pub constants: Vec<Constant>,
+}
+
+/// How large a function is after a pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassStat {
+    /// The pass.
+    pub pass: &'static str,
+    /// Values before.
+    pub before: usize,
+    /// Values after.
+    pub after: usize,
+}
+
+/// A compiled program with every stage of its way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compiled {
+    /// The function with levels.
+    pub placed: ckks_ir::Function,
+    /// The same on polynomials.
+    pub poly: poly_ir::Function,
+    /// What to execute.
+    pub plan: Plan,
+    /// What to bring.
+    pub manifest: Manifest,
+    /// Sizes, pass by pass.
+    pub stats: Vec<PassStat>,
+}
+
+/// Compiles a program.
+///
+/// # Errors
+/// As [`compile_with`].
+pub fn compile(program: &Program, params: &Params, options: &Options) -> Result<Compiled> {
+    compile_with(program, params, options, &mut |_| {})
+}
+
+/// Compiles a program and tells of every pass as it begins and ends, for a caller with a clock.
+///
+/// # Errors
+/// The user's: [`Error::Period`], [`Error::OutputSlots`], [`Error::TooDeep`], [`Error::Core`] where a
+/// scalar is too large for its scale. Ours: [`Error::Verify`], in debug builds after every pass and always
+/// for the plan.
+pub fn compile_with(
+    program: &Program,
+    params: &Params,
+    options: &Options,
+    event: &mut dyn FnMut(Event),
+) -> Result<Compiled> {
+    let function = program.function();
+    check_slots(function, params)?;
+    let mut stats = Vec::new();
+    let mut tell = |e: Event| {
+        if let Event::End(stat) = &e {
+            stats.push(stat.clone());
+        }
+        event(e);
+    };
+    if cfg!(debug_assertions) {
+        ckks_ir::verify::verify(function, Some(params), "dsl")?;
+    }
+    let placed = passes::run_ckks(function.clone(), params, &mut tell)?;
+    let (poly, plan) = lower_placed(&placed, params, options, &mut tell)?;
+    let manifest = manifest(&placed, &plan, params)?;
+    Ok(Compiled { placed, poly, plan, manifest, stats })
+}
+
+/// Compiles a function that has its levels, scales, relinearizations and rescales already, as they are.
+///
+/// # Errors
+/// As [`compile_with`]; [`Error::Verify`] for a function that is not placed, or not well.
+pub fn compile_placed(placed: ckks_ir::Function, params: &Params, options: &Options) -> Result<Compiled> {
+    check_slots(&placed, params)?;
+    ckks_ir::verify::verify(&placed, Some(params), "placed")?;
+    let mut stats = Vec::new();
+    let mut tell = |e: Event| {
+        if let Event::End(stat) = e {
+            stats.push(stat);
+        }
+    };
+    let (poly, plan) = lower_placed(&placed, params, options, &mut tell)?;
+    let manifest = manifest(&placed, &plan, params)?;
+    Ok(Compiled { placed, poly, plan, manifest, stats })
+}
+
+/// From the freeze to the plan.
+fn lower_placed(
+    placed: &ckks_ir::Function,
+    params: &Params,
+    options: &Options,
+    mut tell: &mut dyn FnMut(Event),
+) -> Result<(poly_ir::Function, Plan)> {
+    tell(Event::Begin("lower_ckks"));
+    let poly = lower::ckks::lower(placed, params)?;
+    if cfg!(debug_assertions) {
+        poly_ir::verify::verify(&poly, params, "lower_ckks")?;
+    }
+    let (before, after) = (placed.values.len(), poly.values.len());
+    tell(Event::End(PassStat { pass: "lower_ckks", before, after }));
+
+    let poly = passes::run_poly(poly, params, &mut tell)?;
+
+    tell(Event::Begin("lower_plan"));
+    let plan = lower::plan::lower(&poly, params, options)?;
+    let (before, after) = (poly.values.len(), plan.n_launches());
+    tell(Event::End(PassStat { pass: "lower_plan", before, after }));
+
+    tell(Event::Begin("verify_plan"));
+    plan::verify::verify(&plan, "lower_plan")?;
+    if cfg!(debug_assertions) {
+        plan::refine::refines(&plan, &poly, params)?;
+    }
+    tell(Event::End(PassStat { pass: "verify_plan", before: after, after }));
+    Ok((poly, plan))
+}
+
+/// What only the parameters can tell to be the user's mistake.
+fn check_slots(function: &ckks_ir::Function, params: &Params) -> Result<()> {
+    let n_slots = params.n_slots();
+    let periods = function.inputs.iter().map(|i| (&i.name, i.period as usize));
+    let periods = periods.chain(function.constants.iter().map(|c| (&c.name, c.values.len())));
+    for (name, found) in periods {
+        if found > n_slots {
+            return Err(Error::Period { name: name.clone(), found, limit: Some(n_slots) });
+        }
+    }
+    for output in &function.outputs {
+        let found = output.slots as usize;
+        if found > n_slots {
+            return Err(Error::OutputSlots { name: output.name.clone(), expected: n_slots, found });
+        }
+    }
+    Ok(())
+}
+
+fn manifest(placed: &ckks_ir::Function, plan: &Plan, params: &Params) -> Result<Manifest> {
+    let level_of = |id: ckks_ir::ValueId| placed.value(id).kind.map_or(Level(0), |k| k.level);
+    let mut inputs = Vec::with_capacity(placed.inputs.len());
+    for (i, input) in (0u32..).zip(&placed.inputs) {
+        let at = placed.ids().find(|&id| placed.value(id).op == Op::Input(InputIdx(i)));
+        let level = at.map_or(Level(0), level_of);
+        let log_scale = params.level(level)?.log_scale;
+        inputs.push(InputSpec { name: input.name.clone(), period: input.period, level, log_scale });
+    }
+    let mut outputs = Vec::with_capacity(placed.outputs.len());
+    for output in &placed.outputs {
+        let level = level_of(output.value);
+        let log_scale = params.level(level)?.log_scale;
+        outputs.push(OutputSpec { name: output.name.clone(), slots: output.slots, level, log_scale });
+    }
+    let keys = plan.buffers.iter().filter_map(|b| match b.kind {
+        BufferKind::Key(key) => Some(key),
+        _ => None,
+    });
+    let mut galois_elements: Vec<GaloisElement> = keys
+        .clone()
+        .filter_map(|key| match key {
+            KeyId::Galois(element) => Some(element),
+            KeyId::Relinearization => None,
+        })
+        .collect();
+    galois_elements.sort_unstable();
+    let needs_relinearization = keys.into_iter().any(|key| key == KeyId::Relinearization);
+    let constants = placed.constants.clone();
+    Ok(Manifest { inputs, outputs, galois_elements, needs_relinearization, constants })
+}

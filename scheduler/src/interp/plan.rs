@@ -1,0 +1,248 @@
+//! A plan, row by row on `u64` words with `u128` products: a third witness, which shares only the transform
+//! with the reference and no code with the kernels.
+
+use fhe_core::ckks::{Ciphertext, Encoder};
+use fhe_core::math::word::Word;
+use fhe_core::params::{Level, LimbIdx};
+use fhe_core::ring::RnsPoly;
+use kernels_gpu::abi::{KernelId, RowRef, fraction_bits};
+
+use super::Env;
+use crate::error::{Error, Result};
+use crate::plan::{BufferId, HostStep, Item, Plan, PlanStep, Step};
+
+/// Sets a plan up and runs it once; outputs are given at `levels`, by output.
+///
+/// # Errors
+/// [`Error::Interp`] when the plan leaves its buffers or something is missing; [`Error::Core`] of the
+/// reference.
+pub fn run<W: Word>(plan: &Plan, env: &Env<'_, W>, levels: &[Level]) -> Result<Vec<Ciphertext<W>>> {
+    let mut machine = Machine::new(plan, env);
+    for step in &plan.setup {
+        machine.host(step)?;
+    }
+    machine.run(levels)
+}
+
+/// A plan with its memory.
+#[derive(Debug)]
+pub struct Machine<'a, W> {
+    plan: &'a Plan,
+    env: &'a Env<'a, W>,
+    buffers: Vec<Vec<Option<Vec<u64>>>>,
+}
+
+impl<'a, W: Word> Machine<'a, W> {
+    /// Empty buffers: reading a row that was not written is an error.
+    pub fn new(plan: &'a Plan, env: &'a Env<'a, W>) -> Self {
+        let buffers = plan.buffers.iter().map(|b| vec![None; b.rows as usize]).collect();
+        Self { plan, env, buffers }
+    }
+
+    /// Executes the schedule.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn run(&mut self, levels: &[Level]) -> Result<Vec<Ciphertext<W>>> {
+        let mut outputs = Vec::new();
+        for step in &self.plan.schedule {
+            match step {
+                PlanStep::Call { segment, bindings } => {
+                    let found = self.plan.segment(*segment);
+                    let found = found.ok_or_else(|| Error::Interp(format!("no segment {}", segment.0)))?;
+                    for Step::Launch { launch, .. } in &found.steps {
+                        let items = self.plan.items(launch).map_err(Error::Interp)?;
+                        for item in &items {
+                            self.item(launch.kernel, item, bindings)?;
+                        }
+                    }
+                }
+                PlanStep::Host(HostStep::Download { buffer, output }) => {
+                    let level = levels.get(output.0 as usize).copied().unwrap_or(Level(0));
+                    outputs.push((*output, self.download(*buffer, level)?));
+                }
+                PlanStep::Host(step) => self.host(step)?,
+            }
+        }
+        outputs.sort_by_key(|(output, _)| *output);
+        Ok(outputs.into_iter().map(|(_, ciphertext)| ciphertext).collect())
+    }
+
+    /// Executes a step that writes a buffer.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn host(&mut self, step: &HostStep) -> Result<()> {
+        let (buffer, rows): (BufferId, Vec<Vec<u64>>) = match *step {
+            HostStep::Encode { constant, level, log_scale, buffer } => {
+                let encoder = Encoder::new(self.env.ring);
+                let plain = self.env.encode(&encoder, constant, level, log_scale)?;
+                (buffer, limbs(&plain.poly))
+            }
+            HostStep::LoadKey { key, buffer } => {
+                (buffer, self.env.key(key)?.rows().map(|row| words(row)).collect())
+            }
+            HostStep::Upload { input, buffer } => {
+                (buffer, self.env.input(input)?.polys().iter().flat_map(limbs).collect())
+            }
+            HostStep::Download { .. } => return Ok(()),
+        };
+        let expected = self.plan.buffer(buffer).map(|b| b.rows as usize);
+        if expected != Some(rows.len()) {
+            return Err(Error::Interp(format!("`{step}`: {} rows, expected {expected:?}", rows.len())));
+        }
+        self.buffers[buffer.0 as usize] = rows.into_iter().map(Some).collect();
+        Ok(())
+    }
+
+    fn download(&self, buffer: BufferId, level: Level) -> Result<Ciphertext<W>> {
+        let params = self.env.ring.params();
+        let info = params.level(level)?;
+        let rows = self.buffers.get(buffer.0 as usize).map_or(&[][..], Vec::as_slice);
+        if rows.len() != 2 * info.basis.len() {
+            return Err(Error::Interp(format!("buffer {} has {} rows", buffer.0, rows.len())));
+        }
+        let poly = |rows: &[Option<Vec<u64>>]| -> Result<_> {
+            let missing = || Error::Interp(format!("buffer {} is not all written", buffer.0));
+            let mut data: Vec<W> = Vec::new();
+            for row in rows {
+                data.extend(row.as_ref().ok_or_else(missing)?.iter().map(|&w| W::truncate(w)));
+            }
+            Ok(RnsPoly::from_words(self.env.ring, &info.basis, data)?)
+        };
+        let polys = rows.chunks(info.basis.len()).map(poly).collect::<Result<Vec<_>>>()?;
+        Ok(Ciphertext::new(params, polys, level, info.log_scale)?)
+    }
+
+    fn read(&self, row: RowRef, bindings: &[BufferId]) -> Result<&[u64]> {
+        let buffer = bindings.get(row.slot as usize).and_then(|b| self.buffers.get(b.0 as usize));
+        let held = buffer.and_then(|b| b.get(row.row as usize));
+        match held {
+            Some(Some(words)) => Ok(words),
+            Some(None) => Err(Error::Interp(format!("{row:?} is read before it is written"))),
+            None => Err(Error::Interp(format!("{row:?} is outside of its buffer"))),
+        }
+    }
+
+    fn write(&mut self, row: RowRef, bindings: &[BufferId], words: Vec<u64>) -> Result<()> {
+        let buffer = bindings.get(row.slot as usize).and_then(|b| self.buffers.get_mut(b.0 as usize));
+        let held = buffer.and_then(|b| b.get_mut(row.row as usize));
+        *held.ok_or_else(|| Error::Interp(format!("{row:?} is outside of its buffer")))? = Some(words);
+        Ok(())
+    }
+
+    fn item(&mut self, kernel: KernelId, item: &Item, bindings: &[BufferId]) -> Result<()> {
+        let prime = |p: u32| {
+            let q = self.plan.primes.get(p as usize).copied();
+            q.map(u128::from).ok_or_else(|| Error::Interp(format!("no prime {p}")))
+        };
+        match item {
+            Item::Row(i) => {
+                let q = prime(i.prime)?;
+                let a = self.read(i.a, bindings)?;
+                let s = u128::from(i.scalar);
+                let unary = |f: &dyn Fn(u128) -> u128| -> Vec<u64> {
+                    a.iter().map(|&x| (f(u128::from(x)) % q) as u64).collect()
+                };
+                let binary = |f: &dyn Fn(u128, u128) -> u128| -> Result<Vec<u64>> {
+                    let pairs = a.iter().zip(self.read(i.b, bindings)?);
+                    Ok(pairs.map(|(&x, &y)| (f(u128::from(x), u128::from(y)) % q) as u64).collect())
+                };
+                let out = match kernel {
+                    KernelId::Ntt | KernelId::Intt => {
+                        let mut row: Vec<W> = a.iter().map(|&w| W::truncate(w)).collect();
+                        let table = self.env.ring.ntt_table(LimbIdx(i.prime));
+                        if kernel == KernelId::Ntt {
+                            table.forward(&mut row);
+                        } else {
+                            table.inverse(&mut row);
+                        }
+                        words(&row)
+                    }
+                    KernelId::Add => binary(&|x, y| x + y)?,
+                    KernelId::Sub => binary(&|x, y| x + q - y)?,
+                    KernelId::SubMulScalar => binary(&|x, y| (x + q - y) * s)?,
+                    KernelId::MulScalarAdd => binary(&|x, y| x * s + y)?,
+                    KernelId::Neg => unary(&|x| q - x),
+                    KernelId::MulScalar => unary(&|x| x * s),
+                    KernelId::AddScalar => unary(&|x| x + s),
+                    _ => return Err(Error::Interp(format!("{} of a row item", kernel.name()))),
+                };
+                self.write(i.dst, bindings, out)
+            }
+            Item::InnerProduct { dst, init, prime: p, terms } => {
+                let q = prime(*p)?;
+                let mut sum: Vec<u128> = if *init == RowRef::NONE {
+                    vec![0; self.plan.row_words()]
+                } else {
+                    self.read(*init, bindings)?.iter().map(|&x| u128::from(x)).collect()
+                };
+                for term in terms {
+                    let pairs = self.read(term.a, bindings)?.iter().zip(self.read(term.b, bindings)?);
+                    for (s, (&x, &y)) in sum.iter_mut().zip(pairs) {
+                        *s = (*s + u128::from(x) * u128::from(y)) % q;
+                    }
+                }
+                self.write(*dst, bindings, sum.into_iter().map(|s| s as u64).collect())
+            }
+            Item::ConvertBasis { sources, targets, matrix } => {
+                let w = self.plan.word.bits();
+                let f = fraction_bits(w);
+                let n = self.plan.row_words();
+                let mut y: Vec<Vec<u128>> = Vec::with_capacity(sources.len());
+                let mut fraction = vec![0u128; n];
+                for s in sources {
+                    let d = prime(s.prime)?;
+                    let row = self.read(s.row, bindings)?;
+                    let scaled: Vec<u128> =
+                        row.iter().map(|&x| u128::from(x) * u128::from(s.inv) % d).collect();
+                    for (sum, &y) in fraction.iter_mut().zip(&scaled) {
+                        *sum += (y * u128::from(s.frac)) >> w;
+                    }
+                    y.push(scaled);
+                }
+                let v: Vec<u128> = fraction.iter().map(|s| (s + (1 << (f - 1))) >> f).collect();
+                for (t, entries) in targets.iter().zip(matrix.chunks(sources.len())) {
+                    let p = prime(t.prime)?;
+                    let big = u128::from(t.big);
+                    let out = (0..n).map(|k| {
+                        let sum = y.iter().zip(entries).map(|(y, &m)| y[k] * u128::from(m) % p).sum::<u128>();
+                        ((sum + (p - big) * v[k]) % p) as u64
+                    });
+                    let out = out.collect();
+                    self.write(t.row, bindings, out)?;
+                }
+                Ok(())
+            }
+            Item::Automorphism(i) => {
+                let q = prime(i.prime)? as u64;
+                let a = self.read(i.a, bindings)?;
+                let (n, g) = (a.len(), i.galois as usize);
+                let bits = self.plan.log_n;
+                let reverse = |i: usize| i.reverse_bits() >> (usize::BITS - bits);
+                let mut out = vec![0; n];
+                if kernel == KernelId::AutomorphismEval {
+                    // Position i holds the value at psi^e, e = 2 brv(i) + 1; that of a(X^g) is a's at
+                    // psi^(e g).
+                    for (i, x) in out.iter_mut().enumerate() {
+                        *x = a[reverse((2 * reverse(i) + 1) * g % (2 * n) / 2)];
+                    }
+                } else {
+                    for (k, &x) in a.iter().enumerate() {
+                        let e = k * g % (2 * n);
+                        out[e % n] = if e < n || x == 0 { x } else { q - x };
+                    }
+                }
+                self.write(i.dst, bindings, out)
+            }
+        }
+    }
+}
+
+fn words<W: Word>(row: &[W]) -> Vec<u64> {
+    row.iter().map(|w| w.to_u64()).collect()
+}
+
+fn limbs<W: Word, D: fhe_core::ring::Domain>(poly: &RnsPoly<W, D>) -> Vec<Vec<u64>> {
+    (0..poly.basis().len()).map(|i| words(poly.limb(i))).collect()
+}

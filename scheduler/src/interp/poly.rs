@@ -1,0 +1,145 @@
+//! `poly_ir` on the polynomials of the reference.
+
+use fhe_core::ckks::{Ciphertext, Encoder};
+use fhe_core::math::word::Word;
+use fhe_core::params::{Level, LimbIdx};
+use fhe_core::ring::{Coeff, ConvertBasis, Eval, RnsPoly};
+
+use super::Env;
+use crate::error::{Error, Result};
+use crate::poly_ir::{Function, Op, PolyId};
+
+enum Poly<W> {
+    Coeff(RnsPoly<W, Coeff>),
+    Eval(RnsPoly<W, Eval>),
+}
+
+struct Machine<'a, W> {
+    env: &'a Env<'a, W>,
+    values: Vec<Poly<W>>,
+}
+
+/// Runs a function; outputs are given at `levels`, by output.
+///
+/// # Errors
+/// [`Error::Interp`] when something is missing or of the wrong domain; [`Error::Core`] of the reference.
+pub fn run<W: Word>(function: &Function, env: &Env<'_, W>, levels: &[Level]) -> Result<Vec<Ciphertext<W>>> {
+    let encoder = Encoder::new(env.ring);
+    let mut machine = Machine { env, values: Vec::with_capacity(function.values.len()) };
+    for id in function.ids() {
+        let value = machine.value(function, id, &encoder)?;
+        machine.values.push(value);
+    }
+    let params = env.ring.params();
+    let outputs = function.outputs.chunks(2).zip(levels).map(|(pair, &level)| {
+        let polys = pair.iter().map(|o| machine.eval(o.value).cloned()).collect::<Result<Vec<_>>>()?;
+        Ok(Ciphertext::new(params, polys, level, params.level(level)?.log_scale)?)
+    });
+    outputs.collect()
+}
+
+impl<W: Word> Machine<'_, W> {
+    fn eval(&self, id: PolyId) -> Result<&RnsPoly<W, Eval>> {
+        match &self.values[id.0 as usize] {
+            Poly::Eval(p) => Ok(p),
+            Poly::Coeff(_) => Err(Error::Interp(format!("{id} is not in the evaluation domain"))),
+        }
+    }
+
+    fn coeff(&self, id: PolyId) -> Result<&RnsPoly<W, Coeff>> {
+        match &self.values[id.0 as usize] {
+            Poly::Coeff(p) => Ok(p),
+            Poly::Eval(_) => Err(Error::Interp(format!("{id} is not in the coefficient domain"))),
+        }
+    }
+
+    fn value(&self, function: &Function, id: PolyId, encoder: &Encoder<W>) -> Result<Poly<W>> {
+        let value = function.value(id);
+        let (basis, ring) = (&value.basis[..], self.env.ring);
+        let by_limb = |scalars: &[u64]| {
+            let table: Vec<(LimbIdx, u64)> = basis.iter().copied().zip(scalars.iter().copied()).collect();
+            move |limb: LimbIdx| {
+                W::truncate(table.iter().find(|(l, _)| *l == limb).map_or(0, |&(_, scalar)| scalar))
+            }
+        };
+        Ok(Poly::Eval(match &value.op {
+            Op::Input { input, poly } => {
+                let polys = self.env.input(*input)?.polys();
+                let poly = polys.get(usize::from(*poly));
+                poly.ok_or_else(|| Error::Interp(format!("{id}: the input has no such polynomial")))?
+                    .select("input", basis)?
+            }
+            Op::Constant(e) => {
+                let encoded = &function.encoded[e.0 as usize];
+                self.env.encode(encoder, encoded.constant, encoded.level, encoded.log_scale)?.poly
+            }
+            Op::Key { key, digit, half } => {
+                let digit = self.env.key(*key)?.digits().get(*digit as usize);
+                let pair = digit.ok_or_else(|| Error::Interp(format!("{id}: the key has no such digit")))?;
+                (if *half == 0 { &pair.b } else { &pair.a }).select("key", basis)?
+            }
+            Op::Ntt(a) => ring.ntt(self.coeff(*a)?.clone()),
+            Op::Intt(a) => return Ok(Poly::Coeff(ring.intt(self.eval(*a)?.clone()))),
+            Op::ConvertBasis(a) => {
+                let a = self.coeff(*a)?;
+                return Ok(Poly::Coeff(ConvertBasis::new(ring, a.basis(), basis).apply(ring, a)?));
+            }
+            Op::Slice(a) => match &self.values[a.0 as usize] {
+                Poly::Coeff(p) => return Ok(Poly::Coeff(p.select("slice", basis)?)),
+                Poly::Eval(p) => p.select("slice", basis)?,
+            },
+            Op::Concat(parts) => {
+                let mut all = self.eval(parts[0])?.clone();
+                for &part in &parts[1..] {
+                    all = all.concat(self.eval(part)?);
+                }
+                all.select("concat", basis)?
+            }
+            Op::Add(a, b) => {
+                let mut x = self.eval(*a)?.clone();
+                x.add_assign(ring, self.eval(*b)?)?;
+                x
+            }
+            Op::Sub(a, b) => {
+                let mut x = self.eval(*a)?.clone();
+                x.sub_assign(ring, self.eval(*b)?)?;
+                x
+            }
+            Op::Neg(a) => {
+                let mut x = self.eval(*a)?.clone();
+                x.neg_assign(ring);
+                x
+            }
+            Op::InnerProduct { terms, init } => {
+                let mut x = match init {
+                    Some(a) => self.eval(*a)?.clone(),
+                    None => RnsPoly::zero(basis, ring.n()),
+                };
+                for &(a, b) in terms {
+                    x.mul_add_assign(ring, self.eval(a)?, self.eval(b)?)?;
+                }
+                x
+            }
+            Op::MulScalar(a, scalars) => {
+                let mut x = self.eval(*a)?.clone();
+                x.mul_scalar_assign(ring, by_limb(scalars));
+                x
+            }
+            Op::AddScalar(a, scalars) => {
+                let mut x = self.eval(*a)?.clone();
+                x.add_scalar_assign(ring, by_limb(scalars));
+                x
+            }
+            Op::SubMulScalar(a, b, scalars) => {
+                let mut x = self.eval(*a)?.clone();
+                x.sub_assign(ring, self.eval(*b)?)?;
+                x.mul_scalar_assign(ring, by_limb(scalars));
+                x
+            }
+            Op::Automorphism(a, g) => match &self.values[a.0 as usize] {
+                Poly::Coeff(p) => return Ok(Poly::Coeff(ring.automorphism_coeff(p, *g)?)),
+                Poly::Eval(p) => ring.automorphism(p, *g)?,
+            },
+        }))
+    }
+}

@@ -1,0 +1,51 @@
+//! `ckks_ir` on plain complex vectors: what a program means, placed or not.
+
+use num_complex::Complex64;
+
+use super::repeat;
+use crate::ckks_ir::{Function, Op};
+use crate::error::{Error, Result};
+
+/// Runs a function on one period (or all slots) of each input; gives all slots of each output.
+///
+/// # Errors
+/// [`Error::Interp`] when an input is missing or its length does not divide `n_slots`.
+pub fn run(function: &Function, n_slots: usize, inputs: &[Vec<Complex64>]) -> Result<Vec<Vec<Complex64>>> {
+    let mut values: Vec<Vec<Complex64>> = Vec::with_capacity(function.values.len());
+    for id in function.ids() {
+        let get = |a: crate::ckks_ir::ValueId| &values[a.0 as usize];
+        let unary = |a, f: &dyn Fn(Complex64) -> Complex64| get(a).iter().map(|&x| f(x)).collect();
+        let zip = |a: &[Complex64], b: &[Complex64], f: fn(Complex64, Complex64) -> Complex64| {
+            a.iter().zip(b).map(|(&x, &y)| f(x, y)).collect::<Vec<_>>()
+        };
+        let constant = |c: crate::ckks_ir::ConstId| repeat(&function.constants[c.0 as usize].values, n_slots);
+        let value = match function.value(id).op {
+            Op::Input(i) => match inputs.get(i.0 as usize) {
+                Some(input) if !input.is_empty() && n_slots.is_multiple_of(input.len()) => {
+                    repeat(input, n_slots)
+                }
+                found => {
+                    let found = found.map(Vec::len);
+                    return Err(Error::Interp(format!("input {}: {found:?} slots of {n_slots}", i.0)));
+                }
+            },
+            Op::Add(a, b) => zip(get(a), get(b), |x, y| x + y),
+            Op::Sub(a, b) => zip(get(a), get(b), |x, y| x - y),
+            Op::Mul(a, b) => zip(get(a), get(b), |x, y| x * y),
+            Op::AddPlain(a, c) => zip(get(a), &constant(c), |x, y| x + y),
+            Op::SubPlain(a, c) => zip(get(a), &constant(c), |x, y| x - y),
+            Op::MulPlain(a, c) => zip(get(a), &constant(c), |x, y| x * y),
+            Op::Neg(a) => unary(a, &|x| -x),
+            Op::AddScalar(a, s) => unary(a, &|x| x + s.value()),
+            Op::MulScalar(a, s) => unary(a, &|x| x * s.value()),
+            Op::Conjugate(a) => unary(a, &|x| x.conj()),
+            Op::Rotate(a, k) => {
+                let x = get(a);
+                (0..n_slots).map(|i| x[(i + k as usize) % n_slots]).collect()
+            }
+            Op::Relinearize(a) | Op::Rescale(a) | Op::LevelDrop(a, _) => get(a).clone(),
+        };
+        values.push(value);
+    }
+    Ok(function.outputs.iter().map(|o| values[o.value.0 as usize].clone()).collect())
+}

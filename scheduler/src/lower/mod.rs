@@ -1,0 +1,6 @@
+//! From one language to the next: [`ckks`] fixes the bits, [`plan`] the order and the memory.
+
+pub mod ckks;
+pub(crate) mod constants;
+mod memory;
+pub mod plan;

@@ -1,0 +1,621 @@
+//! `poly_ir` to a plan: order, batching, memory, segments.
+//!
+//! 1. *Rows.* Each limb of a computed value is a row; `slice` and `concat` only rename rows; inputs, keys and
+//!    constants are rows of their buffers; what is returned is computed in place in the output's buffer.
+//!    A limb that nothing needs is not computed.
+//! 2. *Order.* Values of consecutive `ckks_ir` operations of one level form a group, up to
+//!    [`Options::batch_rows`] rows. In a group, values of the same depth and kernel become one launch: the
+//!    transforms of all digits, both halves of a key switch, all rotations of a hoisted set.
+//! 3. *Memory.* The lowest free row of the arena; rows are free after their last reader; in place where the
+//!    kernel allows.
+//! 4. *Segments.* A run of groups of one level, up to [`Options::segment_launches`] launches.
+
+use std::collections::BTreeMap;
+
+use fhe_core::params::{Level, LimbIdx, Params};
+use kernels_gpu::abi::{
+    ABI_VERSION, ARENA, AutomorphismItem, ConvertSource, ConvertTarget, KernelId, RowItem, RowRef, Term,
+    fraction_bits,
+};
+
+use super::constants::{inverse_mod, product_mod};
+use super::memory::Arena;
+use crate::ckks_ir::{self, InputIdx};
+use crate::compile::Options;
+use crate::error::Result;
+use crate::plan::{
+    Access, Buffer, BufferId, BufferKind, DeviceIdx, HostStep, Item, KeyId, NodeId, Peak, Plan, PlanStep,
+    PoolWriter, Segment, SegmentId, SlotUse, Step, Tier,
+};
+use crate::poly_ir::{Domain, EncodedIdx, Function, Op, PolyId};
+
+const ARENA_BUFFER: BufferId = BufferId(ARENA);
+
+/// A row of the program: a limb of a value, under whatever name.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    limb: LimbIdx,
+    /// Where it is, once it is known.
+    place: Option<(BufferId, u32)>,
+    /// The value that computes it.
+    made_by: Option<PolyId>,
+    needed: bool,
+    /// The last launch that reads it, and by how many items.
+    last_read: Option<(usize, u32)>,
+}
+
+/// A launch before its rows have addresses.
+#[derive(Debug)]
+struct Batch {
+    kernel: KernelId,
+    values: Vec<PolyId>,
+    level: Level,
+}
+
+/// Lowers a verified function.
+///
+/// # Errors
+/// [`crate::Error::TooLarge`] when the pool does not fit its index; [`crate::Error::Core`] when a level is
+/// not there.
+pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<Plan> {
+    let mut lowering = Lowering {
+        function,
+        params,
+        rows: Vec::new(),
+        of: Vec::new(),
+        buffers: Vec::new(),
+        by_kind: BTreeMap::new(),
+    };
+    let (setup, uploads) = lowering.make_buffers()?;
+    lowering.make_rows();
+    let (copies, downloads) = lowering.place_outputs();
+    lowering.mark_needed();
+    let batches = lowering.batches(options);
+    let launches = lowering.assign(&batches, &copies);
+    lowering.emit(launches, setup, uploads, downloads, options)
+}
+
+/// A launch whose rows are (buffer, row) pairs: slots come with segments.
+struct Addressed {
+    kernel: KernelId,
+    items: Vec<Item>,
+    node: NodeId,
+    level: Level,
+}
+
+/// A copy into an output's buffer of a row that lives elsewhere.
+struct Copy {
+    from: usize,
+    to: (BufferId, u32),
+}
+
+struct Lowering<'a> {
+    function: &'a Function,
+    params: &'a Params,
+    rows: Vec<Row>,
+    /// The rows of each value, by position in its basis.
+    of: Vec<Vec<usize>>,
+    buffers: Vec<Buffer>,
+    by_kind: BTreeMap<BufferKind, BufferId>,
+}
+
+impl Lowering<'_> {
+    fn buffer(&mut self, kind: BufferKind, rows: usize) -> BufferId {
+        self.buffers.push(Buffer { device: DeviceIdx(0), tier: Tier::Device, rows: rows as u32, kind });
+        let id = BufferId(self.buffers.len() as u32 - 1);
+        self.by_kind.insert(kind, id);
+        id
+    }
+
+    /// The arena, inputs that are read, outputs, keys, constants.
+    fn make_buffers(&mut self) -> Result<(Vec<HostStep>, Vec<PlanStep>)> {
+        self.buffer(BufferKind::Arena, 0);
+        let function = self.function;
+        let (mut setup, mut uploads) = (Vec::new(), Vec::new());
+        let mut keys: BTreeMap<KeyId, ()> = BTreeMap::new();
+        let mut inputs: BTreeMap<InputIdx, ()> = BTreeMap::new();
+        for value in &function.values {
+            match value.op {
+                Op::Key { key, .. } => _ = keys.insert(key, ()),
+                Op::Input { input, .. } => _ = inputs.insert(input, ()),
+                _ => {}
+            }
+        }
+        for &input in inputs.keys() {
+            let rows = 2 * function.inputs[input.0 as usize].len();
+            let buffer = self.buffer(BufferKind::Input(input), rows);
+            uploads.push(PlanStep::Host(HostStep::Upload { input, buffer }));
+        }
+        for outputs in function.outputs.chunks(2) {
+            if let Some(output) = outputs.first() {
+                let rows = 2 * function.value(output.value).basis.len();
+                self.buffer(BufferKind::Output(output.output), rows);
+            }
+        }
+        let key_rows = self.params.digits().len() * 2 * self.params.primes().len();
+        for &key in keys.keys() {
+            let buffer = self.buffer(BufferKind::Key(key), key_rows);
+            setup.push(HostStep::LoadKey { key, buffer });
+        }
+        for encoded in &function.encoded {
+            let rows = self.params.level(encoded.level)?.basis.len();
+            let buffer = self.buffer(BufferKind::Constant(encoded.constant), rows);
+            let (constant, level, log_scale) = (encoded.constant, encoded.level, encoded.log_scale);
+            setup.push(HostStep::Encode { constant, level, log_scale, buffer });
+        }
+        Ok((setup, uploads))
+    }
+
+    fn find(&self, kind: BufferKind) -> BufferId {
+        self.by_kind.get(&kind).copied().unwrap_or(ARENA_BUFFER)
+    }
+
+    /// The buffer of an encoded constant: they come last, in order.
+    fn constant_buffer(&self, index: EncodedIdx) -> BufferId {
+        BufferId((self.buffers.len() - self.function.encoded.len()) as u32 + index.0)
+    }
+
+    fn make_rows(&mut self) {
+        let function = self.function;
+        let n_primes = self.params.primes().len() as u32;
+        // Rows outside the arena are one row under any number of names.
+        let mut outside: BTreeMap<(BufferId, u32), usize> = BTreeMap::new();
+        for id in function.ids() {
+            let value = function.value(id);
+            let source = |limb: &LimbIdx, parts: &[PolyId]| {
+                parts.iter().find_map(|&part| {
+                    let at = function.value(part).basis.iter().position(|l| l == limb)?;
+                    Some(self.of[part.0 as usize][at])
+                })
+            };
+            let place: Box<dyn Fn(usize, LimbIdx) -> (BufferId, u32)> = match &value.op {
+                Op::Slice(a) => {
+                    let names = value.basis.iter().filter_map(|l| source(l, &[*a])).collect();
+                    self.of.push(names);
+                    continue;
+                }
+                Op::Concat(parts) => {
+                    let names = value.basis.iter().filter_map(|l| source(l, parts)).collect();
+                    self.of.push(names);
+                    continue;
+                }
+                Op::Input { input, poly } => {
+                    let buffer = self.find(BufferKind::Input(*input));
+                    let first = u32::from(*poly) * value.basis.len() as u32;
+                    Box::new(move |position, _| (buffer, first + position as u32))
+                }
+                Op::Constant(e) => {
+                    let buffer = self.constant_buffer(*e);
+                    Box::new(move |position, _| (buffer, position as u32))
+                }
+                Op::Key { key, digit, half } => {
+                    let buffer = self.find(BufferKind::Key(*key));
+                    let first = (digit * 2 + u32::from(*half)) * n_primes;
+                    Box::new(move |_, limb| (buffer, first + limb.0))
+                }
+                _ => {
+                    let row =
+                        |&limb| Row { limb, place: None, made_by: Some(id), needed: false, last_read: None };
+                    let first = self.rows.len();
+                    self.rows.extend(value.basis.iter().map(row));
+                    self.of.push((first..self.rows.len()).collect());
+                    continue;
+                }
+            };
+            let mut names = Vec::with_capacity(value.basis.len());
+            for (position, &limb) in value.basis.iter().enumerate() {
+                let place = place(position, limb);
+                let rows = &mut self.rows;
+                names.push(*outside.entry(place).or_insert_with(|| {
+                    rows.push(Row {
+                        limb,
+                        place: Some(place),
+                        made_by: None,
+                        needed: false,
+                        last_read: None,
+                    });
+                    rows.len() - 1
+                }));
+            }
+            self.of.push(names);
+        }
+    }
+
+    /// Computed rows that are returned once live in the output's buffer; others are copied there.
+    fn place_outputs(&mut self) -> (Vec<Copy>, Vec<PlanStep>) {
+        let (mut copies, mut downloads) = (Vec::new(), Vec::new());
+        for output in &self.function.outputs {
+            let buffer = self.find(BufferKind::Output(output.output));
+            let names = &self.of[output.value.0 as usize];
+            for (position, &from) in names.iter().enumerate() {
+                let row = &mut self.rows[from];
+                let to = (buffer, (usize::from(output.poly) * names.len() + position) as u32);
+                row.needed = true;
+                if row.place.is_none() {
+                    row.place = Some(to);
+                } else {
+                    copies.push(Copy { from, to });
+                }
+            }
+            if output.poly == 1 {
+                let output = output.output;
+                downloads.push(PlanStep::Host(HostStep::Download { buffer, output }));
+            }
+        }
+        (copies, downloads)
+    }
+
+    /// The rows that a value's row at a position is made of.
+    fn operands(&self, id: PolyId, position: usize) -> Vec<usize> {
+        let op = &self.function.value(id).op;
+        let all = |a: PolyId| self.of[a.0 as usize].iter().copied();
+        match op {
+            Op::ConvertBasis(a) => all(*a).collect(),
+            Op::Slice(_) | Op::Concat(_) => Vec::new(),
+            _ => op.operands().into_iter().map(|a| self.of[a.0 as usize][position]).collect(),
+        }
+    }
+
+    fn mark_needed(&mut self) {
+        for row in (0..self.rows.len()).rev() {
+            // Operands have lower numbers than what is made of them.
+            let Row { needed, made_by, .. } = self.rows[row];
+            let Some(id) = made_by.filter(|_| needed) else { continue };
+            let position = row - self.of[id.0 as usize][0];
+            for operand in self.operands(id, position) {
+                self.rows[operand].needed = true;
+            }
+        }
+    }
+
+    fn is_computed(&self, id: PolyId) -> bool {
+        let names = &self.of[id.0 as usize];
+        names.iter().any(|&r| self.rows[r].made_by == Some(id) && self.rows[r].needed)
+    }
+
+    fn batches(&self, options: &Options) -> Vec<Batch> {
+        let mut batches = Vec::new();
+        let mut group: Vec<PolyId> = Vec::new();
+        let mut size = 0;
+        let mut of_origin = 0;
+        let mut last: Option<(ckks_ir::ValueId, Level)> = None;
+        for id in self.function.ids().filter(|&id| self.is_computed(id)) {
+            let value = self.function.value(id);
+            let origin = value.origin;
+            let here = (origin.value, origin.level);
+            if last != Some(here) {
+                let full = size + of_origin > options.batch_rows as usize;
+                if last.is_some_and(|(_, level)| level != origin.level) || full {
+                    self.close(&mut group, &mut batches);
+                    size = 0;
+                }
+                of_origin = 0;
+                last = Some(here);
+            }
+            size += value.basis.len();
+            of_origin += value.basis.len();
+            group.push(id);
+        }
+        self.close(&mut group, &mut batches);
+        batches
+    }
+
+    /// Orders a group by depth and kernel.
+    fn close(&self, group: &mut Vec<PolyId>, batches: &mut Vec<Batch>) {
+        let mut depth: BTreeMap<PolyId, u32> = BTreeMap::new();
+        let mut stages: BTreeMap<(u32, KernelId), Vec<PolyId>> = BTreeMap::new();
+        let mut level = Level(0);
+        for id in group.drain(..) {
+            let names = &self.of[id.0 as usize];
+            let operands = (0..names.len()).flat_map(|position| self.operands(id, position));
+            let makers = operands.filter_map(|r| self.rows[r].made_by);
+            let own = makers.filter_map(|maker| depth.get(&maker)).max().map_or(0, |d| d + 1);
+            depth.insert(id, own);
+            let value = self.function.value(id);
+            level = value.origin.level;
+            if let Some(kernel) = kernel(&value.op, value.domain) {
+                stages.entry((own, kernel)).or_default().push(id);
+            }
+        }
+        batches.extend(stages.into_iter().map(|((_, kernel), values)| Batch { kernel, values, level }));
+    }
+
+    /// Gives every row an address, launch by launch.
+    fn assign(&mut self, batches: &[Batch], copies: &[Copy]) -> Vec<Addressed> {
+        for (launch, batch) in batches.iter().enumerate() {
+            for &id in &batch.values {
+                self.note_reads(id, launch);
+            }
+        }
+        for copy in copies {
+            self.rows[copy.from].last_read = Some((batches.len(), 1));
+        }
+        let mut arena = Arena::default();
+        let mut addressed = Vec::with_capacity(batches.len() + 1);
+        for (launch, batch) in batches.iter().enumerate() {
+            let mut items = Vec::new();
+            let mut dying: Vec<usize> = Vec::new();
+            for &id in &batch.values {
+                for reads in self.place_value(id, launch, batch.kernel, &mut arena) {
+                    dying.extend(reads);
+                }
+                self.items_of(id, &mut items);
+            }
+            // A row that was handed on to its successor is no longer its owner's to release.
+            dying.sort_unstable();
+            dying.dedup();
+            let made = batch.values.iter().flat_map(|id| &self.of[id.0 as usize]);
+            let taken: Vec<_> = made.filter_map(|&r| self.rows[r].place).collect();
+            let taken: std::collections::BTreeSet<(BufferId, u32)> = taken.into_iter().collect();
+            for row in dying {
+                match self.rows[row].place {
+                    Some((ARENA_BUFFER, at)) if !taken.contains(&(ARENA_BUFFER, at)) => arena.release(at),
+                    _ => {}
+                }
+            }
+            let node = NodeId(batch.values.first().map_or(0, |id| id.0));
+            addressed.push(Addressed { kernel: batch.kernel, items, node, level: batch.level });
+        }
+        self.buffers[0].rows = arena.peak();
+        if !copies.is_empty() {
+            let level = addressed.last().map_or(Level(0), |a| a.level);
+            let node = NodeId(self.function.values.len().saturating_sub(1) as u32);
+            let copy = |copy: &Copy| {
+                Item::Row(RowItem {
+                    dst: address(copy.to),
+                    a: self.address(copy.from),
+                    b: RowRef::NONE,
+                    scalar: 0,
+                    prime: self.rows[copy.from].limb.0,
+                    pad: 0,
+                })
+            };
+            let items = copies.iter().map(copy).collect();
+            addressed.push(Addressed { kernel: KernelId::AddScalar, items, node, level });
+        }
+        addressed
+    }
+
+    fn needed_positions(&self, id: PolyId) -> Vec<usize> {
+        let names = &self.of[id.0 as usize];
+        (0..names.len()).filter(|&p| self.rows[names[p]].needed).collect()
+    }
+
+    /// The rows that each item of a value reads, an item's rows once.
+    fn item_reads(&self, id: PolyId) -> Vec<Vec<usize>> {
+        let positions = self.needed_positions(id);
+        let once = |mut rows: Vec<usize>| {
+            rows.sort_unstable();
+            rows.dedup();
+            rows
+        };
+        if matches!(self.function.value(id).op, Op::ConvertBasis(_)) {
+            return vec![once(self.operands(id, 0))];
+        }
+        positions.iter().map(|&p| once(self.operands(id, p))).collect()
+    }
+
+    fn note_reads(&mut self, id: PolyId, launch: usize) {
+        for row in self.item_reads(id).into_iter().flatten() {
+            let last = &mut self.rows[row].last_read;
+            *last = match *last {
+                Some((at, n)) if at == launch => Some((launch, n + 1)),
+                _ => Some((launch, 1)),
+            };
+        }
+    }
+
+    /// Places the rows of a value; returns the rows that die with each of its items.
+    fn place_value(
+        &mut self,
+        id: PolyId,
+        launch: usize,
+        kernel: KernelId,
+        arena: &mut Arena,
+    ) -> Vec<Vec<usize>> {
+        let in_place = matches!(kernel, KernelId::Ntt | KernelId::Intt | KernelId::InnerProduct);
+        let positions = self.needed_positions(id);
+        let mut dying: Vec<Vec<usize>> = Vec::new();
+        for reads in self.item_reads(id) {
+            let dies = |r: &usize| self.rows[*r].last_read.is_some_and(|(at, _)| at == launch);
+            dying.push(reads.into_iter().filter(dies).collect());
+        }
+        for (item, position) in positions.into_iter().enumerate() {
+            let row = self.of[id.0 as usize][position];
+            if self.rows[row].place.is_some() {
+                continue;
+            }
+            let own = |r: &&usize| {
+                let Row { place, last_read, .. } = self.rows[**r];
+                in_place && matches!(place, Some((ARENA_BUFFER, _))) && last_read.is_some_and(|(_, n)| n == 1)
+            };
+            let reused = dying.get(item).and_then(|rows| rows.iter().find(own));
+            let place = match reused {
+                Some(&r) => self.rows[r].place,
+                None => Some((ARENA_BUFFER, arena.take())),
+            };
+            self.rows[row].place = place;
+        }
+        dying
+    }
+
+    fn address(&self, row: usize) -> RowRef {
+        self.rows[row].place.map_or(RowRef::NONE, address)
+    }
+
+    /// The items of a value, in order of its limbs.
+    fn items_of(&self, id: PolyId, items: &mut Vec<Item>) {
+        let value = self.function.value(id);
+        let names = &self.of[id.0 as usize];
+        if let Op::ConvertBasis(a) = value.op {
+            items.push(self.conversion(id, a));
+            return;
+        }
+        for position in self.needed_positions(id) {
+            let at = |a: PolyId| self.address(self.of[a.0 as usize][position]);
+            let (dst, prime) = (self.address(names[position]), value.basis[position].0);
+            let row = |a, b, scalar| Item::Row(RowItem { dst, a, b, scalar, prime, pad: 0 });
+            items.push(match &value.op {
+                Op::Ntt(a) | Op::Intt(a) | Op::Neg(a) => row(at(*a), RowRef::NONE, 0),
+                Op::Add(a, b) | Op::Sub(a, b) => row(at(*a), at(*b), 0),
+                Op::MulScalar(a, s) | Op::AddScalar(a, s) => row(at(*a), RowRef::NONE, s[position]),
+                Op::SubMulScalar(a, b, s) => row(at(*a), at(*b), s[position]),
+                Op::InnerProduct { terms, init } => Item::InnerProduct {
+                    dst,
+                    init: init.map_or(RowRef::NONE, at),
+                    prime,
+                    terms: terms.iter().map(|&(a, b)| Term { a: at(a), b: at(b) }).collect(),
+                },
+                Op::Automorphism(a, g) => {
+                    Item::Automorphism(AutomorphismItem { dst, a: at(*a), galois: g.0, prime })
+                }
+                _ => continue,
+            });
+        }
+    }
+
+    fn conversion(&self, id: PolyId, a: PolyId) -> Item {
+        let from = &self.function.value(a).basis;
+        let value = self.function.value(id);
+        let word = self.params.word().bits();
+        let shift = fraction_bits(word) + word;
+        let others = |i: LimbIdx| from.iter().copied().filter(|&l| l != i).collect::<Vec<_>>();
+        let source = |(position, &limb): (usize, &LimbIdx)| ConvertSource {
+            row: self.address(self.of[a.0 as usize][position]),
+            inv: inverse_mod(self.params, &others(limb), limb),
+            frac: ((1u128 << shift) / u128::from(self.params.prime(limb))) as u64,
+            prime: limb.0,
+            pad: 0,
+        };
+        let positions = self.needed_positions(id);
+        let target = |&position: &usize| ConvertTarget {
+            row: self.address(self.of[id.0 as usize][position]),
+            big: product_mod(self.params, from, value.basis[position]),
+            prime: value.basis[position].0,
+            pad: 0,
+        };
+        let entries = |&position: &usize| {
+            let to = value.basis[position];
+            from.iter().map(move |&i| (i, to)).collect::<Vec<_>>()
+        };
+        Item::ConvertBasis {
+            sources: from.iter().enumerate().map(source).collect(),
+            targets: positions.iter().map(target).collect(),
+            matrix: positions
+                .iter()
+                .flat_map(entries)
+                .map(|(i, to)| product_mod(self.params, &others(i), to))
+                .collect(),
+        }
+    }
+
+    fn emit(
+        self,
+        launches: Vec<Addressed>,
+        setup: Vec<HostStep>,
+        uploads: Vec<PlanStep>,
+        downloads: Vec<PlanStep>,
+        options: &Options,
+    ) -> Result<Plan> {
+        let mut pool = PoolWriter::default();
+        let (mut segments, mut schedule) = (Vec::new(), uploads);
+        let mut rest = launches.as_slice();
+        while let Some(first) = rest.first() {
+            let same = rest.iter().take_while(|l| l.level == first.level).count();
+            let (chunk, after) = rest.split_at(same.min(options.segment_launches.max(1) as usize));
+            rest = after;
+            let (mut segment, bindings) = segment(chunk, &mut pool)?;
+            segment.name = format!("s{}_level{}", segments.len(), first.level);
+            schedule.push(PlanStep::Call { segment: SegmentId(segments.len() as u32), bindings });
+            segments.push(segment);
+        }
+        schedule.extend(downloads);
+        let mut plan = Plan {
+            abi_version: ABI_VERSION,
+            name: self.function.name.clone(),
+            params_digest: self.params.digest(),
+            word: self.params.word(),
+            log_n: self.params.log_n(),
+            primes: self.params.primes().to_vec(),
+            roots: (0..self.params.primes().len()).map(|i| self.params.root(LimbIdx(i as u32))).collect(),
+            pool: pool.finish(),
+            buffers: self.buffers,
+            segments,
+            setup,
+            schedule,
+            peaks: Vec::new(),
+        };
+        plan.peaks = peaks(&plan);
+        Ok(plan)
+    }
+}
+
+/// What all buffers take, by device and tier.
+pub(crate) fn peaks(plan: &Plan) -> Vec<Peak> {
+    let mut rows: BTreeMap<(DeviceIdx, Tier), u64> = BTreeMap::new();
+    for buffer in &plan.buffers {
+        *rows.entry((buffer.device, buffer.tier)).or_default() += u64::from(buffer.rows);
+    }
+    let peak = |((device, tier), rows)| Peak { device, tier, rows, bytes: rows * plan.row_bytes() as u64 };
+    rows.into_iter().map(peak).collect()
+}
+
+/// Until segments have slots, a row's slot is its buffer.
+fn address((buffer, row): (BufferId, u32)) -> RowRef {
+    RowRef { slot: buffer.0, row }
+}
+
+/// The kernel of an operation; none where nothing is computed.
+fn kernel(op: &Op, domain: Domain) -> Option<KernelId> {
+    Some(match op {
+        Op::Input { .. } | Op::Constant(_) | Op::Key { .. } | Op::Slice(_) | Op::Concat(_) => return None,
+        Op::Ntt(_) => KernelId::Ntt,
+        Op::Intt(_) => KernelId::Intt,
+        Op::ConvertBasis(_) => KernelId::ConvertBasis,
+        Op::Add(..) => KernelId::Add,
+        Op::Sub(..) => KernelId::Sub,
+        Op::Neg(_) => KernelId::Neg,
+        Op::InnerProduct { .. } => KernelId::InnerProduct,
+        Op::MulScalar(..) => KernelId::MulScalar,
+        Op::AddScalar(..) => KernelId::AddScalar,
+        Op::SubMulScalar(..) => KernelId::SubMulScalar,
+        Op::Automorphism(..) if domain == Domain::Eval => KernelId::AutomorphismEval,
+        Op::Automorphism(..) => KernelId::AutomorphismCoeff,
+    })
+}
+
+/// A segment over the buffers that its launches touch, and its bindings.
+fn segment(launches: &[Addressed], pool: &mut PoolWriter) -> Result<(Segment, Vec<BufferId>)> {
+    // Reads and writes by buffer; the arena is always there.
+    let mut uses: BTreeMap<BufferId, (bool, bool, u32)> = BTreeMap::new();
+    uses.insert(ARENA_BUFFER, (false, false, 0));
+    for launch in launches {
+        for item in &launch.items {
+            for (row, _) in item.reads(launch.kernel) {
+                let entry = uses.entry(BufferId(row.slot)).or_default();
+                *entry = (true, entry.1, entry.2.max(row.row + 1));
+            }
+            for (row, _) in item.writes() {
+                let entry = uses.entry(BufferId(row.slot)).or_default();
+                *entry = (entry.0, true, entry.2.max(row.row + 1));
+            }
+        }
+    }
+    let slot_of: BTreeMap<u32, u32> = uses.keys().zip(0u32..).map(|(b, slot)| (b.0, slot)).collect();
+    let slot = |row: RowRef| RowRef { slot: slot_of.get(&row.slot).copied().unwrap_or(row.slot), ..row };
+    let mut steps = Vec::with_capacity(launches.len());
+    for launch in launches {
+        let items: Vec<Item> = launch.items.iter().map(|item| item.map_rows(slot)).collect();
+        steps.push(Step::Launch { launch: pool.launch(launch.kernel, &items)?, node: launch.node });
+    }
+    let slots = uses.values().map(|&(read, write, rows)| {
+        let access = match (read, write) {
+            (true, false) => Access::Read,
+            (false, true) => Access::Write,
+            _ => Access::ReadWrite,
+        };
+        SlotUse { rows, access }
+    });
+    let segment = Segment { name: String::new(), slots: slots.collect(), steps };
+    Ok((segment, uses.into_keys().collect()))
+}

@@ -1,0 +1,49 @@
+//! Common subexpressions: equal operations on equal operands become one value, equal constants one constant.
+
+use std::collections::BTreeMap;
+
+use crate::ckks_ir::{ConstId, Function, Kind, Op, ValueId};
+
+/// Merges; of several names the first is kept.
+pub fn cse(function: &Function) -> Function {
+    let mut constants: BTreeMap<Vec<(u64, u64)>, ConstId> = BTreeMap::new();
+    let canonical: Vec<ConstId> = (0u32..)
+        .zip(&function.constants)
+        .map(|(i, c)| {
+            let bits = c.values.iter().map(|z| (z.re.to_bits(), z.im.to_bits())).collect();
+            *constants.entry(bits).or_insert(ConstId(i))
+        })
+        .collect();
+    let mut out = Function { values: Vec::with_capacity(function.values.len()), ..function.clone() };
+    let mut new: Vec<ValueId> = Vec::with_capacity(function.values.len());
+    let mut seen: BTreeMap<(Op, Option<Kind>), ValueId> = BTreeMap::new();
+    for value in &function.values {
+        let op = match value.op.map(|a| new[a.0 as usize]) {
+            Op::Add(a, b) if b < a => Op::Add(b, a),
+            Op::Mul(a, b) if b < a => Op::Mul(b, a),
+            Op::AddPlain(a, c) => Op::AddPlain(a, canonical[c.0 as usize]),
+            Op::SubPlain(a, c) => Op::SubPlain(a, canonical[c.0 as usize]),
+            Op::MulPlain(a, c) => Op::MulPlain(a, canonical[c.0 as usize]),
+            op => op,
+        };
+        let id = match seen.get(&(op, value.kind)) {
+            Some(&id) => {
+                let kept = &mut out.values[id.0 as usize];
+                if kept.name.is_none() {
+                    kept.name.clone_from(&value.name);
+                }
+                id
+            }
+            None => {
+                let id = out.push(op, value.kind, value.name.clone());
+                seen.insert((op, value.kind), id);
+                id
+            }
+        };
+        new.push(id);
+    }
+    for output in &mut out.outputs {
+        output.value = new[output.value.0 as usize];
+    }
+    out
+}

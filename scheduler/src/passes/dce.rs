@@ -1,0 +1,88 @@
+//! Dead code: what no output needs. Inputs stay, they are the interface.
+
+use crate::ckks_ir::{ConstId, Function, Op, ValueId};
+use crate::poly_ir::{self, EncodedIdx, PolyId};
+
+/// Drops values without use, and then constants without use.
+pub fn dce(function: &Function) -> Function {
+    let mut live = vec![false; function.values.len()];
+    for output in &function.outputs {
+        live[output.value.0 as usize] = true;
+    }
+    for id in function.ids().collect::<Vec<_>>().into_iter().rev() {
+        let op = &function.value(id).op;
+        if matches!(op, Op::Input(_)) {
+            live[id.0 as usize] = true;
+        }
+        if live[id.0 as usize] {
+            op.operands().for_each(|a| live[a.0 as usize] = true);
+        }
+    }
+    let alive = || function.ids().filter(|id| live[id.0 as usize]);
+    let mut used = vec![false; function.constants.len()];
+    alive().filter_map(|id| function.value(id).op.constant()).for_each(|c| used[c.0 as usize] = true);
+    let mut out = Function {
+        name: function.name.clone(),
+        inputs: function.inputs.clone(),
+        outputs: function.outputs.clone(),
+        ..Function::default()
+    };
+    let mut new_constants = vec![ConstId(0); function.constants.len()];
+    for (i, constant) in function.constants.iter().enumerate().filter(|&(i, _)| used[i]) {
+        new_constants[i] = ConstId(out.constants.len() as u32);
+        out.constants.push(constant.clone());
+    }
+    let mut new = vec![ValueId(0); function.values.len()];
+    for id in alive() {
+        let value = function.value(id);
+        let op = match value.op.map(|a| new[a.0 as usize]) {
+            Op::AddPlain(a, c) => Op::AddPlain(a, new_constants[c.0 as usize]),
+            Op::SubPlain(a, c) => Op::SubPlain(a, new_constants[c.0 as usize]),
+            Op::MulPlain(a, c) => Op::MulPlain(a, new_constants[c.0 as usize]),
+            op => op,
+        };
+        new[id.0 as usize] = out.push(op, value.kind, value.name.clone());
+    }
+    for output in &mut out.outputs {
+        output.value = new[output.value.0 as usize];
+    }
+    out
+}
+
+/// Drops polynomials without use, and then encoded constants without use.
+pub fn poly_dce(function: &poly_ir::Function) -> poly_ir::Function {
+    let mut live = vec![false; function.values.len()];
+    for output in &function.outputs {
+        live[output.value.0 as usize] = true;
+    }
+    for i in (0..live.len()).rev() {
+        if live[i] {
+            function.values[i].op.operands().into_iter().for_each(|a| live[a.0 as usize] = true);
+        }
+    }
+    let mut out = poly_ir::Function {
+        name: function.name.clone(),
+        inputs: function.inputs.clone(),
+        outputs: function.outputs.clone(),
+        ..poly_ir::Function::default()
+    };
+    let mut new = vec![PolyId(0); function.values.len()];
+    let mut new_encoded: Vec<Option<EncodedIdx>> = vec![None; function.encoded.len()];
+    for id in function.ids().filter(|id| live[id.0 as usize]) {
+        let mut value = function.value(id).clone();
+        value.op = value.op.map(|a| new[a.0 as usize]);
+        if let poly_ir::Op::Constant(e) = &mut value.op {
+            let old = e.0 as usize;
+            *e = *new_encoded[old].get_or_insert_with(|| {
+                out.encoded.push(function.encoded[old].clone());
+                EncodedIdx(out.encoded.len() as u32 - 1)
+            });
+        }
+        new[id.0 as usize] = PolyId(out.values.len() as u32);
+        out.values.push(value);
+    }
+    for output in &mut out.outputs {
+        output.value = new[output.value.0 as usize];
+    }
+    out
+}

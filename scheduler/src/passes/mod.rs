@@ -1,0 +1,113 @@
+//! The passes on `ckks_ir` and on `poly_ir`, and the order in which they run: [`CKKS`], then
+//! [`crate::lower::ckks`], then [`POLY`].
+//!
+//! Every pass is a function from a verified function to a verified function; in debug builds, tests
+//! included, the verifier runs after each. Passes before `place` preserve messages, passes on placed
+//! functions preserve bits.
+
+pub mod cse;
+pub mod dce;
+pub mod fuse;
+pub mod order;
+pub mod place;
+pub mod simplify;
+
+use fhe_core::params::Params;
+
+use crate::ckks_ir;
+use crate::compile::PassStat;
+use crate::error::Result;
+use crate::poly_ir;
+
+/// A pass on `ckks_ir`.
+#[derive(Clone, Copy, Debug)]
+pub struct CkksPass {
+    /// Its name.
+    pub name: &'static str,
+    /// The pass.
+    pub run: fn(&ckks_ir::Function, &Params) -> Result<ckks_ir::Function>,
+}
+
+/// A pass on `poly_ir`.
+#[derive(Clone, Copy, Debug)]
+pub struct PolyPass {
+    /// Its name.
+    pub name: &'static str,
+    /// The pass.
+    pub run: fn(&poly_ir::Function) -> poly_ir::Function,
+}
+
+/// The pipeline on `ckks_ir`.
+pub const CKKS: &[CkksPass] = &[
+    // Products that need no level (x * 2, x * -1) must be gone before levels are counted.
+    CkksPass { name: "simplify", run: |f, _| Ok(simplify::simplify(f)) },
+    // Equal values first, so that dce sees which copies have no use left.
+    CkksPass { name: "cse", run: |f, _| Ok(cse::cse(f)) },
+    // Dead values would ask for levels.
+    CkksPass { name: "dce", run: |f, _| Ok(dce::dce(f)) },
+    // Levels, scales, relinearization, rescale, level_drop.
+    CkksPass { name: "place", run: place::place },
+    // Placement may make equal values of what differed only in where it was needed.
+    CkksPass { name: "placed_cse", run: |f, _| Ok(cse::cse(f)) },
+    CkksPass { name: "placed_dce", run: |f, _| Ok(dce::dce(f)) },
+    // Last, so that lowering finds what it may batch side by side.
+    CkksPass { name: "order_by_level", run: |f, _| Ok(order::by_level(f)) },
+];
+
+/// The pipeline on `poly_ir`.
+pub const POLY: &[PolyPass] = &[
+    // A sum of products becomes one inner product: one reduction, one pass over memory.
+    PolyPass { name: "fuse_inner_products", run: fuse::fuse_inner_products },
+    PolyPass { name: "poly_dce", run: dce::poly_dce },
+];
+
+/// What the pipelines tell while they run, so that a caller with a clock can time them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A pass begins.
+    Begin(&'static str),
+    /// A pass is done.
+    End(PassStat),
+}
+
+/// Runs [`CKKS`].
+///
+/// # Errors
+/// Of the passes; [`crate::Error::Verify`] in debug builds when one breaks a rule.
+pub fn run_ckks(
+    mut function: ckks_ir::Function,
+    params: &Params,
+    event: &mut dyn FnMut(Event),
+) -> Result<ckks_ir::Function> {
+    for pass in CKKS {
+        event(Event::Begin(pass.name));
+        let before = function.values.len();
+        function = (pass.run)(&function, params)?;
+        if cfg!(debug_assertions) {
+            ckks_ir::verify::verify(&function, Some(params), pass.name)?;
+        }
+        event(Event::End(PassStat { pass: pass.name, before, after: function.values.len() }));
+    }
+    Ok(function)
+}
+
+/// Runs [`POLY`].
+///
+/// # Errors
+/// [`crate::Error::Verify`] in debug builds when a pass breaks a rule.
+pub fn run_poly(
+    mut function: poly_ir::Function,
+    params: &Params,
+    event: &mut dyn FnMut(Event),
+) -> Result<poly_ir::Function> {
+    for pass in POLY {
+        event(Event::Begin(pass.name));
+        let before = function.values.len();
+        function = (pass.run)(&function);
+        if cfg!(debug_assertions) {
+            poly_ir::verify::verify(&function, params, pass.name)?;
+        }
+        event(Event::End(PassStat { pass: pass.name, before, after: function.values.len() }));
+    }
+    Ok(function)
+}

@@ -1,0 +1,272 @@
+//! What a machine executes: buffers, segments of kernel launches, calls that bind the one to the other, and
+//! host steps. This and [`kernels_gpu::abi`] are the whole contract between the compiler and `host`.
+//!
+//! ```text
+//! Plan
+//!   pool      items and tables of all launches (kernels_gpu::abi)
+//!   buffers   what to allocate: rows of N words; the arena is one of them
+//!   segments  launches in order; their rows name *slots*, not buffers
+//!   setup     host steps done once: load keys, encode constants
+//!   schedule  host steps and calls of every run; a call binds slot i of its segment to bindings[i]
+//! ```
+//!
+//! **Rows.** Row `r` of a buffer is the `N` words from `r * N`. A ciphertext's row is
+//! `poly * basis.len() + position in basis`; an encoded plaintext's row is the position in the basis; a key's
+//! is `(digit * 2 + half) * n_primes + limb`, half 0 = `b`, 1 = `a`, over all digits and all primes.
+//!
+//! **Order.** The steps of a segment, and of a schedule, take effect in order. Steps that touch no common row
+//! may run at the same time. Slot [`kernels_gpu::abi::ARENA`] of every segment is the arena. The arena's
+//! contents need not survive a run.
+
+mod items;
+pub mod refine;
+pub mod text;
+pub mod verify;
+
+pub use items::{Item, PoolWriter};
+
+use fhe_core::math::double::Double;
+use fhe_core::math::word::WordKind;
+use fhe_core::params::{GaloisElement, Level};
+use kernels_gpu::abi;
+
+use crate::ckks_ir::{ConstId, InputIdx, OutputIdx};
+
+/// A buffer of a plan: an index into [`Plan::buffers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BufferId(pub u32);
+
+/// A segment of a plan: an index into [`Plan::segments`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentId(pub u32);
+
+/// What a launch was made from: the index of its first value in the `poly_ir` function, for profiles and
+/// messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u32);
+
+/// A device of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceIdx(pub u32);
+
+/// A kind of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// The device's own memory.
+    Device,
+}
+
+/// An evaluation key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyId {
+    /// The relinearization key.
+    Relinearization,
+    /// The key of a Galois element.
+    Galois(GaloisElement),
+}
+
+/// What a buffer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BufferKind {
+    /// Values between kernels; exactly one, buffer 0.
+    Arena,
+    /// An encrypted input, degree 1, written by [`HostStep::Upload`].
+    Input(InputIdx),
+    /// An encrypted output, degree 1, read by [`HostStep::Download`].
+    Output(OutputIdx),
+    /// An evaluation key, written by [`HostStep::LoadKey`].
+    Key(KeyId),
+    /// An encoded constant, written by [`HostStep::Encode`].
+    Constant(ConstId),
+}
+
+/// Memory to allocate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buffer {
+    /// On which device.
+    pub device: DeviceIdx,
+    /// In which memory.
+    pub tier: Tier,
+    /// Size in rows of `N` words.
+    pub rows: u32,
+    /// What it holds.
+    pub kind: BufferKind,
+}
+
+/// How a segment uses a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Access {
+    /// Only read.
+    Read,
+    /// Only written.
+    Write,
+    /// Both.
+    ReadWrite,
+}
+
+/// What a segment expects of the buffer bound to a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotUse {
+    /// Least number of rows of the buffer.
+    pub rows: u32,
+    /// How its rows are used.
+    pub access: Access,
+}
+
+/// A step of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Run a kernel over items.
+    Launch {
+        /// Kernel and items.
+        launch: abi::Launch,
+        /// What it was made from.
+        node: NodeId,
+    },
+}
+
+/// Launches that are submitted together, over slots that a call binds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    /// Name in profiles, unique in the plan.
+    pub name: String,
+    /// What each slot must be; slot 0 is the arena.
+    pub slots: Vec<SlotUse>,
+    /// The launches, in order.
+    pub steps: Vec<Step>,
+}
+
+/// A step that only the host can do. `Encode` and `LoadKey` occur in [`Plan::setup`] only, `Upload` and
+/// `Download` in [`Plan::schedule`] only.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum HostStep {
+    /// Encode a constant (repeated to all slots) at a level and a scale into a buffer, evaluation domain.
+    Encode {
+        /// Which constant of the manifest.
+        constant: ConstId,
+        /// Its level: the basis of the rows.
+        level: Level,
+        /// log2 of its scale.
+        log_scale: Double,
+        /// Where to.
+        buffer: BufferId,
+    },
+    /// Copy an evaluation key to a buffer.
+    LoadKey {
+        /// Which key.
+        key: KeyId,
+        /// Where to.
+        buffer: BufferId,
+    },
+    /// Copy an input ciphertext to a buffer.
+    Upload {
+        /// Which input of the manifest.
+        input: InputIdx,
+        /// Where to.
+        buffer: BufferId,
+    },
+    /// Copy a buffer to an output ciphertext.
+    Download {
+        /// Where from.
+        buffer: BufferId,
+        /// Which output of the manifest.
+        output: OutputIdx,
+    },
+}
+
+/// A step of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PlanStep {
+    /// Execute a segment.
+    Call {
+        /// Which segment.
+        segment: SegmentId,
+        /// The buffer of each slot; `bindings[0]` is the arena.
+        bindings: Vec<BufferId>,
+    },
+    /// A step of the host.
+    Host(HostStep),
+}
+
+/// The most memory that a run holds in one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peak {
+    /// On which device.
+    pub device: DeviceIdx,
+    /// In which memory.
+    pub tier: Tier,
+    /// Rows of all buffers there.
+    pub rows: u64,
+    /// The same in bytes.
+    pub bytes: u64,
+}
+
+/// A compiled program: everything but the keys and the data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// [`abi::ABI_VERSION`] of the compiler.
+    pub abi_version: u32,
+    /// Name of the program.
+    pub name: String,
+    /// Digest of the parameters that it was compiled for.
+    pub params_digest: [u8; 16],
+    /// The word of a residue.
+    pub word: WordKind,
+    /// log2 of the ring degree.
+    pub log_n: u32,
+    /// The primes: main primes first, special primes after them.
+    pub primes: Vec<u64>,
+    /// The primitive 2N-th root of unity of each prime.
+    pub roots: Vec<u64>,
+    /// Items and tables.
+    pub pool: Vec<u64>,
+    /// What to allocate.
+    pub buffers: Vec<Buffer>,
+    /// The segments.
+    pub segments: Vec<Segment>,
+    /// Done once, before the first run.
+    pub setup: Vec<HostStep>,
+    /// Done at every run.
+    pub schedule: Vec<PlanStep>,
+    /// Peak memory, one entry for each device and tier.
+    pub peaks: Vec<Peak>,
+}
+
+impl Plan {
+    /// Words of a row, `N`.
+    pub fn row_words(&self) -> usize {
+        1 << self.log_n
+    }
+
+    /// Bytes of a row.
+    pub fn row_bytes(&self) -> usize {
+        self.row_words() * self.word.bytes()
+    }
+
+    /// A buffer.
+    pub fn buffer(&self, id: BufferId) -> Option<&Buffer> {
+        self.buffers.get(id.0 as usize)
+    }
+
+    /// A segment.
+    pub fn segment(&self, id: SegmentId) -> Option<&Segment> {
+        self.segments.get(id.0 as usize)
+    }
+
+    /// The buffer of that kind, if there is exactly one or the first of several (a constant may be encoded at
+    /// several levels).
+    pub fn buffer_of(&self, kind: BufferKind) -> Option<BufferId> {
+        self.buffers.iter().position(|b| b.kind == kind).map(|i| BufferId(i as u32))
+    }
+
+    /// Number of launches of a run.
+    pub fn n_launches(&self) -> usize {
+        self.schedule
+            .iter()
+            .map(|step| match step {
+                PlanStep::Call { segment, .. } => self.segment(*segment).map_or(0, |s| s.steps.len()),
+                PlanStep::Host(_) => 0,
+            })
+            .sum()
+    }
+}

@@ -1,0 +1,213 @@
+//! Whether a plan computes its `poly_ir` function: translation validation by value numbering.
+//!
+//! Every row of the function, and every row that a launch of the plan writes, gets a number: equal numbers
+//! mean equal computations from the same inputs, keys and constants. Outputs must have equal numbers. So a
+//! row that is overwritten while its value is still needed, a wrong operand, constant or order is found,
+//! whatever the memory planner thought.
+
+use std::collections::BTreeMap;
+
+use fhe_core::params::{LimbIdx, Params};
+use kernels_gpu::abi::{KernelId, RowRef};
+
+use super::{BufferId, BufferKind, HostStep, Item, KeyId, Plan, PlanStep, Step};
+use crate::ckks_ir::{ConstId, InputIdx};
+use crate::error::{Error, Result};
+use crate::lower::constants::{inverse_mod, product_mod};
+use crate::poly_ir::{Domain, Function, Op, PolyId};
+
+/// What a row is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Number {
+    Input(InputIdx, u32),
+    /// Constant, level, position: a constant has one scale a level and product or not, told by the bits of
+    /// the scale.
+    Constant(ConstId, u32, u64, u32),
+    Key(KeyId, u32),
+    /// Kernel, prime, scalar or Galois element, operands in order.
+    Made(KernelId, u32, u64, Vec<u32>),
+    /// Prime, `big`, sources with their constants, matrix row.
+    Converted(u32, u64, Vec<(u32, u64, u32)>, Vec<u64>),
+}
+
+#[derive(Debug, Default)]
+struct Numbering {
+    seen: BTreeMap<Number, u32>,
+}
+
+impl Numbering {
+    fn number(&mut self, row: Number) -> u32 {
+        // Adding nothing is a copy.
+        if let Number::Made(KernelId::AddScalar, _, 0, operands) = &row {
+            return operands[0];
+        }
+        let next = self.seen.len() as u32;
+        *self.seen.entry(row).or_insert(next)
+    }
+}
+
+/// Checks that a verified plan computes a verified function.
+///
+/// # Errors
+/// [`Error::Verify`] with rule `refine` for the first output row that differs.
+pub fn refines(plan: &Plan, function: &Function, params: &Params) -> Result<()> {
+    let broken = |problem: String| Error::Verify { after: "lower_plan".to_owned(), rule: "refine", problem };
+    let mut numbering = Numbering::default();
+    let of = number_function(function, params, &mut numbering);
+    let buffers = number_plan(plan, &mut numbering).map_err(broken)?;
+    for output in &function.outputs {
+        let expected = &of[output.value.0 as usize];
+        let kind = BufferKind::Output(output.output);
+        let buffer = plan.buffer_of(kind).ok_or_else(|| broken(format!("no buffer for {kind}")))?;
+        for (position, &number) in expected.iter().enumerate() {
+            let row = usize::from(output.poly) * expected.len() + position;
+            if buffers[buffer.0 as usize].get(row) != Some(&Some(number)) {
+                return Err(broken(format!(
+                    "row {row} of {kind} is not limb {position} of {}",
+                    output.value
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn number_function(function: &Function, params: &Params, numbering: &mut Numbering) -> Vec<Vec<u32>> {
+    let n_primes = params.primes().len() as u32;
+    let mut of: Vec<Vec<u32>> = Vec::with_capacity(function.values.len());
+    for id in function.ids() {
+        let value = function.value(id);
+        let limb_of = |a: PolyId, limb: LimbIdx| {
+            let position = function.value(a).basis.iter().position(|&l| l == limb);
+            position.map_or(u32::MAX, |p| of[a.0 as usize][p])
+        };
+        let mut numbers = Vec::with_capacity(value.basis.len());
+        for (position, &limb) in value.basis.iter().enumerate() {
+            let at = position as u32;
+            let all = |kernel, scalar| {
+                let operands = value.op.operands().into_iter().map(|a| limb_of(a, limb)).collect();
+                Number::Made(kernel, limb.0, scalar, operands)
+            };
+            let row = match &value.op {
+                Op::Slice(a) => {
+                    numbers.push(limb_of(*a, limb));
+                    continue;
+                }
+                Op::Concat(parts) => {
+                    let number = parts.iter().map(|&p| limb_of(p, limb)).find(|&n| n != u32::MAX);
+                    numbers.push(number.unwrap_or(u32::MAX));
+                    continue;
+                }
+                Op::Input { input, poly } => {
+                    Number::Input(*input, u32::from(*poly) * value.basis.len() as u32 + at)
+                }
+                Op::Constant(e) => {
+                    let e = &function.encoded[e.0 as usize];
+                    Number::Constant(e.constant, e.level.0, e.log_scale.parts().0.to_bits(), at)
+                }
+                Op::Key { key, digit, half } => {
+                    Number::Key(*key, (digit * 2 + u32::from(*half)) * n_primes + limb.0)
+                }
+                Op::Ntt(_) => all(KernelId::Ntt, 0),
+                Op::Intt(_) => all(KernelId::Intt, 0),
+                Op::Add(..) => all(KernelId::Add, 0),
+                Op::Sub(..) => all(KernelId::Sub, 0),
+                Op::Neg(_) => all(KernelId::Neg, 0),
+                Op::InnerProduct { init, .. } => all(KernelId::InnerProduct, u64::from(init.is_some())),
+                Op::MulScalar(_, s) => all(KernelId::MulScalar, s[position]),
+                Op::AddScalar(_, s) => all(KernelId::AddScalar, s[position]),
+                Op::SubMulScalar(_, _, s) => all(KernelId::SubMulScalar, s[position]),
+                Op::Automorphism(_, g) if value.domain == Domain::Eval => {
+                    all(KernelId::AutomorphismEval, u64::from(g.0))
+                }
+                Op::Automorphism(_, g) => all(KernelId::AutomorphismCoeff, u64::from(g.0)),
+                Op::ConvertBasis(a) => {
+                    let from = &function.value(*a).basis;
+                    let others = |i: LimbIdx| from.iter().copied().filter(|&l| l != i).collect::<Vec<_>>();
+                    let source = |&l: &LimbIdx| (limb_of(*a, l), inverse_mod(params, &others(l), l), l.0);
+                    let entry = |&i: &LimbIdx| product_mod(params, &others(i), limb);
+                    Number::Converted(
+                        limb.0,
+                        product_mod(params, from, limb),
+                        from.iter().map(source).collect(),
+                        from.iter().map(entry).collect(),
+                    )
+                }
+            };
+            numbers.push(numbering.number(row));
+        }
+        of.push(numbers);
+    }
+    of
+}
+
+type Rows = Vec<Vec<Option<u32>>>;
+
+fn number_plan(plan: &Plan, numbering: &mut Numbering) -> core::result::Result<Rows, String> {
+    let mut rows: Rows = plan.buffers.iter().map(|b| vec![None; b.rows as usize]).collect();
+    let fill = |buffer: BufferId, rows: &mut Rows, numbering: &mut Numbering, f: &dyn Fn(u32) -> Number| {
+        for (at, row) in (0u32..).zip(&mut rows[buffer.0 as usize]) {
+            *row = Some(numbering.number(f(at)));
+        }
+    };
+    let host = |step: &HostStep, rows: &mut Rows, numbering: &mut Numbering| match *step {
+        HostStep::Encode { constant, level, log_scale, buffer } => {
+            let scale = log_scale.parts().0.to_bits();
+            fill(buffer, rows, numbering, &|at| Number::Constant(constant, level.0, scale, at));
+        }
+        HostStep::LoadKey { key, buffer } => fill(buffer, rows, numbering, &|at| Number::Key(key, at)),
+        HostStep::Upload { input, buffer } => fill(buffer, rows, numbering, &|at| Number::Input(input, at)),
+        HostStep::Download { .. } => {}
+    };
+    for step in &plan.setup {
+        host(step, &mut rows, numbering);
+    }
+    for step in &plan.schedule {
+        let (segment, bindings) = match step {
+            PlanStep::Host(step) => {
+                host(step, &mut rows, numbering);
+                continue;
+            }
+            PlanStep::Call { segment, bindings } => (segment, bindings),
+        };
+        let Some(segment) = plan.segment(*segment) else { return Err("a call of no segment".to_owned()) };
+        for Step::Launch { launch, .. } in &segment.steps {
+            let place = |r: RowRef| (bindings[r.slot as usize].0 as usize, r.row as usize);
+            let read = |r: RowRef, rows: &Rows| {
+                let (buffer, at) = place(r);
+                rows[buffer][at].ok_or_else(|| format!("{r:?} is read before it is written"))
+            };
+            let mut written = Vec::new();
+            for item in plan.items(launch)? {
+                let operands = item.reads(launch.kernel).into_iter().map(|(r, _)| read(r, &rows));
+                let operands = operands.collect::<core::result::Result<Vec<u32>, String>>()?;
+                for (dst, number) in number_item(launch.kernel, &item, &operands) {
+                    written.push((place(dst), numbering.number(number)));
+                }
+            }
+            for ((buffer, at), number) in written {
+                rows[buffer][at] = Some(number);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn number_item(kernel: KernelId, item: &Item, operands: &[u32]) -> Vec<(RowRef, Number)> {
+    let made = |prime: u32, scalar: u64| Number::Made(kernel, prime, scalar, operands.to_vec());
+    match item {
+        Item::Row(i) => vec![(i.dst, made(i.prime, i.scalar))],
+        Item::InnerProduct { dst, init, prime, .. } => {
+            vec![(*dst, made(*prime, u64::from(*init != RowRef::NONE)))]
+        }
+        Item::Automorphism(i) => vec![(i.dst, made(i.prime, u64::from(i.galois)))],
+        Item::ConvertBasis { sources, targets, matrix } => {
+            let sources: Vec<(u32, u64, u32)> =
+                sources.iter().zip(operands).map(|(s, &o)| (o, s.inv, s.prime)).collect();
+            let converted = |(t, row): (&kernels_gpu::abi::ConvertTarget, &[u64])| {
+                (t.row, Number::Converted(t.prime, t.big, sources.clone(), row.to_vec()))
+            };
+            targets.iter().zip(matrix.chunks(sources.len())).map(converted).collect()
+        }
+    }
+}

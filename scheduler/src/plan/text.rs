@@ -1,0 +1,412 @@
+//! The text form: prints and parses back. A row is `slot:row`.
+//!
+//! ```text
+//! plan "square" abi 1 {
+//!   params 00112233445566778899aabbccddeeff word 32 log_n 10
+//!   prime 1073741789 root 5
+//!   buffer 0 arena rows 16 device 0
+//!   buffer 1 key galois 25 rows 96 device 0
+//!   setup load_key galois 25 buffer 1
+//!   segment "s0_level1" {
+//!     slot rows 16 read_write
+//!     launch add %7 {
+//!       0:1 = 0:2, 0:3 prime 0
+//!     }
+//!   }
+//!   call 0 [0, 1]
+//!   peak device 0 rows 112 bytes 458752
+//! }
+//! ```
+
+use core::fmt;
+
+use fhe_core::math::word::WordKind;
+use fhe_core::params::{GaloisElement, Level};
+use kernels_gpu::abi::{
+    AutomorphismItem, ConvertSource, ConvertTarget, ItemKind, KernelId, RowItem, RowRef, Term,
+};
+
+use super::{
+    Access, Buffer, BufferId, BufferKind, DeviceIdx, HostStep, Item, NodeId, Peak, Plan, PlanStep,
+    PoolWriter, Segment, SegmentId, SlotUse, Step, Tier,
+};
+use crate::ckks_ir::{ConstId, InputIdx, OutputIdx};
+use crate::error::{Error, Result};
+use crate::poly_ir::text::{parse_key, parse_scale};
+use crate::text::{Line, lines, quote};
+
+impl fmt::Display for BufferKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Arena => write!(f, "arena"),
+            Self::Input(i) => write!(f, "input {}", i.0),
+            Self::Output(i) => write!(f, "output {}", i.0),
+            Self::Key(key) => write!(f, "key {key}"),
+            Self::Constant(c) => write!(f, "constant {}", c.0),
+        }
+    }
+}
+
+impl fmt::Display for HostStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Encode { constant, level, log_scale, buffer } => {
+                let (hi, lo) = log_scale.parts();
+                write!(f, "encode {} level {level} scale {hi:?} {lo:?} buffer {}", constant.0, buffer.0)
+            }
+            Self::LoadKey { key, buffer } => write!(f, "load_key {key} buffer {}", buffer.0),
+            Self::Upload { input, buffer } => write!(f, "upload {} buffer {}", input.0, buffer.0),
+            Self::Download { buffer, output } => write!(f, "download {} buffer {}", output.0, buffer.0),
+        }
+    }
+}
+
+impl Access {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::ReadWrite => "read_write",
+        }
+    }
+}
+
+fn row(r: RowRef) -> String {
+    if r == RowRef::NONE { "none".to_owned() } else { format!("{}:{}", r.slot, r.row) }
+}
+
+fn join<T>(items: &[T], f: impl Fn(&T) -> String) -> String {
+    items.iter().map(f).collect::<Vec<_>>().join(", ")
+}
+
+fn item_text(item: &Item, kernel: KernelId) -> String {
+    match item {
+        Item::Row(i) => {
+            let b = if kernel.reads_b() { format!(", {}", row(i.b)) } else { String::new() };
+            let scalar = if kernel.reads_scalar() { format!(" scalar {}", i.scalar) } else { String::new() };
+            format!("{} = {}{b}{scalar} prime {}", row(i.dst), row(i.a), i.prime)
+        }
+        Item::InnerProduct { dst, init, prime, terms } => {
+            let terms = join(terms, |t| format!("{} * {}", row(t.a), row(t.b)));
+            let init = if *init == RowRef::NONE { String::new() } else { format!(" init {}", row(*init)) };
+            format!("{} = [{terms}]{init} prime {prime}", row(*dst))
+        }
+        Item::ConvertBasis { sources, targets, matrix } => {
+            let source =
+                |s: &ConvertSource| format!("{} inv {} frac {} prime {}", row(s.row), s.inv, s.frac, s.prime);
+            let target = |t: &ConvertTarget| format!("{} big {} prime {}", row(t.row), t.big, t.prime);
+            format!("[{}] to [{}] matrix {matrix:?}", join(sources, source), join(targets, target))
+        }
+        Item::Automorphism(i) => {
+            format!("{} = {} galois {} prime {}", row(i.dst), row(i.a), i.galois, i.prime)
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "plan {} abi {} {{", quote(&self.name), self.abi_version)?;
+        let digest: String = self.params_digest.iter().map(|b| format!("{b:02x}")).collect();
+        writeln!(f, "  params {digest} word {} log_n {}", self.word.bits(), self.log_n)?;
+        for (prime, root) in self.primes.iter().zip(&self.roots) {
+            writeln!(f, "  prime {prime} root {root}")?;
+        }
+        for (i, b) in self.buffers.iter().enumerate() {
+            writeln!(f, "  buffer {i} {} rows {} device {}", b.kind, b.rows, b.device.0)?;
+        }
+        for step in &self.setup {
+            writeln!(f, "  setup {step}")?;
+        }
+        for segment in &self.segments {
+            writeln!(f, "  segment {} {{", quote(&segment.name))?;
+            for slot in &segment.slots {
+                writeln!(f, "    slot rows {} {}", slot.rows, slot.access.name())?;
+            }
+            for Step::Launch { launch, node } in &segment.steps {
+                writeln!(f, "    launch {} %{} {{", launch.kernel.name(), node.0)?;
+                match self.items(launch) {
+                    Ok(items) => {
+                        for item in items {
+                            writeln!(f, "      {}", item_text(&item, launch.kernel))?;
+                        }
+                    }
+                    Err(problem) => writeln!(f, "      ; {problem}")?,
+                }
+                writeln!(f, "    }}")?;
+            }
+            writeln!(f, "  }}")?;
+        }
+        for step in &self.schedule {
+            match step {
+                PlanStep::Call { segment, bindings } => {
+                    writeln!(f, "  call {} [{}]", segment.0, join(bindings, |b| b.0.to_string()))?;
+                }
+                PlanStep::Host(step) => writeln!(f, "  {step}")?,
+            }
+        }
+        for p in &self.peaks {
+            writeln!(f, "  peak device {} rows {} bytes {}", p.device.0, p.rows, p.bytes)?;
+        }
+        writeln!(f, "}}")
+    }
+}
+
+/// Parses the text form.
+///
+/// # Errors
+/// [`Error::Parse`] names the line. The result is not verified.
+pub fn parse(text: &str) -> Result<Plan> {
+    let mut all = lines(text)?.into_iter();
+    let end = || Error::Parse { line: text.lines().count(), problem: "the text ends too early".to_owned() };
+    let mut head = all.next().ok_or_else(end)?;
+    head.expect("plan")?;
+    let name = head.string()?;
+    head.expect("abi")?;
+    let abi_version = head.number()?;
+    head.punct('{')?;
+    head.done()?;
+    let mut second = all.next().ok_or_else(end)?;
+    let (params_digest, word, log_n) = parse_params(&mut second)?;
+    let mut plan = Plan {
+        abi_version,
+        name,
+        params_digest,
+        word,
+        log_n,
+        primes: Vec::new(),
+        roots: Vec::new(),
+        pool: Vec::new(),
+        buffers: Vec::new(),
+        segments: Vec::new(),
+        setup: Vec::new(),
+        schedule: Vec::new(),
+        peaks: Vec::new(),
+    };
+    let mut pool = PoolWriter::default();
+    loop {
+        let mut line = all.next().ok_or_else(end)?;
+        if line.take_punct('}') {
+            line.done()?;
+            break;
+        }
+        if line.take("segment") {
+            let name = line.string()?;
+            line.punct('{')?;
+            line.done()?;
+            let segment = parse_segment(name, &mut all, &mut pool)?;
+            plan.segments.push(segment.ok_or_else(end)?);
+            continue;
+        }
+        parse_line(&mut line, &mut plan)?;
+        line.done()?;
+    }
+    if let Some(line) = all.next() {
+        return Err(line.error("expected the end of the text"));
+    }
+    plan.pool = pool.finish();
+    Ok(plan)
+}
+
+fn parse_params(line: &mut Line) -> Result<([u8; 16], WordKind, u32)> {
+    line.expect("params")?;
+    let hex = line.word()?;
+    let mut digest = [0; 16];
+    if hex.len() != 32 || !hex.is_ascii() {
+        return Err(line.error(format!("expected a digest of 32 hex digits, found `{hex}`")));
+    }
+    for (i, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * i..2 * i + 2], 16)
+            .map_err(|_| line.error(format!("expected a digest of 32 hex digits, found `{hex}`")))?;
+    }
+    line.expect("word")?;
+    let word = match line.number::<u32>()? {
+        32 => WordKind::U32,
+        64 => WordKind::U64,
+        other => return Err(line.error(format!("expected a word of 32 or 64 bits, found {other}"))),
+    };
+    line.expect("log_n")?;
+    let log_n = line.number()?;
+    line.done()?;
+    Ok((digest, word, log_n))
+}
+
+fn buffer_id(line: &mut Line) -> Result<BufferId> {
+    line.expect("buffer")?;
+    Ok(BufferId(line.number()?))
+}
+
+fn device(line: &mut Line) -> Result<DeviceIdx> {
+    line.expect("device")?;
+    Ok(DeviceIdx(line.number()?))
+}
+
+fn parse_line(line: &mut Line, plan: &mut Plan) -> Result<()> {
+    match line.word()?.as_str() {
+        "prime" => {
+            plan.primes.push(line.number()?);
+            line.expect("root")?;
+            plan.roots.push(line.number()?);
+        }
+        "buffer" => {
+            if line.number::<usize>()? != plan.buffers.len() {
+                return Err(line.error(format!("expected buffer {}", plan.buffers.len())));
+            }
+            let kind = match line.word()?.as_str() {
+                "arena" => BufferKind::Arena,
+                "input" => BufferKind::Input(InputIdx(line.number()?)),
+                "output" => BufferKind::Output(OutputIdx(line.number()?)),
+                "key" => BufferKind::Key(parse_key(line)?),
+                "constant" => BufferKind::Constant(ConstId(line.number()?)),
+                other => return Err(line.error(format!("no kind of buffer `{other}`"))),
+            };
+            line.expect("rows")?;
+            let rows = line.number()?;
+            plan.buffers.push(Buffer { device: device(line)?, tier: Tier::Device, rows, kind });
+        }
+        "setup" => {
+            let word = line.word()?;
+            let step = parse_host_step(line, &word)?;
+            plan.setup.push(step);
+        }
+        "call" => {
+            let segment = SegmentId(line.number()?);
+            let bindings = line.list(|line| line.number().map(BufferId))?;
+            plan.schedule.push(PlanStep::Call { segment, bindings });
+        }
+        "peak" => {
+            let device = device(line)?;
+            line.expect("rows")?;
+            let rows = line.number()?;
+            line.expect("bytes")?;
+            plan.peaks.push(Peak { device, tier: Tier::Device, rows, bytes: line.number()? });
+        }
+        word => {
+            let step = parse_host_step(line, word)?;
+            plan.schedule.push(PlanStep::Host(step));
+        }
+    }
+    Ok(())
+}
+
+fn parse_host_step(line: &mut Line, word: &str) -> Result<HostStep> {
+    Ok(match word {
+        "encode" => {
+            let constant = ConstId(line.number()?);
+            line.expect("level")?;
+            let level = Level(line.number()?);
+            line.expect("scale")?;
+            let log_scale = parse_scale(line)?;
+            HostStep::Encode { constant, level, log_scale, buffer: buffer_id(line)? }
+        }
+        "load_key" => HostStep::LoadKey { key: parse_key(line)?, buffer: buffer_id(line)? },
+        "upload" => HostStep::Upload { input: InputIdx(line.number()?), buffer: buffer_id(line)? },
+        "download" => {
+            let output = OutputIdx(line.number()?);
+            HostStep::Download { buffer: buffer_id(line)?, output }
+        }
+        _ => return Err(line.error(format!("no step `{word}`"))),
+    })
+}
+
+/// `None` when the text ends inside.
+fn parse_segment(
+    name: String,
+    all: &mut impl Iterator<Item = Line>,
+    pool: &mut PoolWriter,
+) -> Result<Option<Segment>> {
+    let mut segment = Segment { name, slots: Vec::new(), steps: Vec::new() };
+    while let Some(mut line) = all.next() {
+        if line.take_punct('}') {
+            line.done()?;
+            return Ok(Some(segment));
+        }
+        if line.take("slot") {
+            line.expect("rows")?;
+            let rows = line.number()?;
+            let access = match line.word()?.as_str() {
+                "read" => Access::Read,
+                "write" => Access::Write,
+                "read_write" => Access::ReadWrite,
+                other => return Err(line.error(format!("no access `{other}`"))),
+            };
+            segment.slots.push(SlotUse { rows, access });
+        } else {
+            line.expect("launch")?;
+            let name = line.word()?;
+            let kernel =
+                KernelId::from_name(&name).ok_or_else(|| line.error(format!("no kernel `{name}`")))?;
+            let node = NodeId(line.id('%')?);
+            line.punct('{')?;
+            line.done()?;
+            let mut items = Vec::new();
+            loop {
+                let Some(mut line) = all.next() else { return Ok(None) };
+                if line.take_punct('}') {
+                    line.done()?;
+                    break;
+                }
+                items.push(parse_item(&mut line, kernel)?);
+                line.done()?;
+            }
+            segment.steps.push(Step::Launch { launch: pool.launch(kernel, &items)?, node });
+            continue;
+        }
+        line.done()?;
+    }
+    Ok(None)
+}
+
+fn parse_row(line: &mut Line) -> Result<RowRef> {
+    if line.take("none") {
+        return Ok(RowRef::NONE);
+    }
+    let slot = line.number()?;
+    line.punct(':')?;
+    Ok(RowRef { slot, row: line.number()? })
+}
+
+fn field<T: core::str::FromStr>(line: &mut Line, name: &str) -> Result<T> {
+    line.expect(name)?;
+    line.number()
+}
+
+fn parse_item(line: &mut Line, kernel: KernelId) -> Result<Item> {
+    if kernel.item() == ItemKind::ConvertBasis {
+        let sources = line.list(|line| {
+            let (row, inv, frac) = (parse_row(line)?, field(line, "inv")?, field(line, "frac")?);
+            Ok(ConvertSource { row, inv, frac, prime: field(line, "prime")?, pad: 0 })
+        })?;
+        line.expect("to")?;
+        let targets = line.list(|line| {
+            let (row, big) = (parse_row(line)?, field(line, "big")?);
+            Ok(ConvertTarget { row, big, prime: field(line, "prime")?, pad: 0 })
+        })?;
+        line.expect("matrix")?;
+        return Ok(Item::ConvertBasis { sources, targets, matrix: line.list(Line::number)? });
+    }
+    let dst = parse_row(line)?;
+    line.punct('=')?;
+    if kernel.item() == ItemKind::InnerProduct {
+        let terms = line.list(|line| {
+            let a = parse_row(line)?;
+            line.punct('*')?;
+            Ok(Term { a, b: parse_row(line)? })
+        })?;
+        let init = if line.take("init") { parse_row(line)? } else { RowRef::NONE };
+        return Ok(Item::InnerProduct { dst, init, prime: field(line, "prime")?, terms });
+    }
+    let a = parse_row(line)?;
+    if kernel.item() == ItemKind::Automorphism {
+        let galois = GaloisElement(field(line, "galois")?);
+        let prime = field(line, "prime")?;
+        return Ok(Item::Automorphism(AutomorphismItem { dst, a, galois: galois.0, prime }));
+    }
+    let b = if kernel.reads_b() {
+        line.punct(',')?;
+        parse_row(line)?
+    } else {
+        RowRef::NONE
+    };
+    let scalar = if kernel.reads_scalar() { field(line, "scalar")? } else { 0 };
+    Ok(Item::Row(RowItem { dst, a, b, scalar, prime: field(line, "prime")?, pad: 0 }))
+}

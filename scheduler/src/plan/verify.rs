@@ -1,0 +1,301 @@
+//! The rules of a plan. [`verify`] checks them all; the name of the broken one is in the error. A plan that
+//! passes cannot make a kernel read or write outside its buffers, read what nothing wrote, or race.
+//!
+//! | rule | |
+//! |---|---|
+//! | `abi` | the ABI version is ours |
+//! | `ring` | log N is 4 to 17; primes fit the word and are 1 modulo 2N; there is a root for each, below it |
+//! | `buffer` | buffer 0 is the arena and there is no other |
+//! | `segment` | names differ; a slot 0; at least one item a launch |
+//! | `pool` | items and tables lie in the pool; sizes are in the ABI's limits; padding is zero |
+//! | `row` | every row lies in its slot; the slot's access allows the use; an operand is `NONE` where none is read |
+//! | `constant` | prime indexes exist; residues are below their primes; Galois elements are odd and below 2N |
+//! | `alias` | no item writes a row that another item of the launch touches; in an item, `dst` is an operand only where the ABI says so; conversion sources are not targets |
+//! | `binding` | a call binds every slot to a buffer with enough rows, slot 0 to the arena, and a written buffer once |
+//! | `host` | host steps are where they belong, on buffers of their kind, once a buffer; keys, constants and inputs are written by the host only |
+//! | `written` | a row is written before it is read; all rows of an output before its download |
+//! | `flow` | a row is read under the prime and in the domain in which it was written |
+//! | `peak` | the peaks are the sums of the buffers |
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kernels_gpu::abi::{ABI_VERSION, ARENA, KernelId, MAX_CONVERT_SOURCES, RowRef};
+
+use super::{Access, BufferId, BufferKind, HostStep, Item, Plan, PlanStep, Segment, Step};
+use crate::error::{Error, Result};
+use crate::lower::plan::peaks;
+
+type Broken = (&'static str, String);
+type Check = core::result::Result<(), Broken>;
+
+/// Checks every rule. `after` is named in the error.
+///
+/// # Errors
+/// [`Error::Verify`] for the first broken rule.
+pub fn verify(plan: &Plan, after: &str) -> Result<()> {
+    check(plan).map_err(|(rule, problem)| Error::Verify { after: after.to_owned(), rule, problem })
+}
+
+fn ensure(ok: bool, rule: &'static str, problem: impl FnOnce() -> String) -> Check {
+    if ok { Ok(()) } else { Err((rule, problem())) }
+}
+
+fn check(plan: &Plan) -> Check {
+    ensure(plan.abi_version == ABI_VERSION, "abi", || {
+        format!("version {}, expected {ABI_VERSION}", plan.abi_version)
+    })?;
+    check_ring(plan)?;
+    let arenas = plan.buffers.iter().filter(|b| b.kind == BufferKind::Arena).count();
+    let first = plan.buffers.first().is_some_and(|b| b.kind == BufferKind::Arena);
+    ensure(first && arenas == 1, "buffer", || format!("{arenas} arenas, buffer 0 must be the only one"))?;
+    let mut names = BTreeSet::new();
+    for segment in &plan.segments {
+        ensure(names.insert(&segment.name), "segment", || format!("two are called {:?}", segment.name))?;
+        ensure(!segment.slots.is_empty(), "segment", || format!("{:?} has no slot 0", segment.name))?;
+        for (i, Step::Launch { launch, .. }) in segment.steps.iter().enumerate() {
+            let place = |(rule, problem): Broken| (rule, format!("{:?}, step {i}: {problem}", segment.name));
+            let items = plan.items(launch).map_err(|problem| place(("pool", problem)))?;
+            ensure(!items.is_empty(), "segment", || "a launch without items".to_owned()).map_err(place)?;
+            check_padding(plan, launch).map_err(place)?;
+            check_launch(plan, segment, launch.kernel, &items).map_err(place)?;
+        }
+    }
+    check_run(plan)?;
+    ensure(plan.peaks == peaks(plan), "peak", || format!("{:?}, expected {:?}", plan.peaks, peaks(plan)))
+}
+
+fn check_ring(plan: &Plan) -> Check {
+    ensure((4..=17).contains(&plan.log_n), "ring", || format!("log N is {}", plan.log_n))?;
+    ensure(!plan.primes.is_empty() && plan.primes.len() == plan.roots.len(), "ring", || {
+        format!("{} primes, {} roots", plan.primes.len(), plan.roots.len())
+    })?;
+    let (low, high) = (1u64 << plan.word.min_prime_bits(), 1u64 << plan.word.max_prime_bits());
+    for (&q, &root) in plan.primes.iter().zip(&plan.roots) {
+        let fits = q > low && q < high && q % (2 << plan.log_n) == 1 && root < q;
+        ensure(fits, "ring", || format!("prime {q} with root {root}"))?;
+    }
+    Ok(())
+}
+
+/// The fields of items that hold nothing; [`Plan::items`] does not show them all.
+fn check_padding(plan: &Plan, launch: &kernels_gpu::abi::Launch) -> Check {
+    use kernels_gpu::abi::ItemKind;
+    let words = launch.kernel.item().pool_words();
+    // The last word of these items is `prime` and `pad`, or `matrix_at` and `pad`.
+    if launch.kernel.item() == ItemKind::Automorphism {
+        return Ok(());
+    }
+    for i in 0..launch.n_items as usize {
+        let last = plan.pool.get(launch.items_at as usize + (i + 1) * words - 1).copied().unwrap_or(0);
+        let [_, pad]: [u32; 2] = bytemuck::cast(last);
+        ensure(pad == 0, "pool", || format!("item {i} has padding {pad}"))?;
+    }
+    Ok(())
+}
+
+fn check_launch(plan: &Plan, segment: &Segment, kernel: KernelId, items: &[Item]) -> Check {
+    let mut writer: BTreeMap<RowRef, usize> = BTreeMap::new();
+    for (i, item) in items.iter().enumerate() {
+        check_item(plan, kernel, item).map_err(|(rule, problem)| (rule, format!("item {i}: {problem}")))?;
+        for (row, _) in item.writes() {
+            check_row(segment, row, true)?;
+            let again = writer.insert(row, i);
+            ensure(again.is_none(), "alias", || format!("{row:?} is written twice"))?;
+        }
+        for (row, _) in item.reads(kernel) {
+            check_row(segment, row, false)?;
+        }
+    }
+    for (i, item) in items.iter().enumerate() {
+        for (row, _) in item.reads(kernel) {
+            match writer.get(&row) {
+                None => {}
+                Some(&w) if w != i => {
+                    return Err(("alias", format!("item {w} writes {row:?}, which item {i} reads")));
+                }
+                Some(_) => {
+                    let allowed = matches!(kernel, KernelId::Ntt | KernelId::Intt | KernelId::InnerProduct);
+                    ensure(allowed, "alias", || format!("{} of item {i} in place", kernel.name()))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_row(segment: &Segment, row: RowRef, write: bool) -> Check {
+    let slot = segment.slots.get(row.slot as usize);
+    let inside = slot.is_some_and(|s| row.row < s.rows);
+    ensure(inside, "row", || format!("{row:?} is outside of its slot"))?;
+    let refused = if write { Access::Read } else { Access::Write };
+    ensure(slot.is_some_and(|s| s.access != refused), "row", || format!("{row:?} has another access"))
+}
+
+fn check_item(plan: &Plan, kernel: KernelId, item: &Item) -> Check {
+    let prime = |p: u32| {
+        let q = plan.primes.get(p as usize).copied();
+        q.ok_or_else(|| ("constant", format!("prime {p} of {}", plan.primes.len())))
+    };
+    let below = |x: u64, p: u32, what: &str| -> Check {
+        let q = prime(p)?;
+        ensure(x < q, "constant", || format!("{what} {x} is not below {q}"))
+    };
+    let sized = |n: usize, max: usize, what: &str| {
+        ensure((1..=max).contains(&n), "pool", || format!("{n} {what}, expected 1 to {max}"))
+    };
+    match item {
+        Item::Row(i) => {
+            below(i.scalar, i.prime, "scalar")?;
+            let none = kernel.reads_b() || i.b == RowRef::NONE;
+            ensure(none, "row", || format!("{} reads no b, found {:?}", kernel.name(), i.b))
+        }
+        Item::InnerProduct { prime: p, terms, .. } => {
+            prime(*p)?;
+            sized(terms.len(), u32::MAX as usize, "terms")
+        }
+        Item::ConvertBasis { sources, targets, matrix } => {
+            sized(sources.len(), MAX_CONVERT_SOURCES, "sources")?;
+            sized(targets.len(), u32::MAX as usize, "targets")?;
+            for s in sources {
+                below(s.inv, s.prime, "inv")?;
+                let bits = plan.word.bits();
+                ensure(bits == 64 || s.frac >> bits == 0, "constant", || format!("frac {}", s.frac))?;
+                ensure(s.pad == 0, "pool", || format!("source has padding {}", s.pad))?;
+            }
+            for (t, row) in targets.iter().zip(matrix.chunks(sources.len())) {
+                below(t.big, t.prime, "big")?;
+                ensure(t.pad == 0, "pool", || format!("target has padding {}", t.pad))?;
+                for &m in row {
+                    below(m, t.prime, "matrix entry")?;
+                }
+            }
+            Ok(())
+        }
+        Item::Automorphism(i) => {
+            prime(i.prime)?;
+            let galois = i.galois % 2 == 1 && u64::from(i.galois) < 2 << plan.log_n;
+            ensure(galois, "constant", || format!("Galois element {}", i.galois))
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Domain {
+    Coeff,
+    Eval,
+}
+
+/// What is known of a row that was written: its prime, where known, and domain.
+type Content = (Option<u32>, Domain);
+
+/// Walks through setup and one run.
+fn check_run(plan: &Plan) -> Check {
+    let mut rows: Vec<Vec<Option<Content>>> =
+        plan.buffers.iter().map(|b| vec![None; b.rows as usize]).collect();
+    let mut done: BTreeSet<(bool, BufferId)> = BTreeSet::new();
+    let n_primes = plan.primes.len() as u32;
+    let mut host = |step: &HostStep, setup: bool, rows: &mut Vec<Vec<Option<Content>>>| -> Check {
+        let (kind, buffer, belongs) = match *step {
+            HostStep::Encode { constant, buffer, .. } => (BufferKind::Constant(constant), buffer, setup),
+            HostStep::LoadKey { key, buffer } => (BufferKind::Key(key), buffer, setup),
+            HostStep::Upload { input, buffer } => (BufferKind::Input(input), buffer, !setup),
+            HostStep::Download { buffer, output } => (BufferKind::Output(output), buffer, !setup),
+        };
+        let found = plan.buffer(buffer).map(|b| b.kind);
+        let once = done.insert((matches!(step, HostStep::Download { .. }), buffer));
+        ensure(belongs && found == Some(kind) && once, "host", || format!("`{step}` on {found:?}"))?;
+        let contents = &mut rows[buffer.0 as usize];
+        if matches!(step, HostStep::Download { .. }) {
+            let whole = contents.iter().all(|c| c.is_some_and(|(_, domain)| domain == Domain::Eval));
+            return ensure(whole, "written", || format!("`{step}` before all its rows, as values"));
+        }
+        for (row, content) in (0u32..).zip(contents) {
+            let prime = matches!(kind, BufferKind::Key(_)).then_some(row % n_primes);
+            *content = Some((prime, Domain::Eval));
+        }
+        Ok(())
+    };
+    for step in &plan.setup {
+        host(step, true, &mut rows)?;
+    }
+    for (i, step) in plan.schedule.iter().enumerate() {
+        match step {
+            PlanStep::Host(step) => host(step, false, &mut rows)?,
+            PlanStep::Call { segment, bindings } => {
+                let found = plan.segment(*segment);
+                let segment = found.ok_or_else(|| ("binding", format!("call {i} of no segment")))?;
+                let place = |(rule, problem): Broken| (rule, format!("call {i}: {problem}"));
+                check_bindings(plan, segment, bindings).map_err(place)?;
+                check_call(plan, segment, bindings, &mut rows).map_err(place)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_bindings(plan: &Plan, segment: &Segment, bindings: &[BufferId]) -> Check {
+    let (n, slots) = (bindings.len(), segment.slots.len());
+    ensure(n == slots, "binding", || format!("{n} buffers for {slots} slots"))?;
+    ensure(bindings.first() == Some(&BufferId(ARENA)), "binding", || "slot 0 is not the arena".to_owned())?;
+    for (i, (slot, id)) in segment.slots.iter().zip(bindings).enumerate() {
+        let buffer = plan.buffer(*id);
+        let fits = buffer.is_some_and(|b| b.rows >= slot.rows);
+        ensure(fits, "binding", || format!("slot {i} needs {} rows, found {buffer:?}", slot.rows))?;
+        let twice = bindings.iter().zip(&segment.slots).enumerate().any(|(j, (other, other_slot))| {
+            j != i && other == id && (slot.access != Access::Read || other_slot.access != Access::Read)
+        });
+        ensure(!twice, "binding", || format!("buffer {} is bound twice and written", id.0))?;
+        let by_host = buffer.is_some_and(|b| {
+            matches!(b.kind, BufferKind::Input(_) | BufferKind::Key(_) | BufferKind::Constant(_))
+        });
+        ensure(!by_host || slot.access == Access::Read, "host", || {
+            format!("slot {i} writes {buffer:?}, which only the host writes")
+        })?;
+    }
+    Ok(())
+}
+
+fn check_call(
+    plan: &Plan,
+    segment: &Segment,
+    bindings: &[BufferId],
+    rows: &mut [Vec<Option<Content>>],
+) -> Check {
+    for (i, Step::Launch { launch, .. }) in segment.steps.iter().enumerate() {
+        let items = plan.items(launch).map_err(|problem| ("pool", problem))?;
+        let place = |row: RowRef| (bindings[row.slot as usize].0 as usize, row.row as usize);
+        let mut written = Vec::new();
+        for item in &items {
+            let mut domain = None;
+            for (row, prime) in item.reads(launch.kernel) {
+                let (buffer, at) = place(row);
+                let Some((held, held_domain)) = rows[buffer][at] else {
+                    return Err(("written", format!("step {i} reads {row:?} before it is written")));
+                };
+                let same = held.is_none_or(|held| held == prime);
+                ensure(same, "flow", || format!("step {i} reads {row:?} of prime {held:?} as {prime}"))?;
+                let one = domain.is_none_or(|d| d == held_domain);
+                ensure(one, "flow", || format!("step {i} mixes domains at {row:?}"))?;
+                domain = Some(held_domain);
+            }
+            let found = domain.unwrap_or(Domain::Eval);
+            let (expected, made) = match launch.kernel {
+                KernelId::Ntt => (Domain::Coeff, Domain::Eval),
+                KernelId::Intt => (Domain::Eval, Domain::Coeff),
+                KernelId::ConvertBasis | KernelId::AutomorphismCoeff => (Domain::Coeff, Domain::Coeff),
+                KernelId::InnerProduct | KernelId::AddScalar | KernelId::AutomorphismEval => {
+                    (Domain::Eval, Domain::Eval)
+                }
+                _ => (found, found),
+            };
+            ensure(found == expected, "flow", || {
+                format!("step {i}: {} of {found:?}, expected {expected:?}", launch.kernel.name())
+            })?;
+            written.extend(item.writes().into_iter().map(|(row, prime)| (place(row), (Some(prime), made))));
+        }
+        for ((buffer, at), content) in written {
+            rows[buffer][at] = Some(content);
+        }
+    }
+    Ok(())
+}

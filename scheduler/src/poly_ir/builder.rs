@@ -1,0 +1,159 @@
+//! Makes values, each operation once.
+
+use std::collections::BTreeMap;
+
+use fhe_core::params::{GaloisElement, LimbIdx};
+
+use super::{Domain, Encoded, EncodedIdx, Function, Op, Origin, PolyId, Value};
+use crate::ckks_ir::InputIdx;
+use crate::plan::KeyId;
+
+/// Appends to a function; an operation that is there already is not made again.
+#[derive(Debug)]
+pub struct Builder {
+    function: Function,
+    seen: BTreeMap<(Op, Vec<LimbIdx>), PolyId>,
+    origin: Origin,
+}
+
+impl Builder {
+    /// An empty function over inputs of these bases.
+    pub fn new(name: &str, inputs: Vec<Vec<LimbIdx>>, origin: Origin) -> Self {
+        let function = Function { name: name.to_owned(), inputs, ..Function::default() };
+        Self { function, seen: BTreeMap::new(), origin }
+    }
+
+    /// What the next values come from.
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.origin = origin;
+    }
+
+    /// The function.
+    pub fn finish(self) -> Function {
+        self.function
+    }
+
+    /// The function so far.
+    pub fn function_mut(&mut self) -> &mut Function {
+        &mut self.function
+    }
+
+    /// The basis of a value.
+    pub fn basis(&self, id: PolyId) -> &[LimbIdx] {
+        &self.function.value(id).basis
+    }
+
+    fn push(&mut self, op: Op, basis: Vec<LimbIdx>, domain: Domain) -> PolyId {
+        let (function, origin) = (&mut self.function, self.origin);
+        *self.seen.entry((op, basis)).or_insert_with_key(|(op, basis)| {
+            function.values.push(Value { op: op.clone(), basis: basis.clone(), domain, origin });
+            PolyId(function.values.len() as u32 - 1)
+        })
+    }
+
+    fn like(&mut self, op: Op, a: PolyId) -> PolyId {
+        let Value { basis, domain, .. } = self.function.value(a);
+        let (basis, domain) = (basis.clone(), *domain);
+        self.push(op, basis, domain)
+    }
+
+    /// A polynomial of an input.
+    pub fn input(&mut self, input: InputIdx, poly: u8) -> PolyId {
+        let basis = self.function.inputs[input.0 as usize].clone();
+        self.push(Op::Input { input, poly }, basis, Domain::Eval)
+    }
+
+    /// A constant as it is encoded, over the basis of its level.
+    pub fn constant(&mut self, encoded: Encoded, basis: &[LimbIdx]) -> PolyId {
+        let at = self.function.encoded.iter().position(|e| *e == encoded);
+        let index = at.unwrap_or_else(|| {
+            self.function.encoded.push(encoded);
+            self.function.encoded.len() - 1
+        });
+        self.push(Op::Constant(EncodedIdx(index as u32)), basis.to_vec(), Domain::Eval)
+    }
+
+    /// The limbs `basis` of a digit of a key.
+    pub fn key(&mut self, key: KeyId, digit: usize, half: u8, basis: &[LimbIdx]) -> PolyId {
+        self.push(Op::Key { key, digit: digit as u32, half }, basis.to_vec(), Domain::Eval)
+    }
+
+    /// Coefficients to values.
+    pub fn ntt(&mut self, a: PolyId) -> PolyId {
+        let basis = self.basis(a).to_vec();
+        self.push(Op::Ntt(a), basis, Domain::Eval)
+    }
+
+    /// Values to coefficients.
+    pub fn intt(&mut self, a: PolyId) -> PolyId {
+        let basis = self.basis(a).to_vec();
+        self.push(Op::Intt(a), basis, Domain::Coeff)
+    }
+
+    /// Centred conversion to other limbs.
+    pub fn convert_basis(&mut self, a: PolyId, to: &[LimbIdx]) -> PolyId {
+        self.push(Op::ConvertBasis(a), to.to_vec(), Domain::Coeff)
+    }
+
+    /// The limbs `basis` of `a`; `a` itself if these are all.
+    pub fn slice(&mut self, a: PolyId, basis: &[LimbIdx]) -> PolyId {
+        if self.basis(a) == basis {
+            return a;
+        }
+        let domain = self.function.value(a).domain;
+        self.push(Op::Slice(a), basis.to_vec(), domain)
+    }
+
+    /// The limbs of all parts, which are disjoint and of one domain.
+    pub fn concat(&mut self, parts: &[PolyId]) -> PolyId {
+        if let [one] = parts {
+            return *one;
+        }
+        let mut basis: Vec<LimbIdx> = parts.iter().flat_map(|&p| self.basis(p).to_vec()).collect();
+        basis.sort_unstable();
+        let domain = parts.first().map_or(Domain::Eval, |&p| self.function.value(p).domain);
+        self.push(Op::Concat(parts.to_vec()), basis, domain)
+    }
+
+    /// `a + b`.
+    pub fn add(&mut self, a: PolyId, b: PolyId) -> PolyId {
+        let (a, b) = (a.min(b), a.max(b));
+        self.like(Op::Add(a, b), a)
+    }
+
+    /// `a - b`.
+    pub fn sub(&mut self, a: PolyId, b: PolyId) -> PolyId {
+        self.like(Op::Sub(a, b), a)
+    }
+
+    /// `-a`.
+    pub fn neg(&mut self, a: PolyId) -> PolyId {
+        self.like(Op::Neg(a), a)
+    }
+
+    /// `sum a * b` over at least one term.
+    pub fn inner_product(&mut self, terms: Vec<(PolyId, PolyId)>) -> PolyId {
+        let basis = terms.first().map_or_else(Vec::new, |&(a, _)| self.basis(a).to_vec());
+        self.push(Op::InnerProduct { terms, init: None }, basis, Domain::Eval)
+    }
+
+    /// `a * scalar`, residues by limb.
+    pub fn mul_scalar(&mut self, a: PolyId, scalars: Vec<u64>) -> PolyId {
+        self.like(Op::MulScalar(a, scalars), a)
+    }
+
+    /// `a + scalar`.
+    pub fn add_scalar(&mut self, a: PolyId, scalars: Vec<u64>) -> PolyId {
+        self.like(Op::AddScalar(a, scalars), a)
+    }
+
+    /// `(a - b) * scalar`.
+    pub fn sub_mul_scalar(&mut self, a: PolyId, b: PolyId, scalars: Vec<u64>) -> PolyId {
+        self.like(Op::SubMulScalar(a, b, scalars), a)
+    }
+
+    /// `a(X^g)`.
+    pub fn automorphism(&mut self, a: PolyId, g: GaloisElement) -> PolyId {
+        self.like(Op::Automorphism(a, g), a)
+    }
+}

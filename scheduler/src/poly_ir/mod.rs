@@ -1,0 +1,235 @@
+//! Operations on RNS polynomials in SSA form: the language in which bits are fixed.
+//!
+//! A value is a polynomial over a basis (ascending limb indexes) in one domain, with canonical residues. The
+//! operations are the kernels of [`kernels_gpu::abi`], plus `slice` and `concat`, which move nothing. The
+//! [`Builder`] makes equal operations one value, which is how the decomposition of a ciphertext comes to be
+//! shared by all its rotations (hoisting). Owns types and builder; [`crate::interp::poly`] is the meaning.
+
+mod builder;
+pub mod text;
+pub mod verify;
+
+pub use builder::Builder;
+
+use core::fmt;
+use fhe_core::math::double::Double;
+use fhe_core::params::{GaloisElement, Level, LimbIdx};
+
+use crate::ckks_ir::{self, ConstId, InputIdx, OutputIdx};
+use crate::plan::KeyId;
+
+/// A value of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PolyId(pub u32);
+
+impl fmt::Display for PolyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "%{}", self.0)
+    }
+}
+
+/// An encoded constant: an index into [`Function::encoded`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EncodedIdx(pub u32);
+
+/// Whether a polynomial is given by coefficients or by values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Domain {
+    /// Coefficients.
+    Coeff,
+    /// Values at the roots, bit-reversed.
+    Eval,
+}
+
+/// An operation; the basis of the result is in [`Value`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Op {
+    /// Polynomial `poly` of an encrypted input.
+    Input {
+        /// Which input.
+        input: InputIdx,
+        /// 0 or 1.
+        poly: u8,
+    },
+    /// An encoded constant.
+    Constant(EncodedIdx),
+    /// A digit of an evaluation key.
+    Key {
+        /// Which key.
+        key: KeyId,
+        /// Which digit.
+        digit: u32,
+        /// 0 = `b`, 1 = `a`.
+        half: u8,
+    },
+    /// Coefficients to values.
+    Ntt(PolyId),
+    /// Values to coefficients.
+    Intt(PolyId),
+    /// Centred conversion to the basis of the result, which shares no limb with the operand's.
+    ConvertBasis(PolyId),
+    /// The limbs of the result's basis.
+    Slice(PolyId),
+    /// The limbs of all operands, whose bases are disjoint.
+    Concat(Vec<PolyId>),
+    /// `a + b`.
+    Add(PolyId, PolyId),
+    /// `a - b`.
+    Sub(PolyId, PolyId),
+    /// `-a`.
+    Neg(PolyId),
+    /// `init + sum a * b`.
+    InnerProduct {
+        /// At least one product.
+        terms: Vec<(PolyId, PolyId)>,
+        /// Added to the sum.
+        init: Option<PolyId>,
+    },
+    /// `a * scalar`, a residue for each limb.
+    MulScalar(PolyId, Vec<u64>),
+    /// `a + scalar` in every position.
+    AddScalar(PolyId, Vec<u64>),
+    /// `(a - b) * scalar`.
+    SubMulScalar(PolyId, PolyId, Vec<u64>),
+    /// `a(X^g)`.
+    Automorphism(PolyId, GaloisElement),
+}
+
+impl Op {
+    /// The name in texts, the kernel's where there is one.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Input { .. } => "input",
+            Self::Constant(_) => "constant",
+            Self::Key { .. } => "key",
+            Self::Ntt(_) => "ntt",
+            Self::Intt(_) => "intt",
+            Self::ConvertBasis(_) => "convert_basis",
+            Self::Slice(_) => "slice",
+            Self::Concat(_) => "concat",
+            Self::Add(..) => "add",
+            Self::Sub(..) => "sub",
+            Self::Neg(_) => "neg",
+            Self::InnerProduct { .. } => "inner_product",
+            Self::MulScalar(..) => "mul_scalar",
+            Self::AddScalar(..) => "add_scalar",
+            Self::SubMulScalar(..) => "sub_mul_scalar",
+            Self::Automorphism(..) => "automorphism",
+        }
+    }
+
+    /// The operands, in order.
+    pub fn operands(&self) -> Vec<PolyId> {
+        match self {
+            Self::Input { .. } | Self::Constant(_) | Self::Key { .. } => Vec::new(),
+            Self::Ntt(a)
+            | Self::Intt(a)
+            | Self::ConvertBasis(a)
+            | Self::Slice(a)
+            | Self::Neg(a)
+            | Self::MulScalar(a, _)
+            | Self::AddScalar(a, _)
+            | Self::Automorphism(a, _) => vec![*a],
+            Self::Add(a, b) | Self::Sub(a, b) | Self::SubMulScalar(a, b, _) => vec![*a, *b],
+            Self::Concat(parts) => parts.clone(),
+            Self::InnerProduct { terms, init } => {
+                terms.iter().flat_map(|&(a, b)| [a, b]).chain(*init).collect()
+            }
+        }
+    }
+
+    /// The same operation on other operands.
+    #[must_use]
+    pub fn map(&self, mut f: impl FnMut(PolyId) -> PolyId) -> Self {
+        match self {
+            Self::Input { .. } | Self::Constant(_) | Self::Key { .. } => self.clone(),
+            Self::Ntt(a) => Self::Ntt(f(*a)),
+            Self::Intt(a) => Self::Intt(f(*a)),
+            Self::ConvertBasis(a) => Self::ConvertBasis(f(*a)),
+            Self::Slice(a) => Self::Slice(f(*a)),
+            Self::Neg(a) => Self::Neg(f(*a)),
+            Self::MulScalar(a, s) => Self::MulScalar(f(*a), s.clone()),
+            Self::AddScalar(a, s) => Self::AddScalar(f(*a), s.clone()),
+            Self::Automorphism(a, g) => Self::Automorphism(f(*a), *g),
+            Self::Add(a, b) => Self::Add(f(*a), f(*b)),
+            Self::Sub(a, b) => Self::Sub(f(*a), f(*b)),
+            Self::SubMulScalar(a, b, s) => Self::SubMulScalar(f(*a), f(*b), s.clone()),
+            Self::Concat(parts) => Self::Concat(parts.iter().map(|&a| f(a)).collect()),
+            Self::InnerProduct { terms, init } => {
+                let terms = terms.iter().map(|&(a, b)| (f(a), f(b))).collect();
+                Self::InnerProduct { terms, init: init.map(f) }
+            }
+        }
+    }
+}
+
+/// Where a value comes from, for segments and profiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// The `ckks_ir` value that first needed it.
+    pub value: ckks_ir::ValueId,
+    /// The level at which that operation works: the highest of its operands.
+    pub level: Level,
+}
+
+/// An operation with the type of its result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Value {
+    /// How it is made.
+    pub op: Op,
+    /// Its limbs, ascending.
+    pub basis: Vec<LimbIdx>,
+    /// Its domain.
+    pub domain: Domain,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// A constant as it is encoded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encoded {
+    /// Which constant.
+    pub constant: ConstId,
+    /// At which level.
+    pub level: Level,
+    /// log2 of its scale.
+    pub log_scale: Double,
+}
+
+/// A polynomial that is returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Of which output.
+    pub output: OutputIdx,
+    /// 0 or 1.
+    pub poly: u8,
+    /// Which value.
+    pub value: PolyId,
+}
+
+/// A function on polynomials.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Function {
+    /// Name of the program.
+    pub name: String,
+    /// Constants by [`EncodedIdx`].
+    pub encoded: Vec<Encoded>,
+    /// The basis of each input by [`InputIdx`].
+    pub inputs: Vec<Vec<LimbIdx>>,
+    /// The values, operands first.
+    pub values: Vec<Value>,
+    /// What is returned, by output and polynomial.
+    pub outputs: Vec<Output>,
+}
+
+impl Function {
+    /// A value. The id must be of this function.
+    pub fn value(&self, id: PolyId) -> &Value {
+        &self.values[id.0 as usize]
+    }
+
+    /// All ids in order.
+    pub fn ids(&self) -> impl Iterator<Item = PolyId> + use<> {
+        (0..self.values.len() as u32).map(PolyId)
+    }
+}

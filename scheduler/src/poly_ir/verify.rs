@@ -1,0 +1,170 @@
+//! The rules of `poly_ir`. [`verify`] checks them all; the name of the broken one is in the error.
+//!
+//! | rule | |
+//! |---|---|
+//! | `order` | operands come before their use |
+//! | `index` | inputs, encoded constants, digits, halves, polynomials and outputs named by index exist |
+//! | `basis` | a basis is not empty, ascending and of limbs that exist |
+//! | `type` | basis and domain of operands and result are what the operation says |
+//! | `convert` | a conversion's bases are disjoint and its source has at most 64 limbs |
+//! | `scalar` | there is one residue a limb, each below its prime |
+//! | `galois` | a Galois element is odd and below 2N |
+//! | `output` | every output has polynomials 0 and 1, in order, evaluation domain, of one basis |
+
+use fhe_core::params::{LimbIdx, Params};
+use kernels_gpu::abi::MAX_CONVERT_SOURCES;
+
+use super::{Domain, Function, Op, PolyId, Value};
+use crate::error::{Error, Result};
+
+type Broken = (&'static str, String);
+
+/// Checks every rule. `after` is named in the error.
+///
+/// # Errors
+/// [`Error::Verify`] for the first broken rule.
+pub fn verify(function: &Function, params: &Params, after: &str) -> Result<()> {
+    check(function, params).map_err(|(rule, problem)| Error::Verify {
+        after: after.to_owned(),
+        rule,
+        problem,
+    })
+}
+
+fn check(function: &Function, params: &Params) -> core::result::Result<(), Broken> {
+    let n_primes = params.primes().len();
+    let basis_ok = |basis: &[LimbIdx]| {
+        !basis.is_empty()
+            && basis.windows(2).all(|w| w[0] < w[1])
+            && basis.last().is_none_or(|l| l.idx() < n_primes)
+    };
+    for (i, basis) in function.inputs.iter().enumerate() {
+        if !basis_ok(basis) {
+            return Err(("basis", format!("input {i} has {basis:?}")));
+        }
+    }
+    for id in function.ids() {
+        let value = function.value(id);
+        if let Some(late) = value.op.operands().into_iter().find(|&a| a >= id) {
+            return Err(("order", format!("{id} reads {late}")));
+        }
+        if !basis_ok(&value.basis) {
+            return Err(("basis", format!("{id} has {:?}", value.basis)));
+        }
+        check_value(function, params, id)?;
+    }
+    for (i, pair) in function.outputs.chunks(2).enumerate() {
+        for (j, output) in pair.iter().enumerate() {
+            if output.value.0 as usize >= function.values.len() {
+                return Err(("index", format!("output {i} returns {}", output.value)));
+            }
+            let value = function.value(output.value);
+            let placed = output.output.0 as usize == i && usize::from(output.poly) == j;
+            if !placed || value.domain != Domain::Eval {
+                return Err(("output", format!("entry {i}, {j} is {output:?}, {:?}", value.domain)));
+            }
+        }
+        let [first, second] = pair else {
+            return Err(("output", format!("output {i} has one polynomial")));
+        };
+        if function.value(first.value).basis != function.value(second.value).basis {
+            return Err(("output", format!("the polynomials of output {i} have two bases")));
+        }
+    }
+    Ok(())
+}
+
+fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result::Result<(), Broken> {
+    let value = function.value(id);
+    let get = |a: &PolyId| function.value(*a);
+    let typed = |ok: bool, what: &str| {
+        if ok { Ok(()) } else { Err(("type", format!("{id}: {} needs {what}", value.op.name()))) }
+    };
+    let index = |ok: bool| {
+        if ok { Ok(()) } else { Err(("index", format!("{id}: {} of what is not there", value.op.name()))) }
+    };
+    let same = |a: &Value, b: &Value| a.basis == b.basis && a.domain == b.domain;
+    let eval = value.domain == Domain::Eval;
+    match &value.op {
+        Op::Input { input, poly } => {
+            let basis = function.inputs.get(input.0 as usize);
+            index(basis.is_some() && *poly < 2)?;
+            typed(eval && basis == Some(&value.basis), "the input's basis, evaluation domain")
+        }
+        Op::Constant(encoded) => {
+            let encoded = function.encoded.get(encoded.0 as usize);
+            let info = encoded.and_then(|e| params.level(e.level).ok());
+            index(info.is_some())?;
+            typed(eval && info.is_some_and(|i| i.basis == value.basis), "the basis of its level")
+        }
+        Op::Key { digit, half, .. } => {
+            index((*digit as usize) < params.digits().len() && *half < 2)?;
+            typed(eval, "the evaluation domain")
+        }
+        Op::Ntt(a) => {
+            let from = get(a);
+            typed(eval && from.domain == Domain::Coeff && from.basis == value.basis, "coefficients")
+        }
+        Op::Intt(a) => {
+            let from = get(a);
+            typed(!eval && from.domain == Domain::Eval && from.basis == value.basis, "values")
+        }
+        Op::ConvertBasis(a) => {
+            let from = get(a);
+            typed(!eval && from.domain == Domain::Coeff, "coefficients")?;
+            let disjoint = from.basis.iter().all(|l| !value.basis.contains(l));
+            if disjoint && from.basis.len() <= MAX_CONVERT_SOURCES {
+                return Ok(());
+            }
+            Err(("convert", format!("{id} from {:?} to {:?}", from.basis, value.basis)))
+        }
+        Op::Slice(a) => {
+            let from = get(a);
+            let subset = value.basis.iter().all(|l| from.basis.contains(l));
+            typed(subset && from.domain == value.domain, "an operand with these limbs")
+        }
+        Op::Concat(parts) => {
+            let mut union: Vec<LimbIdx> = parts.iter().flat_map(|p| get(p).basis.clone()).collect();
+            union.sort_unstable();
+            let one_domain = parts.iter().all(|p| get(p).domain == value.domain);
+            let whole = parts.len() >= 2 && one_domain && union == value.basis;
+            typed(eval && whole, "disjoint parts that make its basis, as values")
+        }
+        Op::Add(a, b) | Op::Sub(a, b) => {
+            typed(eval && same(get(a), value) && same(get(b), value), "operands of its type, as values")
+        }
+        Op::Neg(a) => typed(eval && same(get(a), value), "an operand of its type, as values"),
+        Op::InnerProduct { terms, .. } => {
+            let all = value.op.operands().iter().all(|a| same(get(a), value));
+            typed(eval && !terms.is_empty() && all, "operands of its type, evaluation domain")
+        }
+        Op::MulScalar(a, scalars) | Op::AddScalar(a, scalars) => {
+            typed(eval && same(get(a), value), "an operand of its type, as values")?;
+            check_scalars(params, id, value, scalars)
+        }
+        Op::SubMulScalar(a, b, scalars) => {
+            typed(eval && same(get(a), value) && same(get(b), value), "operands of its type, as values")?;
+            check_scalars(params, id, value, scalars)
+        }
+        Op::Automorphism(a, g) => {
+            typed(same(get(a), value), "an operand of its type")?;
+            if g.0 % 2 == 1 && u64::from(g.0) < 2 * params.n() as u64 {
+                return Ok(());
+            }
+            Err(("galois", format!("{id} has {g}")))
+        }
+    }
+}
+
+fn check_scalars(
+    params: &Params,
+    id: PolyId,
+    value: &Value,
+    scalars: &[u64],
+) -> core::result::Result<(), Broken> {
+    let below = value.basis.iter().zip(scalars).all(|(&l, &s)| s < params.prime(l));
+    if below && scalars.len() == value.basis.len() {
+        return Ok(());
+    }
+    Err(("scalar", format!("{id} has {scalars:?}")))
+}

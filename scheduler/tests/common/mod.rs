@@ -1,0 +1,173 @@
+//! What the tests share: random programs, keys, and running a program in every interpreter.
+#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses a part of it")]
+
+use fhe_core::Complex64;
+use fhe_core::ckks::{Ciphertext, Decryptor, Encoder, Encryptor};
+use fhe_core::math::sampling::Randomness;
+use fhe_core::math::word::Word;
+use fhe_core::params::{Level, Params, Preset};
+use fhe_core::ring::Ring;
+use fhe_core::rlwe::{EvaluationKeySet, KeyGenerator, PublicKey, SecretKey};
+use proptest::prelude::*;
+use scheduler::dsl::{self, Encrypted, Program};
+use scheduler::interp::{self, Env};
+use scheduler::{Compiled, Options};
+
+/// A step of a random program: which operation, on which values, with which numbers.
+#[derive(Clone, Debug)]
+pub(crate) struct RandomStep {
+    pub(crate) kind: u8,
+    pub(crate) a: usize,
+    pub(crate) b: usize,
+    pub(crate) k: i64,
+    pub(crate) scalar: f64,
+}
+
+pub(crate) fn random_steps() -> impl Strategy<Value = Vec<RandomStep>> {
+    let step = (0u8..16, 0usize..32, 0usize..32, -20i64..20, -2.0f64..2.0);
+    let step = step.prop_map(|(kind, a, b, k, scalar)| RandomStep { kind, a, b, k, scalar });
+    prop::collection::vec(step, 1..14)
+}
+
+/// Three inputs, one of them often unused; values stay bounded and at most `depth` deep.
+pub(crate) fn random_program(steps: &[RandomStep], depth: u32) -> Program {
+    dsl::build("random", |g| {
+        // Value, depth, bound.
+        let mut values: Vec<(Encrypted<'_>, u32, f64)> =
+            vec![(g.input("x", 16)?, 0, 1.0), (g.input("y", 4)?, 0, 1.0), (g.input("z", 512)?, 0, 1.0)];
+        for (i, s) in steps.iter().enumerate() {
+            let (a, da, ba) = values[s.a % values.len()];
+            let (b, db, bb) = values[s.b % values.len()];
+            let weights: Vec<f64> = (0..8).map(|i| s.scalar * f64::from(i - 3) / 4.0).collect();
+            let plain = g.plain(&format!("w{i}"), &weights)?;
+            let size = s.scalar.abs() * 1.01;
+            let d = da.max(db);
+            let made = match s.kind {
+                0 | 1 => (a + b, d, ba + bb),
+                2 => (a - b, d, ba + bb),
+                3 => (-a, da, ba),
+                4 | 5 => (a * b, d + 1, ba * bb),
+                6 => (a.square(), da + 1, ba * ba),
+                7 => (a * plain, da + 1, ba * size),
+                8 => (plain + a, da, ba + size),
+                9 => (plain - a, da, ba + size),
+                10 => (a * s.scalar, da + 1, ba * size),
+                11 => (s.scalar - a, da, ba + size),
+                12 => (a.rotate(s.k), da, ba),
+                13 => (a.conjugate(), da, ba),
+                14 => (a - plain, da, ba + size),
+                _ => (a * b + b * plain - a * s.scalar, d + 1, ba * bb + (ba + bb) * size),
+            };
+            if made.1 <= depth && made.2 < 20.0 {
+                values.push(made);
+            }
+        }
+        let last = values.len() - 1;
+        g.output("last", values[last].0, 16)?;
+        g.output("other", values[last / 2].0, 4)
+    })
+    .unwrap()
+}
+
+pub(crate) fn message(len: usize, seed: u32) -> Vec<Complex64> {
+    let part = |i: usize, j: u32| {
+        let x = (i as u32 + 1).wrapping_mul(2_654_435_761).wrapping_add(seed * 97 + j * 1_013_904_223);
+        f64::from(x >> 8) / f64::from(1 << 23) - 1.0
+    };
+    (0..len).map(|i| Complex64::new(part(i, 1) * 0.7, part(i, 2) * 0.7)).collect()
+}
+
+/// A party that can do everything.
+pub(crate) struct Client<W: Word> {
+    pub(crate) ring: Ring<W>,
+    pub(crate) secret: SecretKey<W>,
+    pub(crate) public: PublicKey<W>,
+    pub(crate) randomness: Randomness,
+}
+
+impl<W: Word> Client<W> {
+    pub(crate) fn new(preset: Preset) -> Self {
+        let ring = Ring::new(&preset.params().unwrap()).unwrap();
+        let mut randomness = Randomness::insecure_reproducible(7);
+        let generator = KeyGenerator::new(&ring);
+        let secret = generator.secret_key(&mut randomness);
+        let public = generator.public_key(&secret, &mut randomness).unwrap();
+        Self { ring, secret, public, randomness }
+    }
+
+    pub(crate) fn params(&self) -> &Params {
+        self.ring.params()
+    }
+
+    pub(crate) fn keys(&mut self, compiled: &Compiled) -> EvaluationKeySet<W> {
+        let m = &compiled.manifest;
+        let generator = KeyGenerator::new(&self.ring);
+        let randomness = &mut self.randomness;
+        generator
+            .evaluation_keys(&self.secret, m.needs_relinearization, &m.galois_elements, randomness, |_, _| {})
+            .unwrap()
+    }
+
+    pub(crate) fn encrypt(&mut self, compiled: &Compiled, messages: &[Vec<Complex64>]) -> Vec<Ciphertext<W>> {
+        let (encoder, encryptor) = (Encoder::new(&self.ring), Encryptor::new(&self.ring));
+        let n_slots = self.params().n_slots();
+        let inputs = compiled.manifest.inputs.iter().zip(messages);
+        inputs
+            .map(|(spec, message)| {
+                let slots = interp::repeat(message, n_slots);
+                let plain = encoder.encode(&slots, spec.level, spec.log_scale).unwrap();
+                encryptor.encrypt(&plain, &self.public, &mut self.randomness).unwrap()
+            })
+            .collect()
+    }
+
+    pub(crate) fn decrypt(&self, ciphertext: &Ciphertext<W>) -> Vec<Complex64> {
+        let plain = Decryptor::new(&self.ring).decrypt(ciphertext, &self.secret).unwrap();
+        Encoder::new(&self.ring).decode(&plain).unwrap()
+    }
+}
+
+pub(crate) fn messages(program: &Program) -> Vec<Vec<Complex64>> {
+    let inputs = program.function().inputs.iter();
+    (0u32..).zip(inputs).map(|(i, input)| message(input.period as usize, i)).collect()
+}
+
+pub(crate) fn worst(a: &[Complex64], b: &[Complex64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(x, y)| (x - y).norm()).fold(0.0, f64::max)
+}
+
+/// Compiles, then runs all interpreters: the three exact ones agree bit for bit, and what they decrypt to is what
+/// the program means.
+pub(crate) fn check_everywhere<W: Word>(
+    program: &Program,
+    preset: Preset,
+    options: &Options,
+    tolerance: f64,
+) {
+    let mut client = Client::<W>::new(preset);
+    let compiled = scheduler::compile(program, client.params(), options).unwrap();
+    let messages = messages(program);
+    let n_slots = client.params().n_slots();
+    let meaning = interp::slots::run(program.function(), n_slots, &messages).unwrap();
+    let placed = interp::slots::run(&compiled.placed, n_slots, &messages).unwrap();
+    for (a, b) in meaning.iter().zip(&placed) {
+        assert!(worst(a, b) < 1e-9, "placement changed the meaning");
+    }
+    let keys = client.keys(&compiled);
+    let inputs = client.encrypt(&compiled, &messages);
+    let constants = &compiled.manifest.constants;
+    let env = Env { ring: &client.ring, keys: &keys, constants, inputs: &inputs };
+    let levels: Vec<Level> = compiled.manifest.outputs.iter().map(|o| o.level).collect();
+    let exact = interp::ckks_exact::run(&compiled.placed, &env).unwrap();
+    let poly = interp::poly::run(&compiled.poly, &env, &levels).unwrap();
+    let plan = interp::plan::run(&compiled.plan, &env, &levels).unwrap();
+    for (i, ((e, p), q)) in exact.iter().zip(&poly).zip(&plan).enumerate() {
+        assert_eq!(e.polys(), p.polys(), "poly_ir, output {i}");
+        assert_eq!(e.polys(), q.polys(), "plan, output {i}");
+        let found = client.decrypt(q);
+        let error = worst(&found, &meaning[i]);
+        assert!(error < tolerance, "output {i} is off by {error}");
+    }
+    assert_eq!(exact.len(), compiled.manifest.outputs.len());
+}

@@ -1,0 +1,500 @@
+//! Text in, text out, for every pass; and the user's mistakes.
+
+#[cfg(test)]
+mod common;
+
+use expect_test::{Expect, expect};
+use fhe_core::params::{Params, Preset};
+use scheduler::passes::{CKKS, Event, POLY};
+use scheduler::{Error, Options, ckks_ir, compile, compile_with, dsl, lower, poly_ir};
+
+#[cfg(test)]
+mod helpers {
+    use super::*;
+
+    pub(crate) fn params() -> Params {
+        Preset::Toy10.params().unwrap()
+    }
+
+    /// Wraps lines of a body, runs a pass, checks it and its verifier.
+    pub(crate) fn check(pass: &str, body: &str, expected: &Expect) {
+        let text = format!(
+            "function \"f\" {{\n  input \"x\" period 4\n  input \"y\" period 4\n  constant #0 \"w\" [1.0, 2.0]\n  \
+             constant #1 \"v\" [1.0, 2.0]\n  %0 = input 0\n  %1 = input 1\n{body}\n}}"
+        );
+        let function = ckks_ir::text::parse(&text, &[]).unwrap();
+        ckks_ir::verify::verify(&function, Some(&params()), "test").unwrap();
+        let pass = CKKS.iter().find(|p| p.name == pass).unwrap();
+        let out = (pass.run)(&function, &params()).unwrap();
+        ckks_ir::verify::verify(&out, Some(&params()), pass.name).unwrap();
+        expected.assert_eq(&out.to_string());
+    }
+}
+
+use helpers::{check, params};
+
+#[test]
+fn simplify() {
+    check(
+        "simplify",
+        "  %2 = mul_scalar %0, -1.0
+  %3 = add %1, %2
+  %4 = mul_scalar %3, 2.0
+  %5 = add_scalar %4, 0.0
+  %6 = neg %5
+  %7 = neg %6
+  output \"a\" slots 1 %7",
+        &expect![[r#"
+            function "f" {
+              input "x" period 4
+              input "y" period 4
+              constant #0 "w" [1.0, 2.0]
+              constant #1 "v" [1.0, 2.0]
+              %0 = input 0
+              %1 = input 1
+              %2 = neg %0
+              %3 = sub %1, %0
+              %4 = add %3, %3
+              %5 = neg %4
+              output "a" slots 1 %4
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn cse() {
+    check(
+        "cse",
+        "  %2 = mul %0, %1
+  %3 = mul %1, %0 \"product\"
+  %4 = mul_plain %2, #0
+  %5 = mul_plain %3, #1
+  %6 = sub %4, %5
+  output \"a\" slots 1 %6",
+        &expect![[r#"
+            function "f" {
+              input "x" period 4
+              input "y" period 4
+              constant #0 "w" [1.0, 2.0]
+              constant #1 "v" [1.0, 2.0]
+              %0 = input 0
+              %1 = input 1
+              %2 = mul %0, %1 "product"
+              %3 = mul_plain %2, #0
+              %4 = sub %3, %3
+              output "a" slots 1 %4
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn dce() {
+    check(
+        "dce",
+        "  %2 = mul %0, %0
+  %3 = mul_plain %2, #0
+  %4 = add_plain %0, #1
+  output \"a\" slots 1 %4",
+        &expect![[r#"
+            function "f" {
+              input "x" period 4
+              input "y" period 4
+              constant #0 "v" [1.0, 2.0]
+              %0 = input 0
+              %1 = input 1
+              %2 = add_plain %0, #0
+              output "a" slots 1 %2
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn place_keeps_sums_of_products_until_their_end() {
+    check(
+        "place",
+        "  %2 = mul %0, %1
+  %3 = mul %0, %0
+  %4 = add %2, %3
+  %5 = mul_plain %1, #0
+  %6 = sub %4, %5
+  %7 = add_plain %6, #1
+  output \"a\" slots 1 %7",
+        &expect![[r#"
+            function "f" {
+              input "x" period 4
+              input "y" period 4
+              constant #0 "w" [1.0, 2.0]
+              constant #1 "v" [1.0, 2.0]
+              %0 = input 0 {level 1 canonical degree 1}
+              %1 = input 1 {level 1 canonical degree 1}
+              %2 = mul %0, %1 {level 1 product degree 2}
+              %3 = mul %0, %0 {level 1 product degree 2}
+              %4 = add %2, %3 {level 1 product degree 2}
+              %5 = mul_plain %1, #0 {level 1 product degree 1}
+              %6 = sub %4, %5 {level 1 product degree 2}
+              %7 = relinearize %6 {level 1 product degree 1}
+              %8 = rescale %7 {level 0 canonical degree 1}
+              %9 = add_plain %8, #1 {level 0 canonical degree 1}
+              output "a" slots 1 %9
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn place_rescales_before_rotations_and_aligns_levels() {
+    check(
+        "place",
+        "  %2 = mul %0, %0
+  %3 = rotate %2, 1
+  %4 = mul %3, %1
+  %5 = add %4, %0
+  %6 = mul_scalar %2, 0.5
+  output \"a\" slots 1 %5
+  output \"b\" slots 1 %6",
+        &expect![[r#"
+            function "f" {
+              input "x" period 4
+              input "y" period 4
+              constant #0 "w" [1.0, 2.0]
+              constant #1 "v" [1.0, 2.0]
+              %0 = input 0 {level 2 canonical degree 1}
+              %1 = input 1 {level 1 canonical degree 1}
+              %2 = mul %0, %0 {level 2 product degree 2}
+              %3 = relinearize %2 {level 2 product degree 1}
+              %4 = rescale %3 {level 1 canonical degree 1}
+              %5 = rotate %4, 1 {level 1 canonical degree 1}
+              %6 = mul %5, %1 {level 1 product degree 2}
+              %7 = relinearize %6 {level 1 product degree 1}
+              %8 = rescale %7 {level 0 canonical degree 1}
+              %9 = level_drop %0, 0 {level 0 canonical degree 1}
+              %10 = add %8, %9 {level 0 canonical degree 1}
+              %11 = mul_scalar %4, 0.5 {level 1 product degree 1}
+              %12 = rescale %11 {level 0 canonical degree 1}
+              output "a" slots 1 %10
+              output "b" slots 1 %12
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn rotations_of_one_value_share_its_decomposition() {
+    let program = dsl::build("hoist", |g| {
+        let x = g.input("x", 8)?;
+        g.output("y", x.rotate(1) + x.rotate(2) + x.rotate(3), 8)
+    });
+    let compiled = compile(&program.unwrap(), &params(), &Options::default()).unwrap();
+    let count = |name: &str| compiled.poly.values.iter().filter(|v| v.op.name() == name).count();
+    // One conversion a digit (level 0 has one), and two more for mod_down of each rotation.
+    assert_eq!(count("convert_basis"), 1 + 3 * 2);
+    expect![[r#"
+        polynomials "hoist" {
+          input 0 [0-1]
+          %0 = input 0 0 : eval [0-1] @0/0
+          %1 = input 0 1 : eval [0-1] @0/0
+          %2 = intt %1 : coeff [0-1] @1/0
+          %3 = convert_basis %2 : coeff [12-15] @1/0
+          %4 = ntt %3 : eval [12-15] @1/0
+          %5 = concat [%1, %4] : eval [0-1, 12-15] @1/0
+          %6 = key galois 5 0 0 : eval [0-1, 12-15] @1/0
+          %7 = inner_product [%5 * %6] : eval [0-1, 12-15] @1/0
+          %8 = slice %7 : eval [12-15] @1/0
+          %9 = intt %8 : coeff [12-15] @1/0
+          %10 = convert_basis %9 : coeff [0-1] @1/0
+          %11 = ntt %10 : eval [0-1] @1/0
+          %12 = slice %7 : eval [0-1] @1/0
+          %13 = sub_mul_scalar %12, %11, [688431073, 597282320] : eval [0-1] @1/0
+          %14 = key galois 5 0 1 : eval [0-1, 12-15] @1/0
+          %15 = inner_product [%5 * %14] : eval [0-1, 12-15] @1/0
+          %16 = slice %15 : eval [12-15] @1/0
+          %17 = intt %16 : coeff [12-15] @1/0
+          %18 = convert_basis %17 : coeff [0-1] @1/0
+          %19 = ntt %18 : eval [0-1] @1/0
+          %20 = slice %15 : eval [0-1] @1/0
+          %21 = sub_mul_scalar %20, %19, [688431073, 597282320] : eval [0-1] @1/0
+          %22 = add %0, %13 : eval [0-1] @1/0
+          %23 = automorphism %22, 5 : eval [0-1] @1/0
+          %24 = automorphism %21, 5 : eval [0-1] @1/0
+          %25 = key galois 25 0 0 : eval [0-1, 12-15] @2/0
+          %26 = inner_product [%5 * %25] : eval [0-1, 12-15] @2/0
+          %27 = slice %26 : eval [12-15] @2/0
+          %28 = intt %27 : coeff [12-15] @2/0
+          %29 = convert_basis %28 : coeff [0-1] @2/0
+          %30 = ntt %29 : eval [0-1] @2/0
+          %31 = slice %26 : eval [0-1] @2/0
+          %32 = sub_mul_scalar %31, %30, [688431073, 597282320] : eval [0-1] @2/0
+          %33 = key galois 25 0 1 : eval [0-1, 12-15] @2/0
+          %34 = inner_product [%5 * %33] : eval [0-1, 12-15] @2/0
+          %35 = slice %34 : eval [12-15] @2/0
+          %36 = intt %35 : coeff [12-15] @2/0
+          %37 = convert_basis %36 : coeff [0-1] @2/0
+          %38 = ntt %37 : eval [0-1] @2/0
+          %39 = slice %34 : eval [0-1] @2/0
+          %40 = sub_mul_scalar %39, %38, [688431073, 597282320] : eval [0-1] @2/0
+          %41 = add %0, %32 : eval [0-1] @2/0
+          %42 = automorphism %41, 25 : eval [0-1] @2/0
+          %43 = automorphism %40, 25 : eval [0-1] @2/0
+          %44 = add %23, %42 : eval [0-1] @3/0
+          %45 = add %24, %43 : eval [0-1] @3/0
+          %46 = key galois 125 0 0 : eval [0-1, 12-15] @4/0
+          %47 = inner_product [%5 * %46] : eval [0-1, 12-15] @4/0
+          %48 = slice %47 : eval [12-15] @4/0
+          %49 = intt %48 : coeff [12-15] @4/0
+          %50 = convert_basis %49 : coeff [0-1] @4/0
+          %51 = ntt %50 : eval [0-1] @4/0
+          %52 = slice %47 : eval [0-1] @4/0
+          %53 = sub_mul_scalar %52, %51, [688431073, 597282320] : eval [0-1] @4/0
+          %54 = key galois 125 0 1 : eval [0-1, 12-15] @4/0
+          %55 = inner_product [%5 * %54] : eval [0-1, 12-15] @4/0
+          %56 = slice %55 : eval [12-15] @4/0
+          %57 = intt %56 : coeff [12-15] @4/0
+          %58 = convert_basis %57 : coeff [0-1] @4/0
+          %59 = ntt %58 : eval [0-1] @4/0
+          %60 = slice %55 : eval [0-1] @4/0
+          %61 = sub_mul_scalar %60, %59, [688431073, 597282320] : eval [0-1] @4/0
+          %62 = add %0, %53 : eval [0-1] @4/0
+          %63 = automorphism %62, 125 : eval [0-1] @4/0
+          %64 = automorphism %61, 125 : eval [0-1] @4/0
+          %65 = add %44, %63 : eval [0-1] @5/0
+          %66 = add %45, %64 : eval [0-1] @5/0
+          output 0 0 %65
+          output 0 1 %66
+        }
+    "#]]
+    .assert_eq(&compiled.poly.to_string());
+}
+
+#[test]
+fn fuse_inner_products() {
+    let text = r#"polynomials "f" {
+  input 0 [0-1]
+  %0 = input 0 0 : eval [0-1] @0/1
+  %1 = input 0 1 : eval [0-1] @0/1
+  %2 = inner_product [%0 * %0] : eval [0-1] @0/1
+  %3 = inner_product [%0 * %1] : eval [0-1] @0/1
+  %4 = add %2, %3 : eval [0-1] @0/1
+  %5 = add %4, %1 : eval [0-1] @0/1
+  %6 = inner_product [%1 * %1] : eval [0-1] @0/1
+  %7 = add %5, %6 : eval [0-1] @0/1
+  output 0 0 %7
+  output 0 1 %6
+}
+"#;
+    let mut function = poly_ir::text::parse(text).unwrap();
+    poly_ir::verify::verify(&function, &params(), "test").unwrap();
+    for pass in POLY {
+        function = (pass.run)(&function);
+        poly_ir::verify::verify(&function, &params(), pass.name).unwrap();
+    }
+    expect![[r#"
+        polynomials "f" {
+          input 0 [0-1]
+          %0 = input 0 0 : eval [0-1] @0/1
+          %1 = input 0 1 : eval [0-1] @0/1
+          %2 = inner_product [%0 * %0, %0 * %1] init %1 : eval [0-1] @0/1
+          %3 = inner_product [%1 * %1] : eval [0-1] @0/1
+          %4 = add %2, %3 : eval [0-1] @0/1
+          output 0 0 %4
+          output 0 1 %3
+        }
+    "#]]
+    .assert_eq(&function.to_string());
+}
+
+#[test]
+fn plan_of_a_sum() {
+    let program = dsl::build("sum", |g| {
+        let (x, y) = (g.input("x", 4)?, g.input("y", 4)?);
+        g.output("sum", x + y - 1.0, 4)?;
+        g.output("same", x, 4)
+    });
+    let compiled = compile(&program.unwrap(), &params(), &Options::default()).unwrap();
+    let text = compiled.plan.to_string();
+    let short: Vec<&str> = text.lines().filter(|l| !l.starts_with("  prime")).collect();
+    expect![[r#"
+        plan "sum" abi 1 {
+          params db41bc6111e423fa72deafa8abefeaa4 word 32 log_n 10
+          buffer 0 arena rows 2 device 0
+          buffer 1 input 0 rows 4 device 0
+          buffer 2 input 1 rows 4 device 0
+          buffer 3 output 0 rows 4 device 0
+          buffer 4 output 1 rows 4 device 0
+          segment "s0_level0" {
+            slot rows 2 read_write
+            slot rows 4 read
+            slot rows 4 read
+            slot rows 4 write
+            slot rows 4 write
+            launch add %4 {
+              0:0 = 1:0, 2:0 prime 0
+              0:1 = 1:1, 2:1 prime 1
+              3:2 = 1:2, 2:2 prime 0
+              3:3 = 1:3, 2:3 prime 1
+            }
+            launch add_scalar %6 {
+              3:0 = 0:0 scalar 831999318 prime 0
+              3:1 = 0:1 scalar 829492578 prime 1
+            }
+            launch add_scalar %6 {
+              4:0 = 1:0 scalar 0 prime 0
+              4:1 = 1:1 scalar 0 prime 1
+              4:2 = 1:2 scalar 0 prime 0
+              4:3 = 1:3 scalar 0 prime 1
+            }
+          }
+          upload 0 buffer 1
+          upload 1 buffer 2
+          call 0 [0, 1, 2, 3, 4]
+          download 0 buffer 3
+          download 1 buffer 4
+          peak device 0 rows 18 bytes 73728
+        }"#]]
+    .assert_eq(&short.join("\n"));
+}
+
+#[test]
+fn too_deep_names_the_longest_chain() {
+    let program = dsl::build("deep", |g| {
+        let x = g.input("x", 4)?;
+        let mut h = x * 0.5;
+        for _ in 0..5 {
+            h = h.square();
+        }
+        g.output("y", h.named("sixth") + x, 4)
+    })
+    .unwrap();
+    let error = compile(&program, &params(), &Options::default()).unwrap_err();
+    assert!(matches!(error, Error::TooDeep { needed: 6, .. }));
+    expect!["the program needs 6 levels, the parameters have 5; longest chain: x -> %1 mul_scalar -> %2 mul -> %3 mul -> %4 mul -> %5 mul -> sixth"].assert_eq(&error.to_string());
+}
+
+#[test]
+fn mistakes_of_the_user() {
+    type Body = fn(&dsl::Graph) -> scheduler::Result<()>;
+    let cases: [(Body, Expect); 10] = [
+        (|g| g.input("x", 3).map(|_| ()), expect!["`x`: period 3, expected a power of two"]),
+        (|g| g.input("x", 4).and(g.input("x", 4)).map(|_| ()), expect!["input `x` is declared twice"]),
+        (
+            |g| g.plain("w", &[1.0, f64::NAN]).map(|_| ()),
+            expect!["`w`: element 1 is NaN+0i, expected a finite number"],
+        ),
+        (|g| g.plain("w", &[1.0, 2.0, 3.0]).map(|_| ()), expect!["`w`: period 3, expected a power of two"]),
+        (|g| g.input("x", 4).map(|_| ()), expect!["program `mistake` has no output"]),
+        (|g| g.output("y", g.input("x", 4)?, 0), expect!["output `y`: 0 slots, expected 1 to 65536"]),
+        (
+            |g| g.output("y", g.input("x", 4)? * f64::INFINITY, 1),
+            expect!["`scalar beside x`: element 0 is inf, expected a finite number"],
+        ),
+        (
+            |g| {
+                let x = g.input("x", 4)?;
+                g.output("y", x, 1)?;
+                g.output("y", x, 1)
+            },
+            expect!["output `y` is declared twice"],
+        ),
+        (
+            |g| dsl::linear::matvec(g.input("x", 4)?, "m", &[1.0; 10], 2, 5).map(|_| ()),
+            expect!["matrix `m`: 2 times 5, expected at most the period of the vector, 4"],
+        ),
+        (
+            |g| dsl::linear::matvec(g.input("x", 4)?, "m", &[1.0; 9], 2, 5).map(|_| ()),
+            expect!["matrix `m`: 9 elements, expected 2 times 5"],
+        ),
+    ];
+    for (body, expected) in cases {
+        expected.assert_eq(&dsl::build("mistake", body).unwrap_err().to_string());
+    }
+    let foreign = dsl::build("outer", |g| {
+        let x = g.input("x", 4)?;
+        dsl::build("inner", |h| {
+            let y = h.input("y", 4)?;
+            h.output("z", x, 4)?;
+            h.output("w", y, 4)
+        })
+        .map(|_| ())
+    });
+    expect!["`x` belongs to another program"].assert_eq(&foreign.unwrap_err().to_string());
+    let large = dsl::build("large", |g| g.output("y", g.input("x", 1024)?, 1024)).unwrap();
+    let error = compile(&large, &params(), &Options::default()).unwrap_err();
+    expect!["`x`: period 1024, expected a power of two of at most 512"].assert_eq(&error.to_string());
+}
+
+#[test]
+fn passes_are_told_in_order() {
+    let program = dsl::build("one", |g| g.output("y", g.input("x", 4)?.square(), 4)).unwrap();
+    let mut told = Vec::new();
+    let compiled =
+        compile_with(&program, &params(), &Options::default(), &mut |event| told.push(event)).unwrap();
+    let begun = told.iter().filter(|e| matches!(e, Event::Begin(_))).count();
+    assert_eq!((begun, told.len()), (compiled.stats.len(), 2 * compiled.stats.len()));
+    for (pair, stat) in told.chunks(2).zip(&compiled.stats) {
+        assert_eq!(pair, [Event::Begin(stat.pass), Event::End(stat.clone())]);
+    }
+}
+
+#[test]
+fn memory_is_reused_and_told() {
+    let matrix: Vec<f64> = (0..32 * 32).map(|i| f64::from(i % 7) - 3.0).collect();
+    let program = dsl::build("layers", |g| {
+        let x = g.input("x", 32)?;
+        let h = dsl::linear::matvec(x, "m1", &matrix, 32, 32)?.square();
+        g.output("y", dsl::linear::matvec(h, "m2", &matrix, 32, 32)?, 32)
+    });
+    let compiled = compile(&program.unwrap(), &params(), &Options::default()).unwrap();
+    let plan = &compiled.plan;
+    let arena = plan.buffers[0].rows as usize;
+    // What one row for each computed limb would take.
+    let moved = ["input", "constant", "key", "slice", "concat"];
+    let computed = compiled.poly.values.iter().filter(|v| !moved.contains(&v.op.name()));
+    let all: usize = computed.map(|v| v.basis.len()).sum();
+    assert!(arena * 4 < all, "{arena} rows in the arena, {all} computed");
+    let rows: u64 = plan.buffers.iter().map(|b| u64::from(b.rows)).sum();
+    assert_eq!((plan.peaks.len(), plan.peaks[0].rows), (1, rows));
+    assert_eq!(plan.peaks[0].bytes, rows * 4 * 1024);
+    // Smaller batches keep fewer rows alive and need more launches.
+    let small =
+        lower::plan::lower(&compiled.poly, &params(), &Options { batch_rows: 1, ..Options::default() })
+            .unwrap();
+    assert!(small.buffers[0].rows < plan.buffers[0].rows);
+    assert!(small.n_launches() > plan.n_launches());
+    assert!(plan.segments.len() > 1);
+}
+
+#[test]
+fn order_by_level() {
+    let text = r#"function "f" {
+  input "x" period 4
+  %0 = input 0 {level 2 canonical degree 1}
+  %1 = mul_scalar %0, 0.5 {level 2 product degree 1}
+  %2 = rescale %1 {level 1 canonical degree 1}
+  %3 = rotate %2, 1 {level 1 canonical degree 1}
+  %4 = mul_scalar %0, 0.25 {level 2 product degree 1}
+  %5 = rescale %4 {level 1 canonical degree 1}
+  %6 = add %3, %5 {level 1 canonical degree 1}
+  output "a" slots 1 %6
+}
+"#;
+    let function = ckks_ir::text::parse(text, &[]).unwrap();
+    let pass = CKKS.iter().find(|p| p.name == "order_by_level").unwrap();
+    let out = (pass.run)(&function, &params()).unwrap();
+    ckks_ir::verify::verify(&out, Some(&params()), pass.name).unwrap();
+    expect![[r#"
+        function "f" {
+          input "x" period 4
+          %0 = input 0 {level 2 canonical degree 1}
+          %1 = mul_scalar %0, 0.5 {level 2 product degree 1}
+          %2 = rescale %1 {level 1 canonical degree 1}
+          %3 = mul_scalar %0, 0.25 {level 2 product degree 1}
+          %4 = rescale %3 {level 1 canonical degree 1}
+          %5 = rotate %2, 1 {level 1 canonical degree 1}
+          %6 = add %5, %4 {level 1 canonical degree 1}
+          output "a" slots 1 %6
+        }
+    "#]]
+    .assert_eq(&out.to_string());
+}

@@ -1,0 +1,435 @@
+//! Every rule of every verifier refuses what breaks it.
+
+#[cfg(test)]
+mod common;
+
+use fhe_core::params::{Params, Preset};
+use kernels_gpu::abi::{KernelId, RowItem, RowRef};
+use scheduler::plan::{
+    Access, BufferId, BufferKind, HostStep, Item, Plan, PlanStep, PoolWriter, SegmentId, Step,
+};
+use scheduler::{Compiled, Error, Options, ckks_ir, compile, dsl, plan, poly_ir};
+
+#[cfg(test)]
+mod helpers {
+    use super::*;
+
+    pub(crate) fn params() -> Params {
+        Preset::Toy10.params().unwrap()
+    }
+
+    pub(crate) fn rule_of(result: Result<(), Error>) -> &'static str {
+        match result {
+            Err(Error::Verify { rule, .. }) => rule,
+            other => panic!("expected a broken rule, found {other:?}"),
+        }
+    }
+
+    pub(crate) fn compiled() -> Compiled {
+        let program = dsl::build("small", |g| {
+            let x = g.input("x", 4)?;
+            let w = g.plain("w", &[0.5, -1.0, 2.0, 0.25])?;
+            g.output("y", (x.rotate(1) * w).square() - x, 4)
+        });
+        compile(&program.unwrap(), &params(), &Options::default()).unwrap()
+    }
+
+    /// Rewrites the items of the first launch of a kernel.
+    pub(crate) fn rewrite(plan: &mut Plan, kernel: KernelId, f: impl Fn(&mut Vec<Item>)) {
+        let mut pool = PoolWriter::default();
+        let mut launches = Vec::new();
+        let mut first = true;
+        for segment in &plan.segments {
+            for Step::Launch { launch, .. } in &segment.steps {
+                let mut items = plan.items(launch).unwrap();
+                if first && launch.kernel == kernel {
+                    f(&mut items);
+                    first = false;
+                }
+                launches.push(pool.launch(launch.kernel, &items).unwrap());
+            }
+        }
+        assert!(!first, "no launch of {}", kernel.name());
+        plan.pool = pool.finish();
+        let mut launches = launches.into_iter();
+        for segment in &mut plan.segments {
+            for Step::Launch { launch, .. } in &mut segment.steps {
+                *launch = launches.next().unwrap();
+            }
+        }
+    }
+
+    pub(crate) fn row(item: &mut Item) -> &mut RowItem {
+        match item {
+            Item::Row(item) => item,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+use helpers::{compiled, params, rewrite, row, rule_of};
+
+const CKKS: &str = r#"function "f" {
+  input "x" period 4
+  input "y" period 4
+  constant #0 "w" [1.0, 2.0]
+  %0 = input 0 {level 2 canonical degree 1}
+  %1 = input 1 {level 2 canonical degree 1}
+  %2 = mul %0, %1 {level 2 product degree 2}
+  %3 = relinearize %2 {level 2 product degree 1}
+  %4 = rescale %3 {level 1 canonical degree 1}
+  %5 = rotate %4, 1 {level 1 canonical degree 1}
+  %6 = mul_plain %5, #0 {level 1 product degree 1}
+  %7 = rescale %6 {level 0 canonical degree 1}
+  %8 = level_drop %0, 0 {level 0 canonical degree 1}
+  %9 = add %7, %8 {level 0 canonical degree 1}
+  output "a" slots 4 %9
+  output "b" slots 4 %7
+}
+"#;
+
+#[test]
+fn rules_of_ckks_ir() {
+    let check = |text: &str| {
+        let function = ckks_ir::text::parse(text, &[]).unwrap();
+        ckks_ir::verify::verify(&function, Some(&params()), "test")
+    };
+    check(CKKS).unwrap();
+    let unplaced = "function \"f\" {\n  input \"x\" period 4\n  %0 = input 0\n  output \"a\" slots 1 %0\n}";
+    check(unplaced).unwrap();
+    for (from, to, rule) in [
+        ("relinearize %2", "relinearize %9", "order"),
+        ("mul_plain %5, #0", "mul_plain %5, #1", "index"),
+        ("%1 = input 1", "%1 = input 2", "index"),
+        ("slots 4 %7", "slots 4 %10", "index"),
+        ("%1 = input 1", "%1 = input 0", "input-once"),
+        ("input \"y\"", "input \"x\"", "name"),
+        ("output \"b\"", "output \"a\"", "name"),
+        ("input \"x\" period 4", "input \"x\" period 3", "period"),
+        ("input \"x\" period 4", "input \"x\" period 1024", "period"),
+        ("[1.0, 2.0]", "[1.0, 2.0, 3.0]", "period"),
+        ("[1.0, 2.0]", "[1.0, inf]", "finite"),
+        ("rotate %4, 1", "rotate %4, 0", "rotation"),
+        ("rotate %4, 1", "rotate %4, 512", "rotation"),
+        ("slots 4 %7", "slots 0 %7", "output"),
+        ("slots 4 %7", "slots 513 %7", "output"),
+        ("%5 = rotate %4, 1 {level 1 canonical degree 1}", "%5 = rotate %4, 1", "placed"),
+        ("level 2", "level 6", "level"),
+        ("%2 = mul %0, %1 {level 2 product degree 2}", "%2 = mul %0, %1 {level 2 product degree 1}", "kind"),
+        ("relinearize %2", "relinearize %0", "kind"),
+        ("rescale %3", "rescale %0", "kind"),
+        ("rescale %3", "rescale %2", "kind"),
+        ("level_drop %0, 0", "level_drop %7, 0", "kind"),
+        ("add %7, %8", "add %7, %5", "kind"),
+        ("rotate %4", "rotate %3", "kind"),
+        ("slots 4 %7", "slots 4 %6", "output-kind"),
+    ] {
+        assert!(CKKS.contains(from), "{from}");
+        assert_eq!(rule_of(check(&CKKS.replace(from, to))), rule, "{from} -> {to}");
+    }
+    assert_eq!(rule_of(check(&unplaced.replace("  output \"a\" slots 1 %0\n", ""))), "output");
+    let with = |op: &str| unplaced.replace("  output", &format!("  %1 = {op}\n  output"));
+    assert_eq!(rule_of(check(&with("rescale %0"))), "placed");
+    assert_eq!(rule_of(check(&with("add_scalar %0, inf"))), "finite");
+    assert_eq!(rule_of(check(&with("neg %0 {level 0 canonical degree 1}"))), "placed");
+}
+
+const POLY: &str = r#"polynomials "f" {
+  encoded #0 = constant 0 level 1 scale 50.0 0.0
+  input 0 [0-3]
+  %0 = input 0 0 : eval [0-3] @0/1
+  %1 = input 0 1 : eval [0-3] @0/1
+  %2 = constant #0 : eval [0-3] @0/1
+  %3 = key relinearization 0 1 : eval [0-3] @0/1
+  %4 = inner_product [%0 * %2, %1 * %3] init %0 : eval [0-3] @0/1
+  %5 = slice %4 : eval [2-3] @0/1
+  %6 = intt %5 : coeff [2-3] @0/1
+  %7 = convert_basis %6 : coeff [0-1] @0/1
+  %8 = ntt %7 : eval [0-1] @0/1
+  %9 = slice %4 : eval [0-1] @0/1
+  %10 = sub_mul_scalar %9, %8, [5, 6] : eval [0-1] @0/1
+  %11 = automorphism %10, 5 : eval [0-1] @0/1
+  %12 = concat [%8, %5] : eval [0-3] @0/1
+  %13 = add %12, %0 : eval [0-3] @0/1
+  %14 = slice %13 : eval [0-1] @0/1
+  output 0 0 %11
+  output 0 1 %14
+}
+"#;
+
+#[test]
+fn rules_of_poly_ir() {
+    let check = |text: &str| {
+        let function = poly_ir::text::parse(text).unwrap();
+        poly_ir::verify::verify(&function, &params(), "test")
+    };
+    check(POLY).unwrap();
+    assert_eq!(poly_ir::text::parse(POLY).unwrap().to_string(), POLY);
+    for (from, to, rule) in [
+        ("intt %5", "intt %15", "order"),
+        ("%0 = input 0 0", "%0 = input 1 0", "index"),
+        ("%0 = input 0 0", "%0 = input 0 2", "index"),
+        ("constant #0 :", "constant #1 :", "index"),
+        ("level 1 scale", "level 9 scale", "index"),
+        ("relinearization 0 1", "relinearization 3 1", "index"),
+        ("relinearization 0 1", "relinearization 0 2", "index"),
+        ("output 0 1 %14", "output 0 1 %20", "index"),
+        ("input 0 [0-3]", "input 0 []", "basis"),
+        ("input 0 [0-3]", "input 0 [0-99]", "basis"),
+        ("coeff [2-3]", "coeff [3, 2]", "basis"),
+        ("%1 = input 0 1 : eval [0-3]", "%1 = input 0 1 : eval [0-2]", "type"),
+        ("%2 = constant #0 : eval [0-3]", "%2 = constant #0 : eval [0-2]", "type"),
+        ("%6 = intt %5 : coeff", "%6 = intt %5 : eval", "type"),
+        ("%8 = ntt %7", "%8 = ntt %5", "type"),
+        ("convert_basis %6", "convert_basis %5", "type"),
+        ("%5 = slice %4 : eval [2-3]", "%5 = slice %4 : eval [3-4]", "type"),
+        ("concat [%8, %5]", "concat [%8, %9]", "type"),
+        ("concat [%8, %5]", "concat [%4]", "type"),
+        ("add %12, %0", "add %12, %9", "type"),
+        ("sub_mul_scalar %9, %8", "sub_mul_scalar %9, %7", "type"),
+        ("[%0 * %2, %1 * %3]", "[]", "type"),
+        ("automorphism %10", "automorphism %5", "type"),
+        ("coeff [0-1]", "coeff [0-2]", "convert"),
+        ("[5, 6]", "[5]", "scalar"),
+        ("[5, 6]", "[5, 1152921504606846976]", "scalar"),
+        ("automorphism %10, 5", "automorphism %10, 4", "galois"),
+        ("automorphism %10, 5", "automorphism %10, 2049", "galois"),
+        ("  output 0 1 %14\n", "", "output"),
+        ("output 0 1", "output 1 1", "output"),
+        ("output 0 1 %14", "output 0 1 %7", "output"),
+        ("output 0 1 %14", "output 0 1 %13", "output"),
+    ] {
+        assert!(POLY.contains(from), "{from}");
+        assert_eq!(rule_of(check(&POLY.replace(from, to))), rule, "{from} -> {to}");
+    }
+}
+
+/// How a test breaks a plan.
+type Break = fn(&mut Plan);
+
+#[test]
+fn rules_of_plans() {
+    let good = compiled().plan;
+    plan::verify::verify(&good, "test").unwrap();
+    let cases: [(Break, &str); 40] = [
+        (|p| p.abi_version += 1, "abi"),
+        (|p| p.log_n = 3, "ring"),
+        (|p| p.primes[0] += 2, "ring"),
+        (|p| p.roots.truncate(1), "ring"),
+        (|p| p.roots[0] = p.primes[0], "ring"),
+        (|p| p.buffers[0].kind = p.buffers[1].kind, "buffer"),
+        (|p| p.buffers[1].kind = BufferKind::Arena, "buffer"),
+        (|p| p.segments[1].name = p.segments[0].name.clone(), "segment"),
+        (|p| p.segments[0].slots.clear(), "segment"),
+        (|p| rewrite(p, KernelId::Ntt, Vec::clear), "segment"),
+        (|p| p.pool.truncate(p.pool.len() - 1), "pool"),
+        (|p| launch(p).n_items = u32::MAX, "pool"),
+        (
+            |p| {
+                let last = last_word(p);
+                p.pool[last] |= 1 << 32;
+            },
+            "pool",
+        ),
+        (
+            |p| {
+                rewrite(p, KernelId::InnerProduct, |items| match &mut items[0] {
+                    Item::InnerProduct { terms, .. } => terms.clear(),
+                    other => panic!("{other:?}"),
+                });
+            },
+            "pool",
+        ),
+        (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).a.row = 1 << 20), "row"),
+        (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).a.slot = 99), "row"),
+        (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).b = RowRef { slot: 0, row: 0 }), "row"),
+        (|p| rewrite(p, KernelId::SubMulScalar, |i| row(&mut i[0]).b = RowRef::NONE), "row"),
+        (|p| p.segments[0].slots[0].access = Access::Read, "row"),
+        (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).prime = 99), "constant"),
+        (|p| rewrite(p, KernelId::SubMulScalar, |i| row(&mut i[0]).scalar = u64::MAX), "constant"),
+        (
+            |p| {
+                rewrite(p, KernelId::ConvertBasis, |items| match &mut items[0] {
+                    Item::ConvertBasis { matrix, .. } => matrix[0] = u64::MAX,
+                    other => panic!("{other:?}"),
+                });
+            },
+            "constant",
+        ),
+        (
+            |p| {
+                rewrite(p, KernelId::AutomorphismEval, |items| match &mut items[0] {
+                    Item::Automorphism(item) => item.galois = 4,
+                    other => panic!("{other:?}"),
+                });
+            },
+            "constant",
+        ),
+        (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).dst = row(&mut i[1]).dst), "alias"),
+        (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).a = row(&mut i[1]).dst), "alias"),
+        (
+            |p| {
+                rewrite(p, KernelId::SubMulScalar, |i| {
+                    let item = row(&mut i[0]);
+                    item.dst = item.b;
+                });
+            },
+            "alias",
+        ),
+        (
+            |p| {
+                rewrite(p, KernelId::ConvertBasis, |items| match &mut items[0] {
+                    Item::ConvertBasis { targets, sources, .. } => targets[0].row = sources[0].row,
+                    other => panic!("{other:?}"),
+                });
+            },
+            "alias",
+        ),
+        (|p| bindings(p).truncate(1), "binding"),
+        (|p| bindings(p)[0] = BufferId(1), "binding"),
+        (|p| bindings(p)[1] = BufferId(0), "binding"),
+        (|p| bindings(p)[1] = BufferId(99), "binding"),
+        (|p| p.schedule.push(PlanStep::Call { segment: SegmentId(99), bindings: vec![] }), "binding"),
+        (|p| p.buffers[0].rows -= 1, "binding"),
+        (|p| p.setup[0] = upload(p), "host"),
+        (|p| p.schedule.push(PlanStep::Host(upload(p))), "host"),
+        (|p| p.segments[0].slots[1].access = Access::ReadWrite, "host"),
+        (|p| p.setup.truncate(1), "written"),
+        (|p| drop(p.schedule.remove(1)), "written"),
+        (|p| rewrite(p, KernelId::Ntt, |i| drop(i.remove(0))), "flow"),
+        (|p| p.peaks[0].rows += 1, "peak"),
+    ];
+    for (i, (break_it, rule)) in cases.into_iter().enumerate() {
+        let mut broken = good.clone();
+        break_it(&mut broken);
+        assert_eq!(rule_of(plan::verify::verify(&broken, "test")), rule, "case {i}");
+    }
+    let mut broken = good.clone();
+    rewrite(&mut broken, KernelId::Intt, |items| {
+        let other = row(&mut items[1]).a;
+        row(&mut items[0]).prime = row(&mut items[1]).prime;
+        row(&mut items[0]).a = other;
+    });
+    // Now the limb is missing a transform of its own, under the wrong prime for whoever reads it.
+    assert_eq!(rule_of(plan::verify::verify(&broken, "test")), "flow");
+}
+
+fn launch(plan: &mut Plan) -> &mut kernels_gpu::abi::Launch {
+    let Step::Launch { launch, .. } = &mut plan.segments[0].steps[0];
+    launch
+}
+
+/// The last word of the first item of the plan.
+fn last_word(plan: &mut Plan) -> usize {
+    let launch = *launch(plan);
+    launch.items_at as usize + launch.kernel.item().pool_words() - 1
+}
+
+fn bindings(plan: &mut Plan) -> &mut Vec<BufferId> {
+    let mut calls = plan.schedule.iter_mut().filter_map(|step| match step {
+        PlanStep::Call { bindings, .. } => Some(bindings),
+        PlanStep::Host(_) => None,
+    });
+    calls.next_back().unwrap_or_else(|| unreachable!("the plan has calls"))
+}
+
+fn upload(plan: &Plan) -> HostStep {
+    let mut uploads = plan.schedule.iter().filter_map(|step| match step {
+        PlanStep::Host(step @ HostStep::Upload { .. }) => Some(*step),
+        _ => None,
+    });
+    uploads.next_back().unwrap_or_else(|| unreachable!("the plan has uploads"))
+}
+
+#[test]
+fn value_numbering_finds_what_the_rules_cannot() {
+    let Compiled { plan: good, poly, .. } = compiled();
+    plan::refine::refines(&good, &poly, &params()).unwrap();
+    // Each is a well-formed plan that computes something else.
+    let cases: [Break; 4] = [
+        |p| rewrite(p, KernelId::SubMulScalar, |i| row(&mut i[0]).scalar = 1),
+        |p| {
+            rewrite(p, KernelId::AutomorphismEval, |items| match &mut items[0] {
+                Item::Automorphism(item) => item.galois = 7,
+                other => panic!("{other:?}"),
+            });
+        },
+        |p| {
+            rewrite(p, KernelId::InnerProduct, |items| match &mut items[0] {
+                Item::InnerProduct { terms, .. } => terms[0].b = terms[1].b,
+                other => panic!("{other:?}"),
+            });
+        },
+        |p| {
+            rewrite(p, KernelId::ConvertBasis, |items| match &mut items[0] {
+                Item::ConvertBasis { targets, .. } => targets[0].big = 1,
+                other => panic!("{other:?}"),
+            });
+        },
+    ];
+    for break_it in cases {
+        let mut broken = good.clone();
+        break_it(&mut broken);
+        assert_eq!(rule_of(plan::refine::refines(&broken, &poly, &params())), "refine");
+    }
+}
+
+#[test]
+fn two_arena_rows_are_never_one() {
+    // The planner takes a second row only while the first is in use, so joining any two must be found.
+    let Compiled { plan: good, poly, .. } = compiled();
+    let rows = good.buffers[0].rows;
+    for (a, b) in (0..rows).flat_map(|a| (a + 1..rows).map(move |b| (a, b))) {
+        let mut joined = good.clone();
+        let mut pool = PoolWriter::default();
+        for segment in &mut joined.segments {
+            for Step::Launch { launch, .. } in &mut segment.steps {
+                let join = |row: RowRef| {
+                    if row == (RowRef { slot: 0, row: b }) { RowRef { slot: 0, row: a } } else { row }
+                };
+                let items: Vec<Item> =
+                    good.items(launch).unwrap().iter().map(|item| item.map_rows(join)).collect();
+                *launch = pool.launch(launch.kernel, &items).unwrap();
+            }
+        }
+        joined.pool = pool.finish();
+        let found = plan::verify::verify(&joined, "test")
+            .and_then(|()| plan::refine::refines(&joined, &poly, &params()));
+        assert!(["alias", "flow", "written", "refine"].contains(&rule_of(found)), "rows {a} and {b}");
+    }
+}
+
+#[test]
+fn texts_that_do_not_parse_name_the_line() {
+    let at = |error: Error| match error {
+        Error::Parse { line, problem } => (line, problem),
+        other => panic!("{other:?}"),
+    };
+    for (from, to, line, word) in [
+        ("function", "funktion", 1, "`function`"),
+        ("mul %0", "mull %0", 7, "`mull`"),
+        ("%4 = rescale", "%5 = rescale", 9, "%4"),
+        ("\"w\"", "\"w", 4, "closed"),
+        ("canonical degree 1}\n  %1", "canonical}\n  %1", 5, "`degree`"),
+        ("period 4", "period four", 2, "a number"),
+        ("}\n  output", "} }\n  output", 14, "the end of the line"),
+    ] {
+        assert!(CKKS.contains(from), "{from}");
+        let (found, problem) = at(ckks_ir::text::parse(&CKKS.replacen(from, to, 1), &[]).unwrap_err());
+        assert_eq!(found, line, "{problem}");
+        assert!(problem.contains(word), "{problem}");
+    }
+    let long = format!("{CKKS}{CKKS}");
+    assert_eq!(at(ckks_ir::text::parse(&long, &[]).unwrap_err()).0, 18);
+    assert_eq!(at(poly_ir::text::parse(&POLY.replace("@0/1", "@0")).unwrap_err()).0, 4);
+    assert_eq!(at(poly_ir::text::parse(&POLY.replace("[0-3]", "[0-4000000000]")).unwrap_err()).0, 3);
+    let text = compiled().plan.to_string();
+    assert_eq!(at(plan::text::parse(&text.replace("word 32", "word 31")).unwrap_err()).0, 2);
+    assert_eq!(
+        at(plan::text::parse(&text.replace("launch ntt", "launch fast_ntt")).unwrap_err()).1,
+        "no kernel `fast_ntt`"
+    );
+    for cut in (0..text.len()).step_by(997) {
+        assert!(plan::text::parse(&text[..cut]).is_err());
+    }
+}

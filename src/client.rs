@@ -1,0 +1,191 @@
+//! The client: the one who has the secret. Makes keys for an [`Offer`], encrypts questions, decrypts answers.
+//!
+//! Everything that it takes from or gives to others is bytes. The secret key never leaves it.
+
+use crate::offer::Offer;
+use fhe_core::ckks::{Ciphertext, Decryptor, Encoder, Encryptor};
+use fhe_core::math::sampling::Randomness;
+use fhe_core::math::word::{Word, WordKind};
+use fhe_core::params::{Level, Params, Security};
+use fhe_core::ring::Ring;
+use fhe_core::rlwe::{KeyGenerator, SecretKey};
+use num_complex::Complex64;
+
+/// What goes wrong on the client's side.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// From the scheme.
+    #[error(transparent)]
+    Fhe(#[from] fhe_core::Error),
+    /// The server's offer is not acceptable.
+    #[error("offer refused: {0}")]
+    Offer(String),
+    /// The offer's parameters are not secure.
+    #[error(
+        "offer refused: its parameters are insecure ({0}); accept with `Trust::InsecureParameters` if that is meant"
+    )]
+    Insecure(String),
+    /// No such input or output.
+    #[error("no {what} is called {found}: the program has {expected}")]
+    NoSuchName {
+        /// `input` or `output`.
+        what: &'static str,
+        /// What was asked for.
+        found: String,
+        /// The names that there are.
+        expected: String,
+    },
+    /// A vector of the wrong length.
+    #[error("input {name}: expected {expected} values, found {found}")]
+    Length {
+        /// The input.
+        name: String,
+        /// Its period.
+        expected: usize,
+        /// Length of what was given.
+        found: usize,
+    },
+}
+
+/// What parameters a client accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Only those with 128-bit security.
+    SecureParameters,
+    /// Any: for tests with toy parameters.
+    InsecureParameters,
+}
+
+/// Keys, encryption and decryption for one offer.
+pub struct Client {
+    offer: Offer,
+    keys: Box<dyn ClientKeys + Send>,
+}
+
+impl core::fmt::Debug for Client {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Client").field("offer", &self.offer).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Reads a server's offer and makes the keys that it asks for. `progress(done, total)` is called after each.
+    ///
+    /// # Errors
+    /// [`ClientError::Offer`], [`ClientError::Insecure`], [`ClientError::Fhe`].
+    pub fn accept(
+        offer: &[u8],
+        trust: Trust,
+        randomness: Randomness,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Self, ClientError> {
+        let offer = Offer::from_bytes(offer)?;
+        if offer.params.security() == Security::Insecure && trust == Trust::SecureParameters {
+            return Err(ClientError::Insecure(offer.params.to_string()));
+        }
+        let keys: Box<dyn ClientKeys + Send> = match offer.params.word() {
+            WordKind::U32 => Box::new(Keys::<u32>::new(&offer, randomness, progress)?),
+            WordKind::U64 => Box::new(Keys::<u64>::new(&offer, randomness, progress)?),
+        };
+        Ok(Self { offer, keys })
+    }
+
+    /// The offer that was accepted.
+    pub fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
+    /// The evaluation keys, for the server.
+    pub fn evaluation_keys(&self) -> &[u8] {
+        self.keys.evaluation_keys()
+    }
+
+    /// Encrypts the values of an input: as many as its period.
+    ///
+    /// # Errors
+    /// [`ClientError::NoSuchName`], [`ClientError::Length`]; [`ClientError::Fhe`] for values that are not finite or
+    /// too large.
+    pub fn encrypt(&mut self, input: &str, values: &[f64]) -> Result<Vec<u8>, ClientError> {
+        let Some(spec) = self.offer.inputs.iter().find(|i| i.name == input) else {
+            return Err(no_such_name("input", input, self.offer.inputs.iter().map(|i| i.name.as_str())));
+        };
+        if values.len() != spec.period {
+            let (expected, found) = (spec.period, values.len());
+            return Err(ClientError::Length { name: input.to_owned(), expected, found });
+        }
+        let n_slots = self.offer.params.n_slots();
+        let slots: Vec<Complex64> =
+            values.iter().cycle().take(n_slots).map(|&x| Complex64::new(x, 0.0)).collect();
+        Ok(self.keys.encrypt(&slots, Level(spec.level))?)
+    }
+
+    /// Decrypts an output: the real parts of its first slots.
+    ///
+    /// # Errors
+    /// [`ClientError::NoSuchName`]; [`ClientError::Fhe`] for bytes that are no ciphertext of these parameters.
+    pub fn decrypt(&self, output: &str, ciphertext: &[u8]) -> Result<Vec<f64>, ClientError> {
+        let Some(spec) = self.offer.outputs.iter().find(|o| o.name == output) else {
+            return Err(no_such_name("output", output, self.offer.outputs.iter().map(|o| o.name.as_str())));
+        };
+        let slots = self.keys.decrypt(ciphertext)?;
+        Ok(slots.iter().take(spec.slots).map(|z| z.re).collect())
+    }
+}
+
+fn no_such_name<'a>(what: &'static str, found: &str, names: impl Iterator<Item = &'a str>) -> ClientError {
+    let expected = names.collect::<Vec<_>>().join(", ");
+    ClientError::NoSuchName { what, found: found.to_owned(), expected }
+}
+
+/// The part of a client that depends on the word.
+trait ClientKeys {
+    fn evaluation_keys(&self) -> &[u8];
+    fn encrypt(&mut self, slots: &[Complex64], level: Level) -> fhe_core::Result<Vec<u8>>;
+    fn decrypt(&self, ciphertext: &[u8]) -> fhe_core::Result<Vec<Complex64>>;
+}
+
+struct Keys<W: Word> {
+    params: Params,
+    ring: Ring<W>,
+    encoder: Encoder<W>,
+    secret: SecretKey<W>,
+    evaluation_keys: Vec<u8>,
+    randomness: Randomness,
+}
+
+impl<W: Word> Keys<W> {
+    fn new(
+        offer: &Offer,
+        mut randomness: Randomness,
+        progress: impl FnMut(usize, usize),
+    ) -> fhe_core::Result<Self> {
+        let params = offer.params.clone();
+        let ring = Ring::<W>::new(&params)?;
+        let generator = KeyGenerator::new(&ring);
+        let secret = generator.secret_key(&mut randomness);
+        let (relinearization, elements) = (offer.relinearization_key, &offer.galois_elements);
+        let keys =
+            generator.evaluation_keys(&secret, relinearization, elements, &mut randomness, progress)?;
+        let (encoder, evaluation_keys) = (Encoder::new(&ring), keys.to_bytes());
+        Ok(Self { params, ring, encoder, secret, evaluation_keys, randomness })
+    }
+}
+
+impl<W: Word> ClientKeys for Keys<W> {
+    fn evaluation_keys(&self) -> &[u8] {
+        &self.evaluation_keys
+    }
+
+    /// The owner of the secret encrypts with it: half the bytes and less noise than with a public key.
+    fn encrypt(&mut self, slots: &[Complex64], level: Level) -> fhe_core::Result<Vec<u8>> {
+        let plaintext = self.encoder.encode(slots, level, self.params.level(level)?.log_scale)?;
+        let encryptor = Encryptor::new(&self.ring);
+        Ok(encryptor.encrypt_seeded(&plaintext, &self.secret, &mut self.randomness)?.to_bytes())
+    }
+
+    fn decrypt(&self, ciphertext: &[u8]) -> fhe_core::Result<Vec<Complex64>> {
+        let ciphertext = Ciphertext::from_bytes(&self.ring, ciphertext)?;
+        self.encoder.decode(&Decryptor::new(&self.ring).decrypt(&ciphertext, &self.secret)?)
+    }
+}
