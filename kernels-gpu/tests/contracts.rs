@@ -1,19 +1,19 @@
 //! The launch contracts: complete, consistent, and within what every GPU from sm_80 on has.
 
 use kernels_gpu::abi::launch::{
-    GPU_MAX_LOG_N, GPU_MIN_LOG_N, LaunchContract, contract, convert_shared_bytes, n_passes,
+    GPU_MAX_LOG_N, GPU_MIN_LOG_N, LaunchContract, contract, convert_shared_bytes, n_entries,
 };
 use kernels_gpu::abi::{ABI_VERSION, KernelId};
 use kernels_gpu::ptx;
 use std::collections::BTreeMap;
 
-/// (kernel, pass, log N, contract) of all that there are.
+/// (kernel, entry_idx, log N, contract) of all that there are.
 fn contracts() -> Vec<(KernelId, u32, u32, LaunchContract)> {
     let mut all = vec![];
     for kernel in KernelId::ALL {
         for log_n in GPU_MIN_LOG_N..=GPU_MAX_LOG_N {
-            for pass in 0..n_passes(kernel) {
-                all.extend(contract(kernel, pass, log_n, 4).map(|c| (kernel, pass, log_n, c)));
+            for entry_idx in 0..n_entries(kernel) {
+                all.extend(contract(kernel, entry_idx, log_n, 4).map(|c| (kernel, entry_idx, log_n, c)));
             }
         }
     }
@@ -22,8 +22,8 @@ fn contracts() -> Vec<(KernelId, u32, u32, LaunchContract)> {
 
 #[test]
 fn grids_are_whole_and_fit_a_multiprocessor() {
-    for (kernel, pass, log_n, c) in contracts() {
-        let who = format!("{} pass {pass} log N {log_n}", kernel.name());
+    for (kernel, entry_idx, log_n, c) in contracts() {
+        let who = format!("{} entry {entry_idx} log N {log_n}", kernel.name());
         assert_eq!((1 << log_n) % c.words_per_block, 0, "{who}");
         assert!(c.threads.is_multiple_of(32) && c.threads <= 1024, "{who}: {} threads", c.threads);
         assert!(c.shared_bytes <= 48 << 10, "{who}: {} bytes need a function attribute", c.shared_bytes);
@@ -69,7 +69,7 @@ fn outside_the_sizes_there_is_none() {
     for kernel in KernelId::ALL {
         assert_eq!(contract(kernel, 0, GPU_MIN_LOG_N - 1, 4), None);
         assert_eq!(contract(kernel, 0, GPU_MAX_LOG_N + 1, 4), None);
-        assert_eq!(contract(kernel, n_passes(kernel), 13, 4), None);
+        assert_eq!(contract(kernel, n_entries(kernel), 13, 4), None);
     }
 }
 

@@ -1,8 +1,8 @@
 //! How a launch becomes kernel functions on a GPU: arguments, grid, names.
 //!
 //! ```text
-//! Launch -> passes 0 .. n_passes(kernel), in this order on one stream
-//! pass   -> LaunchContract: module, entry, grid = n_items * N / words_per_block blocks of `threads` threads
+//! Launch -> entries 0 .. n_entries(kernel), in this order on one stream
+//! entry  -> LaunchContract: module, name, grid = n_items * N / words_per_block blocks of `threads` threads
 //! block  -> item = block / blocks_per_item, part = block % blocks_per_item
 //! ```
 //!
@@ -75,7 +75,7 @@ const THREADS: u32 = 256;
 /// nothing; 64 sources then fit the 48 KiB that need no function attribute.
 const CONVERT_THREADS: u32 = 32;
 
-/// The grid of one pass of a kernel, and what its function is called.
+/// The grid of one entry of a kernel, and what it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaunchContract {
     /// The function in the module.
@@ -93,7 +93,7 @@ pub struct LaunchContract {
 }
 
 /// Kernel functions that a launch of `kernel` is made of.
-pub const fn n_passes(kernel: KernelId) -> u32 {
+pub const fn n_entries(kernel: KernelId) -> u32 {
     if matches!(kernel, KernelId::Ntt | KernelId::Intt) { 2 } else { 1 }
 }
 
@@ -102,9 +102,9 @@ pub const fn log_column_words(log_n: u32) -> u32 {
     log_n.div_ceil(2)
 }
 
-/// Whether pass `pass` of a transform works on columns: forward columns first, inverse rows first.
-pub const fn is_column_pass(kernel: KernelId, pass: u32) -> bool {
-    matches!(kernel, KernelId::Ntt) == (pass == 0)
+/// Whether entry `entry_idx` of a transform works on columns: forward columns first, inverse rows first.
+pub const fn is_column_entry(kernel: KernelId, entry_idx: u32) -> bool {
+    matches!(kernel, KernelId::Ntt) == (entry_idx == 0)
 }
 
 /// Words of shared memory of a block of a transform: the words it works on and padding against bank conflicts.
@@ -113,7 +113,7 @@ pub const fn ntt_shared_words(log_len: u32, columns: bool) -> u32 {
     NTT_LINES * if columns { len + len / 16 } else { row_stride(log_len) }
 }
 
-/// Words from one line to the next in the shared memory of a row pass. Four words of padding follow each 16, so that
+/// Words from one line to the next in the shared memory of a row entry. Four words of padding follow each 16, so that
 /// 16-byte accesses to adjacent groups of 16 fall into different banks; `len / 16` more set the lines of a warp apart.
 pub const fn row_stride(log_len: u32) -> u32 {
     let len = 1 << log_len;
@@ -126,15 +126,20 @@ pub const fn convert_shared_bytes(n_src: u32, word_bytes: u32) -> u32 {
     n_src * THREAD_WORDS * CONVERT_THREADS * word_bytes
 }
 
-/// The contract of pass `pass < n_passes(kernel)` for words of `word_bytes` bytes, `None` if there is no such function:
-/// another pass, or `log_n` outside [`GPU_MIN_LOG_N`] ..= [`GPU_MAX_LOG_N`]. PTX exists for words of four bytes.
-pub const fn contract(kernel: KernelId, pass: u32, log_n: u32, word_bytes: u32) -> Option<LaunchContract> {
-    if pass >= n_passes(kernel) || log_n < GPU_MIN_LOG_N || log_n > GPU_MAX_LOG_N {
+/// The contract of entry `entry_idx < n_entries(kernel)` for words of `word_bytes` bytes, `None` if there is none: another
+/// index, or `log_n` outside [`GPU_MIN_LOG_N`] ..= [`GPU_MAX_LOG_N`]. PTX exists for words of four bytes.
+pub const fn contract(
+    kernel: KernelId,
+    entry_idx: u32,
+    log_n: u32,
+    word_bytes: u32,
+) -> Option<LaunchContract> {
+    if entry_idx >= n_entries(kernel) || log_n < GPU_MIN_LOG_N || log_n > GPU_MAX_LOG_N {
         return None;
     }
     Some(match kernel {
         KernelId::Ntt | KernelId::Intt => {
-            let columns = is_column_pass(kernel, pass);
+            let columns = is_column_entry(kernel, entry_idx);
             let log_column = log_column_words(log_n);
             let log_len = if columns { log_column } else { log_n - log_column };
             let words_per_block = NTT_LINES << log_len;

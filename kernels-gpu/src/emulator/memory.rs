@@ -36,7 +36,7 @@ impl<W: Word> Shared<W> {
 /// Nobody has written the word.
 const NOBODY: u32 = u32::MAX;
 
-/// The rows that are bound, by slot, and which thread of the grid wrote what in this pass.
+/// The rows that are bound, by slot, and which thread of the grid wrote what in this grid.
 #[derive(Debug)]
 pub(super) struct Global<'a, W> {
     slots: &'a mut [Vec<W>],

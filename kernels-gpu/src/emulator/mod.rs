@@ -5,7 +5,7 @@
 //!
 //! * shared memory has the contract's size and starts poisoned: a word that nobody wrote is not read;
 //! * a word that one thread wrote in this phase is neither read nor written by another in it;
-//! * each global word is written once a pass, and not read by a thread after another has written it;
+//! * each global word is written once an entry, and not read by a thread after another has written it;
 //! * accesses of several words are aligned, indexes are inside the row, the table or the pool.
 //!
 //! Breaking a rule fails an assertion. This is the third witness of the tests: naive oracle = CPU rows = emulator.
@@ -13,7 +13,7 @@
 mod memory;
 mod pointers;
 
-use crate::abi::launch::{KernelArgs, contract, n_passes};
+use crate::abi::launch::{KernelArgs, contract, n_entries};
 use crate::abi::{KernelId, Launch, RowRef};
 use crate::body::tables::{PrimeConstants, RingTables};
 use crate::lanes::Word;
@@ -114,15 +114,15 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
     }
 }
 
-/// Runs every thread of one pass.
-fn run_pass<W: Word, K: ThreadKernel<W>>(
+/// Runs every thread of one entry.
+fn run_grid<W: Word, K: ThreadKernel<W>>(
     launch: &Launch,
     pool: &[u64],
     slots: &mut [Vec<W>],
     ring: &RingTables<'_, W>,
 ) {
     let log_n = ring.log_n;
-    let contract = contract(K::KERNEL, K::PASS, log_n, size_of::<W>() as u32);
+    let contract = contract(K::KERNEL, K::ENTRY_IDX, log_n, size_of::<W>() as u32);
     assert!(contract.is_some(), "no contract for {} at log N = {log_n}", launch.kernel.name());
     let Some(contract) = contract else { return };
     let (items_at, n_items) = (launch.items_at, launch.n_items);
@@ -158,7 +158,7 @@ macro_rules! dispatch {
             ring: &RingTables<'_, W>,
         ) {
             match entry {
-                $(stringify!($name) => run_pass::<W, $kernel>(launch, pool, slots, ring),)*
+                $(stringify!($name) => run_grid::<W, $kernel>(launch, pool, slots, ring),)*
                 _ => unreachable!("no kernel function {entry}"),
             }
         }
@@ -172,8 +172,8 @@ every_kernel!(dispatch);
 /// # Panics
 /// When a kernel breaks a rule of the machine, or the pool or the rows are not what the launch says.
 pub fn run_launch<W: Word>(launch: &Launch, pool: &[u64], slots: &mut [Vec<W>], ring: &RingTables<'_, W>) {
-    for pass in 0..n_passes(launch.kernel) {
-        let contract = contract(launch.kernel, pass, ring.log_n, size_of::<W>() as u32);
+    for entry_idx in 0..n_entries(launch.kernel) {
+        let contract = contract(launch.kernel, entry_idx, ring.log_n, size_of::<W>() as u32);
         assert!(contract.is_some(), "no contract for {} at log N = {}", launch.kernel.name(), ring.log_n);
         if let Some(contract) = contract {
             run_entry(contract.entry, launch, pool, slots, ring);

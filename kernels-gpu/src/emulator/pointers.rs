@@ -3,7 +3,7 @@
 
 use super::every_kernel;
 use crate::abi::KernelId;
-use crate::abi::launch::{KernelArgs, contract, n_passes};
+use crate::abi::launch::{KernelArgs, contract, n_entries};
 use crate::thread::addressed::{Addressed, Isa};
 use crate::thread::{Quad, ThreadKernel, convert_basis, has_item, ntt, pointwise};
 use alloc::vec::Vec;
@@ -97,12 +97,12 @@ impl Isa for Pointers<'_> {
     }
 }
 
-/// Runs every thread of one pass.
+/// Runs every thread of one entry.
 ///
 /// # Safety
 /// As [`run_args`].
-unsafe fn run_pass<K: ThreadKernel<u32>>(args: &KernelArgs) {
-    let Some(contract) = contract(K::KERNEL, K::PASS, args.log_n, 4) else {
+unsafe fn run_grid<K: ThreadKernel<u32>>(args: &KernelArgs) {
+    let Some(contract) = contract(K::KERNEL, K::ENTRY_IDX, args.log_n, 4) else {
         unreachable!("no contract at log N = {}", args.log_n)
     };
     let blocks_per_item = (1 << args.log_n) / contract.words_per_block;
@@ -128,7 +128,7 @@ macro_rules! dispatch {
         unsafe fn run_entry(entry: &str, args: &KernelArgs) {
             match entry {
                 // SAFETY: the caller's promises.
-                $(stringify!($name) => unsafe { run_pass::<$kernel>(args) },)*
+                $(stringify!($name) => unsafe { run_grid::<$kernel>(args) },)*
                 _ => unreachable!("no kernel function {entry}"),
             }
         }
@@ -142,8 +142,8 @@ every_kernel!(dispatch);
 /// The addresses are exposed ones of memory that holds what [`KernelArgs`] says, the rows that the launch writes for
 /// writing; nobody else uses that memory during the call.
 pub unsafe fn run_args(kernel: KernelId, args: &KernelArgs) {
-    for pass in 0..n_passes(kernel) {
-        let Some(contract) = contract(kernel, pass, args.log_n, 4) else {
+    for entry_idx in 0..n_entries(kernel) {
+        let Some(contract) = contract(kernel, entry_idx, args.log_n, 4) else {
             unreachable!("no contract for {} at log N = {}", kernel.name(), args.log_n)
         };
         // SAFETY: the caller's promises.

@@ -1,4 +1,4 @@
-//! The PTX shells: one function a kernel pass, named as its contract says.
+//! The PTX shells: one or two functions a kernel, named as its contract says.
 
 use crate::abi::KernelId;
 use crate::abi::launch::KernelArgs;

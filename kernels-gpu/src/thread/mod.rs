@@ -116,8 +116,8 @@ pub trait Machine<W: Word> {
 pub trait ThreadKernel<W: Word> {
     /// The kernel of the ABI.
     const KERNEL: KernelId;
-    /// Which of its passes.
-    const PASS: u32 = 0;
+    /// Which of its entries.
+    const ENTRY_IDX: u32 = 0;
     /// The ring size it is compiled for; any, if its contract does not depend on it.
     const LOG_N: u32 = GPU_MIN_LOG_N;
     /// Phases, one more than barriers.
@@ -136,7 +136,7 @@ pub trait ThreadKernel<W: Word> {
 /// # Panics
 /// In a constant, that is, at compile time: if the ABI has none.
 pub const fn contract_of<W: Word, K: ThreadKernel<W>>() -> LaunchContract {
-    let Some(contract) = contract(K::KERNEL, K::PASS, K::LOG_N, size_of::<W>() as u32) else {
+    let Some(contract) = contract(K::KERNEL, K::ENTRY_IDX, K::LOG_N, size_of::<W>() as u32) else {
         unreachable!()
     };
     contract

@@ -1,4 +1,4 @@
-//! The NTT on a GPU: `N = N1 N2`, one pass over columns, one over rows.
+//! The NTT on a GPU: `N = N1 N2`, one entry for the columns, one for the rows.
 //!
 //! ```text
 //! forward:  columns (log N1 stages, words N2 apart), then rows (log N2 stages, adjacent words)
@@ -7,14 +7,14 @@
 //!
 //! A thread holds 16 words. A line of `len = 16 R` words is a *wide* step, radix 16 on words `len / 16` apart, an
 //! exchange through shared memory, and a *narrow* one, radix `R` on each of the `16 / R` sub-blocks of 16 adjacent
-//! words; backwards in the inverse. `R` in 4 ..= 16. 16 lines a block, so that in a column pass 16 threads touch
-//! adjacent words. Between the passes words are lazy: `[0, 4q)` forward, `[0, 2q)` inverse.
+//! words; backwards in the inverse. `R` in 4 ..= 16. 16 lines a block, so that in a column entry 16 threads touch
+//! adjacent words. Between the entries words are lazy: `[0, 4q)` forward, `[0, 2q)` inverse.
 //!
 //! The factors of a step are adjacent in the table: `C = 16 / R` sub-blocks `base .. base + C` take in stage `s` the
 //! `C 2^s` words from `base << s`, loaded up to four at a time.
 
 use super::{Machine, Quad, ThreadKernel, entry, item_and_part};
-use crate::abi::launch::{NTT_LINES, is_column_pass, log_column_words, row_stride};
+use crate::abi::launch::{NTT_LINES, is_column_entry, log_column_words, row_stride};
 use crate::abi::{KernelId, RowItem};
 use crate::body::Modulus;
 use crate::body::ntt::{
@@ -26,7 +26,7 @@ use crate::lanes::{Lanes, Scalar, Word};
 /// What a thread holds.
 type Words<W> = [Scalar<W>; 16];
 
-/// One pass of one direction.
+/// One entry of one direction.
 #[derive(Debug)]
 pub struct Lines<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool>;
 
@@ -91,7 +91,7 @@ fn put_quad<W: Word>(words: &mut [W; 16], quad: usize, from: Quad<W>) {
     });
 }
 
-/// A thread's share of a pass.
+/// A thread's share of the work.
 struct Share<'a, W: Word, M: Machine<W>> {
     m: &'a M,
     item: RowItem,
@@ -172,8 +172,8 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
     unsafe fn load<W: Word, M: Machine<W>>(s: &Share<'_, W, M>) -> Words<W> {
-        // The first pass reads the operand, the second what the first has written.
-        let first = is_column_pass(Self::kernel(), 0) == COLUMNS;
+        // The first entry reads the operand, the second what the first has written.
+        let first = is_column_entry(Self::kernel(), 0) == COLUMNS;
         let at = Self::in_row(s, !INVERSE);
         let mut x = [Scalar(W::ZERO); 16];
         // SAFETY: the caller's promises; words of a line are in the row. Narrow ones of a row are 16 adjacent words.
@@ -339,7 +339,7 @@ impl<W: Word, const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Thread
     for Lines<LOG_N, COLUMNS, INVERSE>
 {
     const KERNEL: KernelId = Self::kernel();
-    const PASS: u32 = if is_column_pass(Self::kernel(), 0) == COLUMNS { 0 } else { 1 };
+    const ENTRY_IDX: u32 = if is_column_entry(Self::kernel(), 0) == COLUMNS { 0 } else { 1 };
     const LOG_N: u32 = LOG_N;
     const PHASES: u32 = 2;
 

@@ -36,7 +36,7 @@ pub(super) fn gate(ptxas: &Path, scratch: &Path, modules: &Modules) -> Result<()
         }
     }
     println!(
-        "\n{:<20} {} {:>9} {:>8}  registers by architecture",
+        "\nregisters by architecture; shared memory and threads of a block\n{:<20} {} {:>9} {:>8}",
         "kernel",
         columns(&ARCHITECTURES),
         "shared",
