@@ -6,19 +6,31 @@ use cudarc::driver::result::{self, ctx, device, event, graph, module, primary_ct
 use cudarc::driver::sys;
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A device with its primary context and one stream of its own.
+/// A device with its primary context and the modules that were loaded.
 #[derive(Debug)]
-pub struct CudaDriver {
+struct Device {
     name: String,
     device: sys::CUdevice,
     context: sys::CUcontext,
-    stream: sys::CUstream,
     /// Modules by the address of their PTX text.
     modules: Mutex<BTreeMap<usize, usize>>,
 }
+
+/// One stream of a device.
+#[derive(Debug)]
+pub struct CudaDriver {
+    device: Arc<Device>,
+    stream: sys::CUstream,
+}
+
+// SAFETY: handles of the driver, which may be used from any thread that has made the context current, and every
+// method does.
+unsafe impl Send for Device {}
+// SAFETY: as above; the driver locks for itself.
+unsafe impl Sync for Device {}
 
 // SAFETY: handles of the driver, which may be used from any thread that has made the context current, and every
 // method does.
@@ -74,25 +86,28 @@ impl CudaDriver {
         let major = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
         let minor = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
         if major < 8 {
-            return Err(plain("open", format!("{name} has compute capability {major}.{minor}, expected at least 8.0")));
+            return Err(plain(
+                "open",
+                format!("{name} has compute capability {major}.{minor}, expected at least 8.0"),
+            ));
         }
-        // SAFETY: a device that the driver gave; released when this is dropped.
+        // SAFETY: a device that the driver gave; released when `Device` is dropped.
         let context = unsafe { primary_ctx::retain(device) }.map_err(wrong("cuDevicePrimaryCtxRetain"))?;
-        let opened = || {
-            // SAFETY: the context was retained just now.
-            unsafe { ctx::set_current(context) }.map_err(wrong("cuCtxSetCurrent"))?;
-            stream::create(stream::StreamKind::NonBlocking).map_err(wrong("cuStreamCreate"))
-        };
-        match opened() {
-            Ok(stream) => Ok(Self { name, device, context, stream, modules: Mutex::default() }),
-            Err(error) => {
-                // SAFETY: retained above.
-                let _ = unsafe { primary_ctx::release(device) };
-                Err(error)
-            }
-        }
+        Self::on(Arc::new(Device { name, device, context, modules: Mutex::default() }))
     }
 
+    fn on(device: Arc<Device>) -> DriverResult<Self> {
+        device.bind()?;
+        let stream = stream::create(stream::StreamKind::NonBlocking).map_err(wrong("cuStreamCreate"))?;
+        Ok(Self { device, stream })
+    }
+
+    fn bind(&self) -> DriverResult<()> {
+        self.device.bind()
+    }
+}
+
+impl Device {
     fn bind(&self) -> DriverResult<()> {
         // SAFETY: retained as long as `self` lives.
         unsafe { ctx::set_current(self.context) }.map_err(wrong("cuCtxSetCurrent"))
@@ -117,28 +132,37 @@ impl CudaDriver {
     }
 }
 
-impl Drop for CudaDriver {
+impl Drop for Device {
     fn drop(&mut self) {
-        if self.bind().is_err() {
-            return;
-        }
+        let bound = self.bind().is_ok();
         let modules = self.modules.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // SAFETY: all of these are this driver's own, and nothing that borrowed them is left. What fails here fails
-        // because the device is lost, and then there is nothing to give back.
+        // SAFETY: all of these are this device's own, and no stream is left. What fails here fails because the device is
+        // lost, and then there is nothing to give back.
         unsafe {
-            let _ = stream::synchronize(self.stream);
-            for &module in modules.values() {
+            for &module in modules.values().filter(|_| bound) {
                 let _ = module::unload(module as sys::CUmodule);
             }
-            let _ = stream::destroy(self.stream);
             let _ = primary_ctx::release(self.device);
         }
     }
 }
 
+impl Drop for CudaDriver {
+    fn drop(&mut self) {
+        if self.bind().is_ok() {
+            // SAFETY: this driver's own stream, waited for first.
+            let _ = unsafe { (stream::synchronize(self.stream), stream::destroy(self.stream)) };
+        }
+    }
+}
+
 impl Driver for CudaDriver {
+    fn fork(&self) -> DriverResult<Arc<dyn Driver>> {
+        Ok(Arc::new(Self::on(Arc::clone(&self.device))?))
+    }
+
     fn device_name(&self) -> String {
-        self.name.clone()
+        self.device.name.clone()
     }
 
     fn memory(&self) -> DriverResult<(u64, u64)> {
@@ -183,7 +207,7 @@ impl Driver for CudaDriver {
 
     fn function(&self, ptx: &'static str, entry: &str, shared_bytes: u32) -> DriverResult<Function> {
         self.bind()?;
-        let module = self.module(ptx)?;
+        let module = self.device.module(ptx)?;
         let name = CString::new(entry).map_err(|e| plain("cuModuleGetFunction", e.to_string()))?;
         // SAFETY: a module of this driver.
         let function = unsafe { module::get_function(module, name) }.map_err(|e| {

@@ -55,6 +55,12 @@ pub struct Grid {
 
 /// One device with one stream.
 pub trait Driver: Send + Sync + fmt::Debug {
+    /// The same device with a stream of its own: what is submitted and captured here and there does not mix.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn fork(&self) -> DriverResult<Arc<dyn Driver>>;
+
     /// The device in words.
     fn device_name(&self) -> String;
 

@@ -110,12 +110,14 @@ impl SessionBuilder {
     }
 
     fn on_device(&self) -> Result<Arc<dyn Backend>> {
-        let unavailable = |e: DriverError| Error::BackendUnavailable { backend: "cuda", reason: e.to_string() };
+        let unavailable =
+            |e: DriverError| Error::BackendUnavailable { backend: "cuda", reason: e.to_string() };
         let driver = CudaDriver::open(self.device).map_err(unavailable)?;
         Ok(Arc::new(CudaBackend::new(Arc::new(driver), self.limits.unwrap_or_default())?))
     }
 
-    /// Starts the backend. [`BackendKind::Auto`] is the first NVIDIA device, or the processor where there is none.
+    /// Starts the backend. [`BackendKind::Auto`] is an NVIDIA device for the programs that it has kernels for, and the processor for
+    /// the others or where there is no device.
     ///
     /// # Errors
     /// [`Error::BackendUnavailable`].
@@ -126,26 +128,30 @@ impl SessionBuilder {
             let limits = self.limits.unwrap_or_else(Limits::of_machine);
             Ok(Arc::new(CpuBackend::new(Arc::clone(&pool), self.lanes, limits)?))
         };
-        let backend: Arc<dyn Backend> = match self.kind {
+        let (backend, fallback) = match self.kind {
             BackendKind::Auto => match self.on_device() {
-                Ok(backend) => backend,
+                Ok(device) => (device, Some(on_cpu()?)),
                 Err(error) => {
                     tracing::info!(%error, "no device: the processor computes");
-                    on_cpu()?
+                    (on_cpu()?, None)
                 }
             },
-            BackendKind::Cpu => on_cpu()?,
-            BackendKind::Null => Arc::new(null.insert(NullBackend::new()).clone()),
-            BackendKind::Cuda => self.on_device()?,
+            BackendKind::Cpu => (on_cpu()?, None),
+            BackendKind::Null => {
+                (Arc::new(null.insert(NullBackend::new()).clone()) as Arc<dyn Backend>, None)
+            }
+            BackendKind::Cuda => (self.on_device()?, None),
         };
         tracing::debug!(backend = %backend.name(), limits = ?self.limits, "session");
-        Ok(Session { backend, null, pool, options: self.options })
+        Ok(Session { backend, fallback, null, pool, options: self.options })
     }
 }
 
 /// A backend, ready for programs. Programs outlive it if need be.
 pub struct Session {
     backend: Arc<dyn Backend>,
+    /// What takes the rings that the device has no kernels for, where the session chooses.
+    fallback: Option<Arc<dyn Backend>>,
     null: Option<NullBackend>,
     pool: Arc<ThreadPool>,
     options: RunOptions,
@@ -204,7 +210,13 @@ impl Session {
         check_ring(plan.plan(), params)?;
         self.pool.install(|| {
             let codec = codec::new(params)?;
-            let instance = self.backend.load(plan)?;
+            let instance = match (self.backend.load(Arc::clone(&plan)), &self.fallback) {
+                (Err(error @ Error::UnsupportedRing { .. }), Some(processor)) => {
+                    tracing::info!(%error, "the processor computes");
+                    processor.load(plan)?
+                }
+                (loaded, _) => loaded?,
+            };
             LoadedProgram::new(instance, codec, manifest, Arc::clone(&self.pool), self.options)
         })
     }

@@ -13,7 +13,7 @@ use kernels_gpu::abi::{
     KernelId, RowRef, Term,
 };
 use scheduler::ckks_ir::InputIdx;
-use scheduler::plan::{BufferId, BufferKind, HostStep, Plan, PlanStep, SegmentId, Step};
+use scheduler::plan::{Buffer, BufferId, BufferKind, HostStep, Plan, PlanStep, SegmentId, Step};
 use std::sync::Arc;
 
 const NONE: RowRef = RowRef::NONE;
@@ -201,12 +201,9 @@ fn out_of_memory_is_three_things() {
     // The plan fits, the tables do not.
     let error = load(maker().plan, Limits { machine: None, budget: Some(found) });
     assert!(matches!(error, Some(Error::OverBudget { what, expected: 0, .. }) if what == "twiddles"));
-    // 40 buffers of 2^44 bytes are more than a process can address.
-    let mut plan = maker().plan;
-    for _ in 0..40 {
-        plan.buffers.push(plan.buffers[2].clone());
-    }
-    plan.buffers.iter_mut().skip(3).for_each(|b| b.rows = u32::MAX);
+    // 2^49 bytes are more than a process can address.
+    let mut plan = PlanMaker::new(&Preset::N15.params().unwrap(), 4, 4, 4).plan;
+    plan.buffers.push(Buffer { rows: u32::MAX, ..plan.buffers[2].clone() });
     set_peaks(&mut plan);
     let error = load(plan, Limits::default());
     assert!(matches!(error, Some(Error::NotNow { found, expected, .. }) if found > expected), "{error:?}");

@@ -182,7 +182,13 @@ fn programs_of_other_parameters_and_limits() {
     assert_eq!(error, Error::OverBudget { what: what.clone(), found: needed, expected: budget, budget });
 
     let limits = Limits { machine: Some(1 << 20), budget: None };
-    let error = Session::builder().memory_limits(limits).build().unwrap().load(compiled, &toy10).unwrap_err();
+    let error = Session::builder()
+        .backend(BackendKind::Cpu)
+        .memory_limits(limits)
+        .build()
+        .unwrap()
+        .load(compiled, &toy10)
+        .unwrap_err();
     assert_eq!(error, Error::TooBig { what, found: needed, expected: 1 << 20 });
 }
 

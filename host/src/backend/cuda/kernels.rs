@@ -2,7 +2,7 @@
 
 use crate::check::CheckedPlan;
 use crate::driver::{DeviceMemory, Driver, DriverError, DriverResult, Function, Grid};
-use kernels_gpu::abi::launch::{KernelArgs, LaunchContract, contract, convert_shared_bytes, n_passes};
+use kernels_gpu::abi::launch::{KernelArgs, LaunchContract, contract, convert_shared_bytes, n_entries};
 use kernels_gpu::abi::{ConvertBasisItem, KernelId, Launch};
 use kernels_gpu::device_tables::{PrimeRoot, fill_image, image_bytes};
 use kernels_gpu::{abi, ptx};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Bytes of a word: PTX exists for these.
 const WORD_BYTES: u32 = 4;
 
-/// Loaded functions by kernel and pass, and the tables of the plan's ring.
+/// Loaded functions by kernel and entry, and the tables of the plan's ring.
 #[derive(Debug)]
 pub(super) struct Kernels {
     functions: BTreeMap<(KernelId, u32), (Function, LaunchContract)>,
@@ -36,9 +36,9 @@ impl Kernels {
         let plan = plan.plan();
         let mut functions = BTreeMap::new();
         for Step::Launch { launch, .. } in plan.segments.iter().flat_map(|s| &s.steps) {
-            for pass in 0..n_passes(launch.kernel) {
-                if let Entry::Vacant(entry) = functions.entry((launch.kernel, pass)) {
-                    entry.insert(load(&**driver, launch.kernel, pass, plan.log_n)?);
+            for entry_idx in 0..n_entries(launch.kernel) {
+                if let Entry::Vacant(entry) = functions.entry((launch.kernel, entry_idx)) {
+                    entry.insert(load(&**driver, launch.kernel, entry_idx, plan.log_n)?);
                 }
             }
         }
@@ -58,7 +58,7 @@ impl Kernels {
         self.tables.bytes()
     }
 
-    /// Submits the passes of a launch.
+    /// Submits the entries of a launch.
     ///
     /// # Safety
     /// `launch` is of a checked plan and segment; `pool` holds the plan's pool and `bindings` the address of the buffer
@@ -77,9 +77,9 @@ impl Kernels {
         let (items_at, n_items) = (launch.items_at, launch.n_items);
         let primes = self.tables.address();
         let args = KernelArgs { bindings, pool, primes, items_at, n_items, log_n: self.log_n, pad: 0 };
-        for pass in 0..n_passes(launch.kernel) {
-            let Some((function, contract)) = self.functions.get(&(launch.kernel, pass)) else {
-                return Err(missing(launch.kernel, pass, self.log_n));
+        for entry_idx in 0..n_entries(launch.kernel) {
+            let Some((function, contract)) = self.functions.get(&(launch.kernel, entry_idx)) else {
+                return Err(missing(launch.kernel, entry_idx, self.log_n));
             };
             let shared_bytes = match launch.kernel {
                 KernelId::ConvertBasis => convert_shared_bytes(most_sources(plan, launch), WORD_BYTES),
@@ -98,21 +98,25 @@ fn refused(words: String) -> DriverError {
     DriverError { call: "load kernels", words, out_of_memory: false }
 }
 
-fn missing(kernel: KernelId, pass: u32, log_n: u32) -> DriverError {
-    refused(format!("no kernel `{}` (pass {pass}) is compiled for log N = {log_n}", kernel.name()))
+fn missing(kernel: KernelId, entry_idx: u32, log_n: u32) -> DriverError {
+    refused(format!("no kernel `{}` (entry {entry_idx}) is compiled for log N = {log_n}", kernel.name()))
 }
 
 fn load(
     driver: &dyn Driver,
     kernel: KernelId,
-    pass: u32,
+    entry_idx: u32,
     log_n: u32,
 ) -> DriverResult<(Function, LaunchContract)> {
-    let contract = contract(kernel, pass, log_n, WORD_BYTES).ok_or_else(|| missing(kernel, pass, log_n))?;
-    let module = ptx::module(contract.module).ok_or_else(|| missing(kernel, pass, log_n))?;
+    let contract =
+        contract(kernel, entry_idx, log_n, WORD_BYTES).ok_or_else(|| missing(kernel, entry_idx, log_n))?;
+    let module = ptx::module(contract.module).ok_or_else(|| missing(kernel, entry_idx, log_n))?;
     if module.abi_version() != Some(abi::ABI_VERSION) {
         let (name, expected) = (module.name, abi::ABI_VERSION);
-        return Err(refused(format!("module {name}: expected ABI version {expected}, found {:?}", module.abi_version())));
+        return Err(refused(format!(
+            "module {name}: expected ABI version {expected}, found {:?}",
+            module.abi_version()
+        )));
     }
     Ok((driver.function(module.text, contract.entry, contract.shared_bytes)?, contract))
 }
@@ -122,5 +126,9 @@ fn most_sources(plan: &Plan, launch: &Launch) -> u32 {
     let words = launch.kernel.item().pool_words();
     let from = launch.items_at as usize;
     let items = plan.pool.get(from..from + words * launch.n_items as usize).unwrap_or_default();
-    items.chunks_exact(words).map(|i| bytemuck::pod_read_unaligned::<ConvertBasisItem>(bytemuck::cast_slice(i)).n_src).max().unwrap_or(1)
+    items
+        .chunks_exact(words)
+        .map(|i| bytemuck::pod_read_unaligned::<ConvertBasisItem>(bytemuck::cast_slice(i)).n_src)
+        .max()
+        .unwrap_or(1)
 }

@@ -54,7 +54,8 @@ fn driver_error(error: DriverError, during: &str) -> Error {
 /// Refuses rings that no kernel is compiled for.
 fn check_ring(plan: &CheckedPlan) -> Result<()> {
     let (word, log_n) = (plan.plan().word, plan.plan().log_n);
-    let refuse = |what, expected: String, found: String| Err(Error::UnsupportedRing { what, expected, found });
+    let refuse =
+        |what, expected: String, found: String| Err(Error::UnsupportedRing { what, expected, found });
     if word != WordKind::U32 {
         return refuse("word on a GPU", "32 bits".to_owned(), format!("{} bits", word.bits()));
     }
@@ -86,15 +87,15 @@ impl Backend for CudaBackend {
             true => Error::NotNow { what: what.clone(), found, expected: given },
             false => driver_error(e, &what),
         };
-        let slab = DeviceMemory::new(&self.driver, slab_bytes).map_err(|e| refused(e, 0))?;
-        let pool = DeviceMemory::from_bytes(&self.driver, bytemuck::cast_slice(&plan.plan().pool))
+        let driver = self.driver.fork().map_err(|e| driver_error(e, &what))?;
+        let slab = DeviceMemory::new(&driver, slab_bytes).map_err(|e| refused(e, 0))?;
+        let pool = DeviceMemory::from_bytes(&driver, bytemuck::cast_slice(&plan.plan().pool))
             .map_err(|e| refused(e, slab_bytes))?;
-        let kernels =
-            Kernels::new(&self.driver, &plan).map_err(|e| refused(e, slab_bytes + pool_bytes))?;
-        tracing::debug!(program = %plan.plan().name, slab_bytes, device = %self.driver.device_name(), "loaded");
+        let kernels = Kernels::new(&driver, &plan).map_err(|e| refused(e, slab_bytes + pool_bytes))?;
+        tracing::debug!(program = %plan.plan().name, slab_bytes, device = %driver.device_name(), "loaded");
         Ok(Box::new(CudaInstance {
             plan,
-            driver: Arc::clone(&self.driver),
+            driver,
             slab,
             offsets,
             pool,
@@ -180,7 +181,8 @@ impl Instance for CudaInstance {
         let table = bound.bindings.address();
         if let Some(profile) = profile {
             for (i, Step::Launch { launch, node }) in found.steps.iter().enumerate() {
-                let during = || format!("node {} ({}) of segment `{}`", node.0, launch.kernel.name(), found.name);
+                let during =
+                    || format!("node {} ({}) of segment `{}`", node.0, launch.kernel.name(), found.name);
                 let timed = || {
                     let start = driver.record()?;
                     // SAFETY: see below.
