@@ -12,6 +12,7 @@ use fhe_core::math::sampling::Randomness;
 use fhe_core::params::Preset;
 use fhe_core::ring::Ring;
 use fhe_core::rlwe::KeyGenerator;
+use host::{BackendKind, Session};
 use std::time::Duration;
 
 const PRESETS: [Preset; 3] = [Preset::N13, Preset::N14, Preset::N15];
@@ -91,9 +92,11 @@ fn client(c: &mut Criterion, work: &mut WorkOf) -> benches::Result<()> {
 
 fn composites(c: &mut Criterion, work: &mut WorkOf) -> benches::Result<()> {
     for (preset, threads) in PRESETS.into_iter().flat_map(|p| THREADS.map(|t| (p, t))) {
-        let log_n = preset.params()?.log_n();
+        let params = preset.params()?;
+        let (log_n, top) = (params.log_n(), params.max_level());
+        let session = Session::builder().backend(BackendKind::Cpu).threads(threads).profile(true).build()?;
         for shape in composite::ALL {
-            let mut program = composite::Loaded::new(shape, preset, threads)?;
+            let mut program = composite::Loaded::new(shape, preset, top, &session)?;
             let (operations, bytes) = program.work();
             work.add(shape.name, log_n, threads, operations, bytes);
             let mut group = c.benchmark_group(shape.name);

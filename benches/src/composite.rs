@@ -1,19 +1,20 @@
-//! One operation of the scheme at the highest level of a preset, as the compiler lowers it.
+//! One operation of the scheme at a level of a preset, as the compiler lowers it.
 
 use crate::Result;
 use anyhow::Context;
 use fhe_core::ckks::{Encoder, Encryptor};
 use fhe_core::math::sampling::Randomness;
-use fhe_core::params::Preset;
+use fhe_core::params::{Level, Preset};
 use fhe_core::ring::Ring;
 use fhe_core::rlwe::KeyGenerator;
-use host::{BackendKind, LoadedProgram, Session};
+use host::profile::Profile;
+use host::{LoadedProgram, Session};
 use kernels_gpu::abi::KernelId;
 use scheduler::compile::compile_placed;
 use scheduler::{Options, ckks_ir};
 use std::time::Duration;
 
-/// An operation as a placed program; `TOP` and `NEXT` stand for the highest level and the one below.
+/// An operation as a placed program; `TOP` and `NEXT` stand for its level and the one below.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// Name of the bench.
@@ -50,7 +51,7 @@ pub const ALL: [Shape; 5] = [
     },
 ];
 
-/// A shape on the CPU backend with its keys and an input.
+/// A shape on a session's backend with its keys and an input.
 pub struct Loaded {
     shape: Shape,
     program: LoadedProgram,
@@ -62,9 +63,8 @@ impl Loaded {
     ///
     /// # Errors
     /// Those of the rooms.
-    pub fn new(shape: Shape, preset: Preset, threads: usize) -> Result<Self> {
+    pub fn new(shape: Shape, preset: Preset, top: Level, session: &Session) -> Result<Self> {
         let params = preset.params()?;
-        let top = params.max_level();
         let mut text = format!("function \"{}\" {{\n  input \"x\" period 1\n", shape.name);
         text += &format!("  %0 = input 0 {{level {top} canonical degree 1}}\n");
         for (i, line) in shape.lines.iter().enumerate() {
@@ -87,7 +87,6 @@ impl Loaded {
         let plain = Encoder::new(&ring).encode_real(&slots, top, params.level(top)?.log_scale)?;
         let input = Encryptor::new(&ring).encrypt_seeded(&plain, &secret, &mut randomness)?.to_bytes();
 
-        let session = Session::builder().backend(BackendKind::Cpu).threads(threads).profile(true).build()?;
         let mut program = session.load(compiled, &params)?;
         program.load_keys(&keys.to_bytes()).context("keys")?;
         Ok(Self { shape, program, input })
@@ -104,7 +103,21 @@ impl Loaded {
         counted.fold((0, 0), |(m, b), (_, w)| (m + w.multiplications, b + w.bytes))
     }
 
-    /// Runs once; the time of the launches.
+    /// Runs once; the time of the calls as the host sees it: submission, launches, synchronization.
+    ///
+    /// # Errors
+    /// Those of the run.
+    pub fn run_calls(&mut self) -> Result<Duration> {
+        self.program.run(&[("x", &self.input)])?;
+        Ok(self.program.last_run().compute)
+    }
+
+    /// The profile of the last run of a session that makes one.
+    pub fn profile(&self) -> &Profile {
+        &self.program.last_run().profile
+    }
+
+    /// Runs once, in a session that makes a profile; the time of the launches.
     ///
     /// # Errors
     /// Those of the run.
