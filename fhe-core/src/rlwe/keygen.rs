@@ -150,7 +150,7 @@ impl<W: Word> KeyGenerator<W> {
 }
 
 /// `g^-1 mod 2N`: the group has exponent N / 2 or less, so `g^(N-1)`, `N` a power of two above 2.
-fn inverse(g: GaloisElement, two_n: u64) -> GaloisElement {
+pub(super) fn inverse(g: GaloisElement, two_n: u64) -> GaloisElement {
     let mut power = 1u64;
     let (mut base, mut e) = (u64::from(g.0) % two_n, two_n / 2 - 1);
     while e > 0 {

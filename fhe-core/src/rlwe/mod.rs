@@ -7,6 +7,8 @@
 mod key_switch;
 mod keygen;
 mod keys;
+#[cfg(test)]
+mod tests;
 
 pub use key_switch::{decompose, key_inner, key_switch, mod_down, mod_up};
 pub use keygen::KeyGenerator;
