@@ -183,7 +183,7 @@ fn main() -> Result<()> {
 fn make_client(offer: &[u8], quiet: bool) -> Result<Client> {
     let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
     bar.set_style(ProgressStyle::with_template("client: making keys {bar:40} {pos}/{len}")?);
-    let client = Client::accept(offer, Trust::SecureParameters, Randomness::from_os()?, |done, total| {
+    let client = Client::accept(offer, Trust::Secure, Randomness::from_os()?, |done, total| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     })?;
