@@ -10,6 +10,7 @@ use fhe_core::params::{Level, Params, Security};
 use fhe_core::ring::Ring;
 use fhe_core::rlwe::{KeyGenerator, SecretKey};
 use num_complex::Complex64;
+use zeroize::Zeroizing;
 
 /// An output's scale may differ by this factor in log2: what the evaluator tolerates.
 const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
@@ -133,8 +134,8 @@ impl Client {
             return Err(ClientError::Length { name: input.to_owned(), expected, found });
         }
         let n_slots = self.offer.params.n_slots();
-        let slots: Vec<Complex64> =
-            values.iter().cycle().take(n_slots).map(|&x| Complex64::new(x, 0.0)).collect();
+        let mut slots = Zeroizing::new(Vec::with_capacity(n_slots));
+        slots.extend(values.iter().copied().cycle().take(n_slots));
         Ok(self.keys.encrypt(&slots, Level(spec.level))?)
     }
 
@@ -167,7 +168,7 @@ fn no_such_name<'a>(what: &'static str, found: &str, names: impl Iterator<Item =
 /// The part of a client that depends on the word.
 trait ClientKeys {
     fn evaluation_keys(&self) -> &[u8];
-    fn encrypt(&mut self, slots: &[Complex64], level: Level) -> fhe_core::Result<Vec<u8>>;
+    fn encrypt(&mut self, slots: &[f64], level: Level) -> fhe_core::Result<Vec<u8>>;
     fn decrypt(&self, spec: &OutputOffer, ciphertext: &[u8]) -> Result<Vec<Complex64>, ClientError>;
 }
 
@@ -204,10 +205,12 @@ impl<W: Word> ClientKeys for Keys<W> {
     }
 
     /// The owner of the secret encrypts with it: half the bytes and less noise than with a public key.
-    fn encrypt(&mut self, slots: &[Complex64], level: Level) -> fhe_core::Result<Vec<u8>> {
-        let plaintext = self.encoder.encode(slots, level, self.params.level(level)?.log_scale)?;
+    fn encrypt(&mut self, slots: &[f64], level: Level) -> fhe_core::Result<Vec<u8>> {
+        let mut plaintext = self.encoder.encode_real(slots, level, self.params.level(level)?.log_scale)?;
         let encryptor = Encryptor::new(&self.ring);
-        Ok(encryptor.encrypt_seeded(&plaintext, &self.secret, &mut self.randomness)?.to_bytes())
+        let ciphertext = encryptor.encrypt_seeded(&plaintext, &self.secret, &mut self.randomness);
+        plaintext.wipe();
+        Ok(ciphertext?.to_bytes())
     }
 
     fn decrypt(&self, spec: &OutputOffer, ciphertext: &[u8]) -> Result<Vec<Complex64>, ClientError> {
@@ -226,6 +229,9 @@ impl<W: Word> ClientKeys for Keys<W> {
                 found: describe(ciphertext.degree(), ciphertext.level(), ciphertext.log_scale().to_f64()),
             });
         }
-        Ok(self.encoder.decode(&Decryptor::new(&self.ring).decrypt(&ciphertext, &self.secret)?)?)
+        let mut plaintext = Decryptor::new(&self.ring).decrypt(&ciphertext, &self.secret)?;
+        let slots = self.encoder.decode(&plaintext);
+        plaintext.wipe();
+        Ok(slots?)
     }
 }

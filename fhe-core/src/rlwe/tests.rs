@@ -103,12 +103,12 @@ fn keys_have_errors<W: Word>(preset: Preset) {
     let keys = generator.evaluation_keys(&secret, true, &elements, &mut randomness, |_, _| ()).unwrap();
     let mut square = s.clone();
     square.mul_assign(&ring, s).unwrap();
-    let relinearization = &keys.relinearization().unwrap().0;
+    let relinearization = keys.relinearization().unwrap().key();
     assert_key(&ring, relinearization, &square, s);
     let mut seeds: Vec<Seed> = vec![public.seed, relinearization.seed];
     for element in elements {
         let target = ring.automorphism(s, inverse(element, 2 * ring.n() as u64)).unwrap();
-        let key = &keys.galois(element).unwrap().key;
+        let key = keys.galois(element).unwrap().key();
         assert_key(&ring, key, s, &target);
         seeds.push(key.seed);
     }
