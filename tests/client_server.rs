@@ -82,7 +82,7 @@ fn only_what_the_offer_names_is_decrypted() {
     let zero = RnsPoly::<u32, Eval>::zero(&info.basis, ring.n());
     let mut one = zero.clone();
     one.for_each_limb(|_, words| words.fill(1));
-    let polys = vec![zero, one.clone(), one];
+    let polys = [zero, one.clone(), one];
     let refused = |n: usize, scale: Double| {
         let ciphertext = Ciphertext::new(&params, polys[..n].to_vec(), level, scale).unwrap();
         let error = client.decrypt("y", &ciphertext.to_bytes()).unwrap_err();

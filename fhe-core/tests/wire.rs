@@ -143,6 +143,14 @@ proptest! {
     }
 
     #[test]
+    fn resealed_scales_are_kept_or_refused(which in 3usize..5, at in 72usize..88, flip in 1u8..=255) {
+        let b = blobs();
+        let (blob, read) = readers(b)[which];
+        let altered = reseal(blob.to_vec(), at, flip);
+        prop_assert!(read(b, &altered).map_or(true, |again| again == altered), "byte {}", at);
+    }
+
+    #[test]
     fn random_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let b = blobs();
         for (_, read) in readers(b) {

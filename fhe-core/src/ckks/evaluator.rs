@@ -36,14 +36,13 @@ impl<W: Word> Evaluator<W> {
         if a.level != level {
             return Err(Error::LevelMismatch { operation, expected: a.level, found: level });
         }
-        match scale {
-            // Written so that a NaN is refused.
-            Some(s) if !((s - a.log_scale).to_f64().abs() <= SCALE_TOLERANCE) => {
-                let (expected, found) = (a.log_scale.to_f64(), s.to_f64());
-                Err(Error::ScaleMismatch { operation, expected, found })
-            }
-            _ => Ok(()),
+        let Some(scale) = scale else { return Ok(()) };
+        // Asked this way round, a NaN is refused.
+        if (scale - a.log_scale).to_f64().abs() <= SCALE_TOLERANCE {
+            return Ok(());
         }
+        let (expected, found) = (a.log_scale.to_f64(), scale.to_f64());
+        Err(Error::ScaleMismatch { operation, expected, found })
     }
 
     /// Refuses a ciphertext of other parameters: the first thing of every operation.
