@@ -2,7 +2,7 @@
 //!
 //! Everything that it takes from or gives to others is bytes. The secret key never leaves it.
 
-use crate::offer::Offer;
+use crate::offer::{Offer, OutputOffer};
 use fhe_core::ckks::{Ciphertext, Decryptor, Encoder, Encryptor};
 use fhe_core::math::sampling::Randomness;
 use fhe_core::math::word::{Word, WordKind};
@@ -10,6 +10,10 @@ use fhe_core::params::{Level, Params, Security};
 use fhe_core::ring::Ring;
 use fhe_core::rlwe::{KeyGenerator, SecretKey};
 use num_complex::Complex64;
+use zeroize::Zeroizing;
+
+/// An output's scale may differ by this factor in log2: what the evaluator tolerates.
+const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
 
 /// What goes wrong on the client's side.
 #[derive(Debug, thiserror::Error)]
@@ -21,11 +25,19 @@ pub enum ClientError {
     /// The server's offer is not acceptable.
     #[error("offer refused: {0}")]
     Offer(String),
-    /// The offer's parameters are not secure.
-    #[error(
-        "offer refused: its parameters are insecure ({0}); accept with `Trust::InsecureParameters` if that is meant"
-    )]
+    /// The offer's parameters or the client's randomness are not secure.
+    #[error("refused: {0}; accept with `Trust::Insecure` if that is meant")]
     Insecure(String),
+    /// A ciphertext that is not what the offer says of the output.
+    #[error("output {name}: expected {expected}, found {found}")]
+    Output {
+        /// The output.
+        name: String,
+        /// What the offer says.
+        expected: String,
+        /// What came.
+        found: String,
+    },
     /// No such input or output.
     #[error("no {what} is called {found}: the program has {expected}")]
     NoSuchName {
@@ -48,13 +60,13 @@ pub enum ClientError {
     },
 }
 
-/// What parameters a client accepts.
+/// What parameters and what randomness a client accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// Only those with 128-bit security.
-    SecureParameters,
-    /// Any: for tests with toy parameters.
-    InsecureParameters,
+    /// Only parameters with 128-bit security, and only randomness of the operating system.
+    Secure,
+    /// Any: for tests with toy parameters or reproducible keys.
+    Insecure,
 }
 
 /// Keys, encryption and decryption for one offer.
@@ -70,10 +82,12 @@ impl core::fmt::Debug for Client {
 }
 
 impl Client {
-    /// Reads a server's offer and makes the keys that it asks for. `progress(done, total)` is called after each.
+    /// Reads a server's offer and makes the keys that it asks for, at most [`crate::MAX_KEY_BYTES`] of them.
+    /// `progress(done, total)` is called after each.
     ///
     /// # Errors
-    /// [`ClientError::Offer`], [`ClientError::Insecure`], [`ClientError::Fhe`].
+    /// [`ClientError::Offer`]; [`ClientError::Insecure`] for parameters or randomness that `trust` does not allow;
+    /// [`ClientError::Fhe`].
     pub fn accept(
         offer: &[u8],
         trust: Trust,
@@ -81,8 +95,13 @@ impl Client {
         progress: impl FnMut(usize, usize),
     ) -> Result<Self, ClientError> {
         let offer = Offer::from_bytes(offer)?;
-        if offer.params.security() == Security::Insecure && trust == Trust::SecureParameters {
-            return Err(ClientError::Insecure(offer.params.to_string()));
+        if trust == Trust::Secure {
+            if offer.params.security() == Security::Insecure {
+                return Err(ClientError::Insecure(format!("insecure parameters ({})", offer.params)));
+            }
+            if randomness.is_insecure() {
+                return Err(ClientError::Insecure("reproducible randomness".to_owned()));
+            }
         }
         let keys: Box<dyn ClientKeys + Send> = match offer.params.word() {
             WordKind::U32 => Box::new(Keys::<u32>::new(&offer, randomness, progress)?),
@@ -115,20 +134,28 @@ impl Client {
             return Err(ClientError::Length { name: input.to_owned(), expected, found });
         }
         let n_slots = self.offer.params.n_slots();
-        let slots: Vec<Complex64> =
-            values.iter().cycle().take(n_slots).map(|&x| Complex64::new(x, 0.0)).collect();
+        let mut slots = Zeroizing::new(Vec::with_capacity(n_slots));
+        slots.extend(values.iter().copied().cycle().take(n_slots));
         Ok(self.keys.encrypt(&slots, Level(spec.level))?)
     }
 
     /// Decrypts an output: the real parts of its first slots.
     ///
+    /// **Keep the result.** It holds the noise of the ciphertext, and whoever sees it learns about the secret key
+    /// (CPA-D, ePrint 2020/1533): from a ciphertext of its own making a server recovers the whole key out of one
+    /// answer. A client that tells the server what came out, or behaves so that it can be told, is a decryption
+    /// oracle. Level, scale and degree are checked against the offer, which stops malformed ciphertexts and not
+    /// well-formed hostile ones. A decryption that may be shared, with noise flooding, is not implemented yet.
+    ///
     /// # Errors
-    /// [`ClientError::NoSuchName`]; [`ClientError::Fhe`] for bytes that are no ciphertext of these parameters.
+    /// [`ClientError::NoSuchName`]; [`ClientError::Output`] unless the ciphertext has degree 1, the level that the
+    /// offer names and its canonical scale; [`ClientError::Fhe`] for bytes that are no ciphertext of these
+    /// parameters.
     pub fn decrypt(&self, output: &str, ciphertext: &[u8]) -> Result<Vec<f64>, ClientError> {
         let Some(spec) = self.offer.outputs.iter().find(|o| o.name == output) else {
             return Err(no_such_name("output", output, self.offer.outputs.iter().map(|o| o.name.as_str())));
         };
-        let slots = self.keys.decrypt(ciphertext)?;
+        let slots = self.keys.decrypt(spec, ciphertext)?;
         Ok(slots.iter().take(spec.slots).map(|z| z.re).collect())
     }
 }
@@ -141,8 +168,8 @@ fn no_such_name<'a>(what: &'static str, found: &str, names: impl Iterator<Item =
 /// The part of a client that depends on the word.
 trait ClientKeys {
     fn evaluation_keys(&self) -> &[u8];
-    fn encrypt(&mut self, slots: &[Complex64], level: Level) -> fhe_core::Result<Vec<u8>>;
-    fn decrypt(&self, ciphertext: &[u8]) -> fhe_core::Result<Vec<Complex64>>;
+    fn encrypt(&mut self, slots: &[f64], level: Level) -> fhe_core::Result<Vec<u8>>;
+    fn decrypt(&self, spec: &OutputOffer, ciphertext: &[u8]) -> Result<Vec<Complex64>, ClientError>;
 }
 
 struct Keys<W: Word> {
@@ -178,14 +205,33 @@ impl<W: Word> ClientKeys for Keys<W> {
     }
 
     /// The owner of the secret encrypts with it: half the bytes and less noise than with a public key.
-    fn encrypt(&mut self, slots: &[Complex64], level: Level) -> fhe_core::Result<Vec<u8>> {
-        let plaintext = self.encoder.encode(slots, level, self.params.level(level)?.log_scale)?;
+    fn encrypt(&mut self, slots: &[f64], level: Level) -> fhe_core::Result<Vec<u8>> {
+        let mut plaintext = self.encoder.encode_real(slots, level, self.params.level(level)?.log_scale)?;
         let encryptor = Encryptor::new(&self.ring);
-        Ok(encryptor.encrypt_seeded(&plaintext, &self.secret, &mut self.randomness)?.to_bytes())
+        let ciphertext = encryptor.encrypt_seeded(&plaintext, &self.secret, &mut self.randomness);
+        plaintext.wipe();
+        Ok(ciphertext?.to_bytes())
     }
 
-    fn decrypt(&self, ciphertext: &[u8]) -> fhe_core::Result<Vec<Complex64>> {
+    fn decrypt(&self, spec: &OutputOffer, ciphertext: &[u8]) -> Result<Vec<Complex64>, ClientError> {
         let ciphertext = Ciphertext::from_bytes(&self.ring, ciphertext)?;
-        self.encoder.decode(&Decryptor::new(&self.ring).decrypt(&ciphertext, &self.secret)?)
+        let level = Level(spec.level);
+        let canonical = self.params.level(level)?.log_scale;
+        let off = (ciphertext.log_scale() - canonical).to_f64().abs();
+        let as_offered = ciphertext.degree() == 1 && ciphertext.level() == level && off <= SCALE_TOLERANCE;
+        if !as_offered {
+            let describe = |degree: usize, level: Level, scale: f64| {
+                format!("degree {degree} at level {level} with log2 scale {scale:.6}")
+            };
+            return Err(ClientError::Output {
+                name: spec.name.clone(),
+                expected: describe(1, level, canonical.to_f64()),
+                found: describe(ciphertext.degree(), ciphertext.level(), ciphertext.log_scale().to_f64()),
+            });
+        }
+        let mut plaintext = Decryptor::new(&self.ring).decrypt(&ciphertext, &self.secret)?;
+        let slots = self.encoder.decode(&plaintext);
+        plaintext.wipe();
+        Ok(slots?)
     }
 }

@@ -17,7 +17,7 @@
 //! let offer = Offer::new(&params, &compiled.manifest).to_bytes();
 //!
 //! // The client makes keys for it, and encrypts.
-//! let mut client = Client::accept(&offer, Trust::InsecureParameters, Randomness::from_os()?, |_, _| ())?;
+//! let mut client = Client::accept(&offer, Trust::Insecure, Randomness::from_os()?, |_, _| ())?;
 //! let keys = client.evaluation_keys().to_vec();
 //! let question = client.encrypt("x", &[0.1, 0.2, 0.3, 0.4])?;
 //!
@@ -39,7 +39,7 @@ mod client;
 mod offer;
 
 pub use client::{Client, ClientError, Trust};
-pub use offer::{InputOffer, Offer, OutputOffer};
+pub use offer::{InputOffer, MAX_KEY_BYTES, Offer, OutputOffer};
 pub use {fhe_core, host, kernels_gpu, models, scheduler};
 
 /// What a program needs to be written, compiled and run.

@@ -8,9 +8,13 @@ use crate::client::ClientError;
 use fhe_core::params::{GaloisElement, Level, Params};
 use scheduler::Manifest;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// The largest offer that is read: 1 MiB. One with 10,000 keys has 80 kB.
 const MAX_BYTES: usize = 1 << 20;
+
+/// The most bytes of evaluation keys that [`crate::Client::accept`] makes: 8 GiB, as they lie in memory.
+pub const MAX_KEY_BYTES: u64 = 8 << 30;
 
 /// An input: a vector of `period` numbers, encrypted at `level`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +28,7 @@ pub struct InputOffer {
     pub level: u32,
 }
 
-/// An output: a vector of `slots` numbers.
+/// An output: a vector of `slots` numbers, which arrives at `level` with the level's canonical scale.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputOffer {
@@ -32,6 +36,8 @@ pub struct OutputOffer {
     pub name: String,
     /// Number of values.
     pub slots: usize,
+    /// The level that it arrives at.
+    pub level: u32,
 }
 
 /// The JSON form.
@@ -57,7 +63,7 @@ pub struct Offer {
     pub outputs: Vec<OutputOffer>,
     /// Whether the relinearization key is needed.
     pub relinearization_key: bool,
-    /// The Galois keys that are needed.
+    /// The Galois keys that are needed, ascending.
     pub galois_elements: Vec<GaloisElement>,
 }
 
@@ -72,6 +78,7 @@ impl Offer {
         let output = |o: &scheduler::compile::OutputSpec| OutputOffer {
             name: o.name.clone(),
             slots: o.slots as usize,
+            level: o.level.0,
         };
         Self {
             params: params.clone(),
@@ -95,7 +102,18 @@ impl Offer {
         serde_json::to_vec(&text).unwrap_or_default()
     }
 
-    /// Reads and checks an offer.
+    /// Bytes of all the keys that it asks for, both halves of every pair, as they lie in memory; the blob that a
+    /// client sends has half of them. `None` beyond 2^64.
+    pub fn key_bytes(&self) -> Option<u64> {
+        let params = &self.params;
+        let n_keys = self.galois_elements.len() as u64 + u64::from(self.relinearization_key);
+        let rows = (2 * params.digits().len() as u64).checked_mul(params.primes().len() as u64)?;
+        let row_bytes = (params.n() as u64).checked_mul(params.word().bytes() as u64)?;
+        rows.checked_mul(row_bytes)?.checked_mul(n_keys)
+    }
+
+    /// Reads and checks an offer: names are unique, Galois elements distinct and ascending, the keys at most
+    /// [`MAX_KEY_BYTES`]. No table of the ring is built.
     ///
     /// # Errors
     /// [`ClientError::Offer`] says what and where; [`ClientError::Fhe`] for its parameters.
@@ -109,6 +127,8 @@ impl Offer {
             Err(e) => return refuse(e.to_string()),
         };
         let params = Params::from_bytes(&unhex(&text.params)?)?;
+        unique("input", text.inputs.iter().map(|i| i.name.as_str()))?;
+        unique("output", text.outputs.iter().map(|o| o.name.as_str()))?;
         for input in &text.inputs {
             let (name, period) = (&input.name, input.period);
             if !period.is_power_of_two() || period > params.n_slots() {
@@ -124,19 +144,40 @@ impl Offer {
                 let (name, slots, n_slots) = (&output.name, output.slots, params.n_slots());
                 return refuse(format!("output {name}: {slots} values, expected 1 to {n_slots}"));
             }
+            params.level(Level(output.level))?;
         }
         let two_n = 2 * params.n() as u32;
         if let Some(g) = text.galois_elements.iter().find(|&&g| g % 2 == 0 || g >= two_n) {
             return refuse(format!("Galois element {g}, expected an odd number below {two_n}"));
         }
-        Ok(Self {
+        if let Some(pair) = text.galois_elements.windows(2).find(|w| w[0] >= w[1]) {
+            return refuse(format!("Galois element {} after {}, expected ascending", pair[1], pair[0]));
+        }
+        let offer = Self {
             params,
             inputs: text.inputs,
             outputs: text.outputs,
             relinearization_key: text.relinearization_key,
             galois_elements: text.galois_elements.into_iter().map(GaloisElement).collect(),
-        })
+        };
+        match offer.key_bytes() {
+            Some(bytes) if bytes <= MAX_KEY_BYTES => Ok(offer),
+            bytes => {
+                let found = bytes.map_or("more than 2^64".to_owned(), |b| b.to_string());
+                refuse(format!("{found} bytes of keys, expected at most {MAX_KEY_BYTES}"))
+            }
+        }
     }
+}
+
+fn unique<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Result<(), ClientError> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(ClientError::Offer(format!("two {what}s are called {name}, expected one")));
+        }
+    }
+    Ok(())
 }
 
 fn unhex(text: &str) -> Result<Vec<u8>, ClientError> {

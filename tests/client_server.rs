@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "test code")]
 
-use ferrocerium::fhe_core::params::Level;
+use ferrocerium::fhe_core::ckks::Ciphertext;
+use ferrocerium::fhe_core::math::double::Double;
+use ferrocerium::fhe_core::params::{GaloisElement, Level};
+use ferrocerium::fhe_core::ring::{Eval, Ring, RnsPoly};
 use ferrocerium::models::digits::{Network, TestSplit, encrypted};
 use ferrocerium::prelude::*;
 use ferrocerium::scheduler::Compiled;
-use ferrocerium::{ClientError, Offer};
+use ferrocerium::{ClientError, MAX_KEY_BYTES, Offer};
 
 fn example() -> (Params, Compiled) {
     let program = dsl::build("example", |g| {
@@ -31,7 +34,7 @@ fn the_whole_path_in_both_words() {
         let program = encrypted::program(&network).unwrap();
         let compiled = compile(&program, &params, &Options::default()).unwrap();
         let offer = Offer::new(&params, &compiled.manifest).to_bytes();
-        let mut client = accept(&offer, Trust::InsecureParameters).unwrap();
+        let mut client = accept(&offer, Trust::Insecure).unwrap();
         let session = Session::builder().backend(BackendKind::Cpu).build().unwrap();
         let mut server = session.load(compiled, &params).unwrap();
         server.load_keys(client.evaluation_keys()).unwrap();
@@ -50,8 +53,43 @@ fn the_whole_path_in_both_words() {
 fn insecure_parameters_need_consent() {
     let (params, compiled) = example();
     let offer = Offer::new(&params, &compiled.manifest).to_bytes();
-    assert!(matches!(accept(&offer, Trust::SecureParameters), Err(ClientError::Insecure(_))));
-    assert!(accept(&offer, Trust::InsecureParameters).is_ok());
+    assert!(matches!(accept(&offer, Trust::Secure), Err(ClientError::Insecure(_))));
+    assert!(accept(&offer, Trust::Insecure).is_ok());
+}
+
+#[test]
+fn reproducible_randomness_needs_consent() {
+    let (_, compiled) = example();
+    let offer = Offer::new(&Preset::N13.params().unwrap(), &compiled.manifest).to_bytes();
+    let message = accept(&offer, Trust::Secure).unwrap_err().to_string();
+    assert!(message.contains("reproducible randomness"), "{message}");
+}
+
+#[test]
+fn only_what_the_offer_names_is_decrypted() {
+    let (params, compiled) = example();
+    let offer = Offer::new(&params, &compiled.manifest);
+    let mut client = accept(&offer.to_bytes(), Trust::Insecure).unwrap();
+    let question = client.encrypt("x", &[0.1; 4]).unwrap();
+    let error = client.decrypt("y", &question).unwrap_err();
+    assert!(matches!(error, ClientError::Output { .. }), "{error}");
+    assert!(error.to_string().contains("at level 2"), "{error}");
+
+    // At the right level: the trivial ciphertext (0, 1) at scale 1, whose decryption is the secret, and degree 2.
+    let level = Level(offer.outputs[0].level);
+    let info = params.level(level).unwrap();
+    let ring = Ring::<u32>::new(&params).unwrap();
+    let zero = RnsPoly::<u32, Eval>::zero(&info.basis, ring.n());
+    let mut one = zero.clone();
+    one.for_each_limb(|_, words| words.fill(1));
+    let polys = [zero, one.clone(), one];
+    let refused = |n: usize, scale: Double| {
+        let ciphertext = Ciphertext::new(&params, polys[..n].to_vec(), level, scale).unwrap();
+        let error = client.decrypt("y", &ciphertext.to_bytes()).unwrap_err();
+        assert!(matches!(error, ClientError::Output { .. }), "{error}");
+    };
+    refused(2, Double::default());
+    refused(3, info.log_scale);
 }
 
 #[test]
@@ -61,12 +99,17 @@ fn hostile_offers_are_refused_with_the_reason() {
     let read = |offer: &Offer| Offer::from_bytes(&offer.to_bytes());
     assert_eq!(read(&offer).unwrap(), offer);
     type Break = fn(&mut Offer);
-    let cases: [(Break, &str); 5] = [
+    let cases: [(Break, &str); 10] = [
         (|o| o.inputs[0].period = 3, "power of two"),
         (|o| o.inputs[0].period = 1024, "up to 512"),
         (|o| o.inputs[0].level = 6, "no level 6"),
         (|o| o.outputs[0].slots = 0, "1 to 512"),
+        (|o| o.outputs[0].level = 6, "no level 6"),
         (|o| o.galois_elements[0].0 = 4, "odd number"),
+        (|o| o.galois_elements.push(o.galois_elements[0]), "expected ascending"),
+        (|o| o.galois_elements.insert(0, GaloisElement(2047)), "expected ascending"),
+        (|o| o.inputs.push(o.inputs[0].clone()), "two inputs are called x"),
+        (|o| o.outputs.push(o.outputs[0].clone()), "two outputs are called y"),
     ];
     for (break_it, word) in cases {
         let mut broken = offer.clone();
@@ -84,11 +127,30 @@ fn hostile_offers_are_refused_with_the_reason() {
 }
 
 #[test]
+fn offers_of_too_many_keys_are_refused_before_any_is_made() {
+    let (_, compiled) = example();
+    let params = Preset::N14.params().unwrap();
+    let mut offer = Offer::new(&params, &compiled.manifest);
+    offer.relinearization_key = true;
+    let one = offer.key_bytes().unwrap() / (1 + offer.galois_elements.len() as u64);
+    let row = (params.n() * 4) as u64;
+    assert_eq!(one, 2 * params.digits().len() as u64 * params.primes().len() as u64 * row);
+    let fitting = (MAX_KEY_BYTES / one - 1) as u32;
+    offer.galois_elements = (0..fitting).map(|i| GaloisElement(2 * i + 1)).collect();
+    assert!(Offer::from_bytes(&offer.to_bytes()).is_ok());
+    offer.galois_elements.push(GaloisElement(2 * fitting + 1));
+    for trust in [Trust::Secure, Trust::Insecure] {
+        let message = accept(&offer.to_bytes(), trust).unwrap_err().to_string();
+        assert!(message.contains("bytes of keys, expected at most 8589934592"), "{message}");
+    }
+}
+
+#[test]
 fn mistakes_with_names_and_values_are_named() {
     let (params, compiled) = example();
     assert_eq!(compiled.manifest.inputs[0].level, Level(2));
     let offer = Offer::new(&params, &compiled.manifest).to_bytes();
-    let mut client = accept(&offer, Trust::InsecureParameters).unwrap();
+    let mut client = accept(&offer, Trust::Insecure).unwrap();
     let message = |r: Result<Vec<u8>, ClientError>| r.unwrap_err().to_string();
     assert!(message(client.encrypt("z", &[0.0; 4])).contains("the program has x"));
     assert!(message(client.encrypt("x", &[0.0; 5])).contains("expected 4 values, found 5"));

@@ -24,32 +24,33 @@ fn report<W: Word>(preset: Preset) -> Result<()> {
     let keys = generator.evaluation_keys(&secret, true, &[element], &mut randomness, |_, _| ())?;
     let (encoder, evaluator) = (Encoder::new(&ring), Evaluator::new(&ring));
     let decrypt = |c: &Ciphertext<W>| encoder.decode(&Decryptor::new(&ring).decrypt(c, &secret)?);
-    let print = |what: &str, expected: &[Complex64], found: &[Complex64]| {
-        let bits = PrecisionReport::new(expected, found).modulus;
+    let print = |what: &str, expected: &[Complex64], found: &[Complex64]| -> Result<()> {
+        let bits = PrecisionReport::new(expected, found)?.modulus;
         println!(
             "  {what:<28} min {:>5.1}  mean {:>5.1}  median {:>5.1}  max {:>5.1}  std {:>4.1}",
             bits.min, bits.mean, bits.median, bits.max, bits.std
         );
+        Ok(())
     };
 
     let n = params.n_slots();
     let x: Vec<Complex64> = (0..n).map(|i| Complex64::from_polar(1.0, 0.37 * i as f64)).collect();
     let (top, scale) = (params.max_level(), params.level(params.max_level())?.log_scale);
     let plain = encoder.encode(&x, top, scale)?;
-    print("encode", &x, &encoder.decode(&plain)?);
+    print("encode", &x, &encoder.decode(&plain)?)?;
     let encryptor = Encryptor::new(&ring);
     let seeded = encryptor.encrypt_seeded(&plain, &secret, &mut randomness)?.expand(&ring)?;
-    print("encrypt, secret key", &x, &decrypt(&seeded)?);
+    print("encrypt, secret key", &x, &decrypt(&seeded)?)?;
     let mut a = encryptor.encrypt(&plain, &public, &mut randomness)?;
-    print("encrypt, public key", &x, &decrypt(&a)?);
+    print("encrypt, public key", &x, &decrypt(&a)?)?;
     let rotated: Vec<Complex64> = (0..n).map(|i| x[(i + 1) % n]).collect();
-    print("rotate", &rotated, &decrypt(&evaluator.rotate(&a, 1, &keys)?)?);
+    print("rotate", &rotated, &decrypt(&evaluator.rotate(&a, 1, &keys)?)?)?;
     let mut expected = x;
     while a.level().0 > 0 {
         let squared = evaluator.relinearize(&evaluator.square(&a)?, keys.relinearization()?)?;
         a = evaluator.rescale(&squared)?;
         expected.iter_mut().for_each(|z| *z *= *z);
-        print(&format!("squares down to level {}", a.level()), &expected, &decrypt(&a)?);
+        print(&format!("squares down to level {}", a.level()), &expected, &decrypt(&a)?)?;
     }
     Ok(())
 }

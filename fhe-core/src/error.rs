@@ -86,7 +86,7 @@ pub enum Error {
         /// Level that was given.
         found: Level,
     },
-    /// Operands whose scales differ by more than 2^-30, or a scale that does not fit.
+    /// Operands whose scales differ by more than 2^-30.
     #[error("{operation}: expected log2 scale {expected:.6}, found {found:.6}")]
     ScaleMismatch {
         /// The operation.
@@ -95,6 +95,26 @@ pub enum Error {
         expected: f64,
         /// log2 of the scale that was given.
         found: f64,
+    },
+    /// A scale that is not a finite number or leaves the modulus of the level no room for a message.
+    #[error("{operation}: log2 scale is {found:.2}, expected below the modulus, {expected:.2}")]
+    ScaleTooLarge {
+        /// The operation.
+        operation: &'static str,
+        /// log2 of the modulus of the level.
+        expected: f64,
+        /// log2 of the scale.
+        found: f64,
+    },
+    /// Polynomials of another ring degree.
+    #[error("{operation}: expected {expected} coefficients, found {found}")]
+    RingDegreeMismatch {
+        /// The operation.
+        operation: &'static str,
+        /// N that was needed.
+        expected: usize,
+        /// N that was given.
+        found: usize,
     },
     /// A ciphertext of the wrong degree.
     #[error("{operation}: expected a ciphertext of degree {expected}, found degree {found}")]
@@ -151,7 +171,7 @@ pub enum Error {
         /// What was given.
         found: String,
     },
-    /// A multiplication would exhaust the modulus.
+    /// A rescale at level 0.
     #[error("{operation}: no level left below level 0")]
     LevelsExhausted {
         /// The operation.

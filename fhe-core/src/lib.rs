@@ -4,6 +4,9 @@
 //! GPU, file, clock or environment; every mistake of a caller is an [`Error`] with what was found and what
 //! was expected.
 //!
+//! Timing: secrets are wiped, but nothing here claims to run in constant time. Key generation, encryption and
+//! decryption branch and reduce by value in places, so do not let an attacker measure them finely.
+//!
 //! ```text
 //! ckks    encoder, encryption, reference evaluator, precision
 //! wire    serialization, checked

@@ -1,4 +1,5 @@
-//! The scheme: every operation decrypts to what it should, within a bound that can fail.
+//! The scheme: every operation decrypts to what it should, within a bound that can fail: two bits below what was
+//! measured, 2026-11-22.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 mod common;
@@ -15,7 +16,7 @@ use fhe_core::rlwe::KeyGenerator;
 use fhe_core::{Complex64, Error};
 
 fn assert_close(expected: &[Complex64], found: &[Complex64], bits: f64) {
-    let report = PrecisionReport::new(expected, found);
+    let report = PrecisionReport::new(expected, found).unwrap();
     assert!(report.modulus.min > bits, "expected {bits} bits:\n{report}");
 }
 
@@ -28,41 +29,41 @@ fn check_operations<W: Word>(preset: Preset) {
         x.iter().zip(&y).map(|(&p, &q)| f(p, q)).collect()
     };
     let e = &c.evaluator;
-    assert_close(&x, &c.decrypt(&a), 25.0);
-    assert_close(&map(&|p, q| p + q), &c.decrypt(&e.add(&a, &b).unwrap()), 25.0);
-    assert_close(&map(&|p, q| p - q), &c.decrypt(&e.sub(&a, &b).unwrap()), 25.0);
-    assert_close(&map(&|p, _| -p), &c.decrypt(&e.neg(&a)), 25.0);
-    assert_close(&map(&|p, _| p + 0.75), &c.decrypt(&e.add_scalar(&a, 0.75).unwrap()), 25.0);
+    assert_close(&x, &c.decrypt(&a), 34.0);
+    assert_close(&map(&|p, q| p + q), &c.decrypt(&e.add(&a, &b).unwrap()), 34.0);
+    assert_close(&map(&|p, q| p - q), &c.decrypt(&e.sub(&a, &b).unwrap()), 34.0);
+    assert_close(&map(&|p, _| -p), &c.decrypt(&e.neg(&a).unwrap()), 34.0);
+    assert_close(&map(&|p, _| p + 0.75), &c.decrypt(&e.add_scalar(&a, 0.75).unwrap()), 34.0);
 
     let scale = c.params.level(top).unwrap().log_scale;
     let plain = c.encoder.encode(&y, top, scale).unwrap();
-    assert_close(&map(&|p, q| p + q), &c.decrypt(&e.add_plain(&a, &plain).unwrap()), 25.0);
-    assert_close(&map(&|p, q| p - q), &c.decrypt(&e.sub_plain(&a, &plain).unwrap()), 25.0);
+    assert_close(&map(&|p, q| p + q), &c.decrypt(&e.add_plain(&a, &plain).unwrap()), 34.0);
+    assert_close(&map(&|p, q| p - q), &c.decrypt(&e.sub_plain(&a, &plain).unwrap()), 34.0);
     let product = e.rescale(&e.mul_plain(&a, &plain).unwrap()).unwrap();
-    assert_close(&map(&|p, q| p * q), &c.decrypt(&product), 24.0);
+    assert_close(&map(&|p, q| p * q), &c.decrypt(&product), 33.5);
     let scaled = e.rescale(&e.mul_scalar(&a, -1.375, scale).unwrap()).unwrap();
-    assert_close(&map(&|p, _| p * -1.375), &c.decrypt(&scaled), 24.0);
+    assert_close(&map(&|p, _| p * -1.375), &c.decrypt(&scaled), 33.5);
 
     let raw = e.mul(&a, &b).unwrap();
     assert_eq!(raw.degree(), 2);
-    assert_close(&map(&|p, q| p * q), &c.decrypt(&raw), 24.0);
+    assert_close(&map(&|p, q| p * q), &c.decrypt(&raw), 33.5);
     let product = e.relinearize(&raw, c.keys.relinearization().unwrap()).unwrap();
     let product = e.rescale(&product).unwrap();
     assert_eq!((product.degree(), product.level()), (1, Level(top.0 - 1)));
-    assert_close(&map(&|p, q| p * q), &c.decrypt(&product), 24.0);
+    assert_close(&map(&|p, q| p * q), &c.decrypt(&product), 33.5);
     let canonical = c.params.level(product.level()).unwrap().log_scale;
     assert!((product.log_scale() - canonical).to_f64().abs() < 1e-25);
 
     for k in [1, 3, -2] {
         let n = x.len() as i64;
         let rotated: Vec<_> = (0..n).map(|i| x[(i + k).rem_euclid(n) as usize]).collect();
-        assert_close(&rotated, &c.decrypt(&e.rotate(&a, k, &c.keys).unwrap()), 24.0);
+        assert_close(&rotated, &c.decrypt(&e.rotate(&a, k, &c.keys).unwrap()), 33.5);
     }
-    assert_close(&map(&|p, _| p.conj()), &c.decrypt(&e.conjugate(&a, &c.keys).unwrap()), 24.0);
+    assert_close(&map(&|p, _| p.conj()), &c.decrypt(&e.conjugate(&a, &c.keys).unwrap()), 33.5);
     for to in 0..top.0 {
         let dropped = e.level_drop(&a, Level(to)).unwrap();
         assert_eq!(dropped.level(), Level(to));
-        assert_close(&x, &c.decrypt(&dropped), 24.0);
+        assert_close(&x, &c.decrypt(&dropped), 33.5);
     }
 }
 
@@ -89,7 +90,7 @@ fn a_chain_of_squares_uses_every_level_and_keeps_its_scale() {
         let canonical = c.params.level(a.level()).unwrap().log_scale;
         assert!((a.log_scale() - canonical).to_f64().abs() < 1e-25);
     }
-    assert_close(&x, &c.decrypt(&a), 21.0);
+    assert_close(&x, &c.decrypt(&a), 28.0);
     assert!(matches!(c.evaluator.rescale(&a), Err(Error::LevelsExhausted { .. })));
 }
 
@@ -104,7 +105,7 @@ fn secure_presets_encrypt_and_multiply() {
         let b = c.evaluator.rotate(&c.evaluator.rescale(&b).unwrap(), 5, &c.keys).unwrap();
         let n = x.len();
         let expected: Vec<_> = (0..n).map(|i| x[(i + 5) % n] * x[(i + 5) % n]).collect();
-        assert_close(&expected, &c.decrypt(&b), 18.0);
+        assert_close(&expected, &c.decrypt(&b), 25.9);
     }
     one::<u32>(Preset::N13);
     one::<u64>(Preset::N13w);
@@ -118,7 +119,7 @@ fn seeded_and_public_encryptions_decrypt_alike() {
     let (level, scale) = (Level(1), c.params.level(Level(1)).unwrap().log_scale);
     let plain = c.encoder.encode(&x, level, scale).unwrap();
     let seeded = Encryptor::new(&c.ring).encrypt_seeded(&plain, &c.secret, &mut c.randomness).unwrap();
-    assert_close(&x, &c.decrypt(&seeded.expand(&c.ring).unwrap()), 30.0);
+    assert_close(&x, &c.decrypt(&seeded.expand(&c.ring).unwrap()), 40.0);
 }
 
 #[test]
@@ -137,6 +138,14 @@ fn bad_messages_are_refused() {
     assert!(encode(vec![Complex64::new(500.0, 0.0); n]).is_ok());
     assert!(matches!(encode(vec![Complex64::new(513.0, 0.0); n]), Err(Error::Overflow { .. })));
     assert!(matches!(encode(vec![Complex64::new(1e300, 0.0); n]), Err(Error::Overflow { .. })));
+    // Sums that overflow in both directions and meet as NaN.
+    let signs = [1.7e308, -1.7e308];
+    let real = (0..n).map(|i| Complex64::new(signs[i % 2], 0.0)).collect();
+    let complex = (0..n).map(|i| Complex64::new(signs[i % 2], signs[i / 2 % 2])).collect();
+    let scattered = (0..n).map(|i| Complex64::new(signs[i * i / 3 % 2], signs[i * i / 7 % 2])).collect();
+    for slots in [real, complex, scattered] {
+        assert!(matches!(encode(slots), Err(Error::Overflow { .. })));
+    }
     assert!(matches!(
         c.encoder.encode(&vec![Complex64::ONE; n], Level(9), scale),
         Err(Error::NoSuchLevel { expected: Level(5), found: Level(9) })

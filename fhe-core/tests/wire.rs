@@ -44,16 +44,16 @@ fn blobs() -> &'static Blobs {
     })
 }
 
-/// Reads a blob as what it should be; the error, if any.
-type Read = fn(&Blobs, &[u8]) -> Option<Error>;
+/// Reads a blob as what it should be, and writes it again.
+type Read = fn(&Blobs, &[u8]) -> Result<Vec<u8>, Error>;
 
 fn readers(b: &Blobs) -> [(&[u8], Read); 5] {
     [
-        (&b.params, |_, x| Params::from_bytes(x).err()),
-        (&b.public, |b, x| PublicKey::from_bytes(&b.client.ring, x).err()),
-        (&b.keys, |b, x| EvaluationKeySet::from_bytes(&b.client.ring, x).err()),
-        (&b.ciphertext, |b, x| Ciphertext::from_bytes(&b.client.ring, x).err()),
-        (&b.seeded, |b, x| SeededCiphertext::from_bytes(&b.client.ring, x).err()),
+        (&b.params, |_, x| Params::from_bytes(x).map(|o| o.to_bytes())),
+        (&b.public, |b, x| PublicKey::from_bytes(&b.client.ring, x).map(|o| o.to_bytes())),
+        (&b.keys, |b, x| EvaluationKeySet::from_bytes(&b.client.ring, x).map(|o| o.to_bytes())),
+        (&b.ciphertext, |b, x| Ciphertext::from_bytes(&b.client.ring, x).map(|o| o.to_bytes())),
+        (&b.seeded, |b, x| SeededCiphertext::from_bytes(&b.client.ring, x).map(|o| o.to_bytes())),
     ]
 }
 
@@ -72,6 +72,9 @@ fn everything_comes_back_as_it_was() {
     let secret = b.client.secret.to_secret_bytes();
     let back = SecretKey::from_secret_bytes(&b.client.ring, &secret).unwrap();
     assert_eq!(*back.to_secret_bytes(), *secret);
+    assert_eq!(back.id(), b.client.secret.id());
+    assert_eq!(b.client.public.secret_id(), back.id());
+    assert_eq!(b.client.keys.secret_id(), Some(back.id()));
 }
 
 #[test]
@@ -80,10 +83,10 @@ fn every_truncation_is_refused() {
     for (blob, read) in readers(b) {
         let lengths = (0..blob.len().min(200)).chain((200..blob.len()).step_by(blob.len() / 50 + 1));
         for len in lengths {
-            assert!(matches!(read(b, &blob[..len]), Some(Error::Wire { .. })), "cut to {len}");
+            assert!(matches!(read(b, &blob[..len]), Err(Error::Wire { .. })), "cut to {len}");
         }
         let longer = [blob, &[0]].concat();
-        assert!(matches!(read(b, &longer), Some(Error::Wire { .. })));
+        assert!(matches!(read(b, &longer), Err(Error::Wire { .. })));
     }
 }
 
@@ -123,7 +126,7 @@ proptest! {
         let mut altered = blob.to_vec();
         let at = at.index(altered.len());
         altered[at] ^= flip;
-        prop_assert!(read(b, &altered).is_some(), "byte {} of blob {}", at, which);
+        prop_assert!(read(b, &altered).is_err(), "byte {} of blob {}", at, which);
     }
 
     #[test]
@@ -133,14 +136,25 @@ proptest! {
         let b = blobs();
         let (blob, read) = readers(b)[which];
         let at = at.min(blob.len() - 1);
-        let _ = read(b, &reseal(blob.to_vec(), at, flip));
+        let altered = reseal(blob.to_vec(), at, flip);
+        if let Ok(again) = read(b, &altered) {
+            prop_assert!(again == altered, "byte {} of blob {} is read and not kept", at, which);
+        }
+    }
+
+    #[test]
+    fn resealed_scales_are_kept_or_refused(which in 3usize..5, at in 72usize..88, flip in 1u8..=255) {
+        let b = blobs();
+        let (blob, read) = readers(b)[which];
+        let altered = reseal(blob.to_vec(), at, flip);
+        prop_assert!(read(b, &altered).map_or(true, |again| again == altered), "byte {}", at);
     }
 
     #[test]
     fn random_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let b = blobs();
         for (_, read) in readers(b) {
-            prop_assert!(read(b, &bytes).is_some());
+            prop_assert!(read(b, &bytes).is_err());
         }
     }
 }
@@ -160,6 +174,16 @@ fn hostile_lengths_do_not_allocate() {
     // An insecure literal that claims security is refused by the security table.
     let params = reseal(b.params.clone(), 64 + 24, 128);
     assert!(matches!(Params::from_bytes(&params), Err(Error::BeyondSecurityTable { .. })));
+}
+
+#[test]
+fn a_blob_with_keys_of_two_secrets_is_refused() {
+    let b = blobs();
+    // The second key follows the two counts and the relinearization key, and has its element before the id.
+    let params = &b.client.params;
+    let words = params.digits().len() * params.primes().len() * params.n() * 4;
+    let keys = reseal(b.keys.clone(), 64 + 16 + (16 + 32 + words) + 8, 1);
+    assert!(matches!(EvaluationKeySet::from_bytes(&b.client.ring, &keys), Err(Error::WrongKey { .. })));
 }
 
 #[test]

@@ -1,4 +1,8 @@
 //! Encoding: `N / 2` complex slots to a polynomial with integer coefficients at a scale, and back.
+//!
+//! It is the one place where `f64` rounding decides words: `exp2`, `cos` and `sin` may differ in the last bit from
+//! platform to platform. A message is encoded by its client, a program's constants once, on the server's machine, for
+//! whatever backend it has; so the backends of one machine agree bit for bit.
 
 use super::ciphertext::Plaintext;
 use crate::error::{Error, Result};
@@ -9,6 +13,16 @@ use crate::params::{Level, LimbIdx};
 use crate::ring::{Coeff, Ring, RnsPoly};
 use num_complex::Complex64;
 use rayon::prelude::*;
+use zeroize::{Zeroize, Zeroizing};
+
+/// A message, overwritten when it is dropped.
+struct Wiped(Vec<Complex64>);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        bytemuck::cast_slice_mut::<Complex64, f64>(&mut self.0).zeroize();
+    }
+}
 
 /// Encodes and decodes.
 #[derive(Clone, Debug)]
@@ -27,7 +41,7 @@ impl<W: Word> Encoder<W> {
     ///
     /// # Errors
     /// [`Error::SlotCount`] unless there are N / 2; [`Error::NotFinite`]; [`Error::Overflow`] when a coefficient
-    /// reaches half the modulus, or 2^120; [`Error::NoSuchLevel`].
+    /// reaches half the modulus, or 2^120, or is no finite number; [`Error::NoSuchLevel`].
     pub fn encode(&self, slots: &[Complex64], level: Level, log_scale: Double) -> Result<Plaintext<W>> {
         let params = self.ring.params();
         let info = params.level(level)?;
@@ -37,14 +51,15 @@ impl<W: Word> Encoder<W> {
         if let Some(slot) = slots.iter().position(|z| !z.is_finite()) {
             return Err(Error::NotFinite { slot, value: slots[slot].to_string() });
         }
-        let mut values = slots.to_vec();
-        self.fft.embed_inverse(&mut values);
+        let mut values = Wiped(slots.to_vec());
+        self.fft.embed_inverse(&mut values.0);
         let scale = log_scale.exp2();
-        let coefficients: Vec<f64> = (values.iter().map(|z| z.re))
-            .chain(values.iter().map(|z| z.im))
-            .map(|c| (c * scale).round_ties_even())
-            .collect();
-        let largest = coefficients.iter().fold(0f64, |m, c| m.max(c.abs()));
+        let scaled = values.0.iter().map(|z| z.re).chain(values.0.iter().map(|z| z.im));
+        let mut coefficients = Zeroizing::new(Vec::with_capacity(self.ring.n()));
+        coefficients.extend(scaled.map(|c| (c * scale).round_ties_even()));
+        // A sum that overflowed may have become NaN on its way, which `max` would pass over.
+        let magnitude = |c: &f64| if c.is_finite() { c.abs() } else { f64::INFINITY };
+        let largest = coefficients.iter().map(magnitude).fold(0f64, f64::max);
         let expected = (info.log_q - 1.0).min(120.0);
         if !largest.is_finite() || largest.log2() >= expected {
             return Err(Error::Overflow { found: largest.log2(), expected, level });
@@ -54,12 +69,12 @@ impl<W: Word> Encoder<W> {
         poly.for_each_limb(|limb, words| {
             let m = self.ring.modulus(limb);
             if narrow {
-                words.iter_mut().zip(&coefficients).for_each(|(w, &c)| *w = m.reduce_signed(c as i64));
+                words.iter_mut().zip(coefficients.iter()).for_each(|(w, &c)| *w = m.reduce_signed(c as i64));
             } else {
-                words.iter_mut().zip(&coefficients).for_each(|(w, &c)| *w = m.reduce_i128(c as i128));
+                words.iter_mut().zip(coefficients.iter()).for_each(|(w, &c)| *w = m.reduce_i128(c as i128));
             }
         });
-        Ok(Plaintext { poly: self.ring.ntt(poly), level, log_scale })
+        Ok(Plaintext { params: params.clone(), poly: self.ring.ntt(poly), level, log_scale })
     }
 
     /// Encodes real slots.
@@ -67,16 +82,18 @@ impl<W: Word> Encoder<W> {
     /// # Errors
     /// As [`Self::encode`].
     pub fn encode_real(&self, slots: &[f64], level: Level, log_scale: Double) -> Result<Plaintext<W>> {
-        let slots: Vec<Complex64> = slots.iter().map(|&x| Complex64::new(x, 0.0)).collect();
-        self.encode(&slots, level, log_scale)
+        let slots = Wiped(slots.iter().map(|&x| Complex64::new(x, 0.0)).collect());
+        self.encode(&slots.0, level, log_scale)
     }
 
     /// The slots of a plaintext: all N / 2.
     ///
     /// # Errors
-    /// [`Error::NoSuchLevel`], and [`Error::BasisMismatch`] when the polynomial is over another basis.
+    /// [`Error::ParamsMismatch`]; [`Error::NotFinite`] when a slot overflows `f64`, as a wrong key may make it do
+    /// under a modulus above 2^1024.
     pub fn decode(&self, plaintext: &Plaintext<W>) -> Result<Vec<Complex64>> {
         let params = self.ring.params();
+        params.check_digest(plaintext.params.digest())?;
         let basis = &params.level(plaintext.level)?.basis;
         let poly = self.ring.intt(plaintext.poly.select("decode", basis)?);
         let lift = MixedRadix::new(&self.ring, basis);
@@ -87,6 +104,9 @@ impl<W: Word> Encoder<W> {
         let pair = |k: usize| Complex64::new(coefficient(k), coefficient(k + n / 2));
         let mut values: Vec<Complex64> = (0..n / 2).into_par_iter().map(pair).collect();
         self.fft.embed(&mut values);
+        if let Some(slot) = values.iter().position(|z| !z.is_finite()) {
+            return Err(Error::NotFinite { slot, value: values[slot].to_string() });
+        }
         Ok(values)
     }
 }

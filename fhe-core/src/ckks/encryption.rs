@@ -1,6 +1,6 @@
 //! Encryption and decryption: the client's side.
 
-use super::ciphertext::{Ciphertext, Plaintext, SeededCiphertext};
+use super::ciphertext::{Ciphertext, Plaintext, SeededCiphertext, check_scale};
 use crate::error::Result;
 use crate::math::sampling::Randomness;
 use crate::math::word::Word;
@@ -22,7 +22,7 @@ impl<W: Word> Encryptor<W> {
     /// `(b u + e_0 + m, a u + e_1)` at the plaintext's level, `u` uniform ternary.
     ///
     /// # Errors
-    /// [`crate::Error::ParamsMismatch`].
+    /// [`crate::Error::ParamsMismatch`]; [`crate::Error::ScaleTooLarge`] when the scale reaches the modulus.
     pub fn encrypt(
         &self,
         plaintext: &Plaintext<W>,
@@ -31,6 +31,7 @@ impl<W: Word> Encryptor<W> {
     ) -> Result<Ciphertext<W>> {
         let ring = &self.ring;
         ring.params().check_digest(key.params().digest())?;
+        ring.params().check_digest(plaintext.params().digest())?;
         let basis = plaintext.poly.basis();
         let mut u = ring.ntt(ring.from_small(basis, &randomness.ternary(ring.n())));
         let mut half = |uniform: &RnsPoly<W, _>| -> Result<RnsPoly<W, _>> {
@@ -51,7 +52,7 @@ impl<W: Word> Encryptor<W> {
     /// `(-a s + e + m, a)` with `a` expanded from a seed: half the bytes of a public-key encryption, less noise.
     ///
     /// # Errors
-    /// [`crate::Error::ParamsMismatch`].
+    /// [`crate::Error::ParamsMismatch`]; [`crate::Error::ScaleTooLarge`] when the scale reaches the modulus.
     pub fn encrypt_seeded(
         &self,
         plaintext: &Plaintext<W>,
@@ -60,6 +61,7 @@ impl<W: Word> Encryptor<W> {
     ) -> Result<SeededCiphertext<W>> {
         let ring = &self.ring;
         ring.params().check_digest(key.params().digest())?;
+        ring.params().check_digest(plaintext.params().digest())?;
         let basis = plaintext.poly.basis();
         let seed = randomness.seed();
         let mut c0 = expand_poly(ring, &seed, 0, basis);
@@ -72,6 +74,7 @@ impl<W: Word> Encryptor<W> {
         error.wipe();
         c0.add_assign(ring, &plaintext.poly)?;
         let (level, log_scale) = (plaintext.level, plaintext.log_scale);
+        check_scale("encrypt_seeded", ring.params().level(level)?, log_scale)?;
         Ok(SeededCiphertext { params: ring.params().clone(), c0, seed, level, log_scale })
     }
 }
@@ -104,6 +107,7 @@ impl<W: Word> Decryptor<W> {
             sum.add_assign(ring, c)?;
         }
         s.wipe();
-        Ok(Plaintext { poly: sum, level: ciphertext.level(), log_scale: ciphertext.log_scale() })
+        let (level, log_scale) = (ciphertext.level(), ciphertext.log_scale());
+        Ok(Plaintext { params: ring.params().clone(), poly: sum, level, log_scale })
     }
 }

@@ -1,7 +1,7 @@
 //! The reference evaluator: every operation by its definition, exact, checked. It is the oracle of the
 //! compiled path, which must give the same words, bit for bit.
 
-use super::ciphertext::{Ciphertext, Plaintext};
+use super::ciphertext::{Ciphertext, Plaintext, check_scale};
 use super::scalar;
 use crate::error::{Error, Result};
 use crate::math::double::Double;
@@ -32,17 +32,34 @@ impl<W: Word> Evaluator<W> {
         level: Level,
         scale: Option<Double>,
     ) -> Result<()> {
-        self.ring.params().check_digest(a.params.digest())?;
+        self.own(a)?;
         if a.level != level {
             return Err(Error::LevelMismatch { operation, expected: a.level, found: level });
         }
-        match scale {
-            Some(s) if (s - a.log_scale).to_f64().abs() > SCALE_TOLERANCE => {
-                let (expected, found) = (a.log_scale.to_f64(), s.to_f64());
-                Err(Error::ScaleMismatch { operation, expected, found })
-            }
-            _ => Ok(()),
+        let Some(scale) = scale else { return Ok(()) };
+        // Asked this way round, a NaN is refused.
+        if (scale - a.log_scale).to_f64().abs() <= SCALE_TOLERANCE {
+            return Ok(());
         }
+        let (expected, found) = (a.log_scale.to_f64(), scale.to_f64());
+        Err(Error::ScaleMismatch { operation, expected, found })
+    }
+
+    /// Refuses a ciphertext of other parameters: the first thing of every operation.
+    fn own(&self, a: &Ciphertext<W>) -> Result<()> {
+        self.ring.params().check_digest(a.params.digest())
+    }
+
+    fn own_plain(&self, b: &Plaintext<W>) -> Result<()> {
+        self.ring.params().check_digest(b.params().digest())
+    }
+
+    /// The scale of a product, which must leave the modulus of the level some room. A product of canonical
+    /// scales does from level 1 on: `S_l^2 = S_{l-1} prod(removed)` and `S_{l-1} < Q_{l-1}`.
+    fn product_scale(&self, operation: &'static str, a: &Ciphertext<W>, factor: Double) -> Result<Double> {
+        let scale = a.log_scale + factor;
+        check_scale(operation, self.ring.params().level(a.level)?, scale)?;
+        Ok(scale)
     }
 
     fn with_polys(&self, a: &Ciphertext<W>, polys: Vec<RnsPoly<W, Eval>>) -> Ciphertext<W> {
@@ -56,7 +73,7 @@ impl<W: Word> Evaluator<W> {
         b: &Ciphertext<W>,
         f: impl Fn(&mut RnsPoly<W, Eval>, &RnsPoly<W, Eval>) -> Result<()>,
     ) -> Result<Ciphertext<W>> {
-        self.ring.params().check_digest(b.params.digest())?;
+        self.own(b)?;
         self.check(operation, a, b.level, Some(b.log_scale))?;
         let zero = RnsPoly::zero(a.polys[0].basis(), self.ring.n());
         let mut polys = a.polys.clone();
@@ -82,10 +99,14 @@ impl<W: Word> Evaluator<W> {
     }
 
     /// `-a`.
-    pub fn neg(&self, a: &Ciphertext<W>) -> Ciphertext<W> {
+    ///
+    /// # Errors
+    /// [`Error::ParamsMismatch`].
+    pub fn neg(&self, a: &Ciphertext<W>) -> Result<Ciphertext<W>> {
+        self.own(a)?;
         let mut out = a.clone();
         out.polys.iter_mut().for_each(|p| p.neg_assign(&self.ring));
-        out
+        Ok(out)
     }
 
     /// `a + b` with a plaintext at the same level and scale.
@@ -93,9 +114,10 @@ impl<W: Word> Evaluator<W> {
     /// # Errors
     /// As [`Self::add`].
     pub fn add_plain(&self, a: &Ciphertext<W>, b: &Plaintext<W>) -> Result<Ciphertext<W>> {
-        self.check("add_plain", a, b.level, Some(b.log_scale))?;
+        self.own_plain(b)?;
+        self.check("add_plain", a, b.level(), Some(b.log_scale()))?;
         let mut out = a.clone();
-        out.polys[0].add_assign(&self.ring, &b.poly)?;
+        out.polys[0].add_assign(&self.ring, b.poly())?;
         Ok(out)
     }
 
@@ -104,21 +126,25 @@ impl<W: Word> Evaluator<W> {
     /// # Errors
     /// As [`Self::add`].
     pub fn sub_plain(&self, a: &Ciphertext<W>, b: &Plaintext<W>) -> Result<Ciphertext<W>> {
-        self.check("sub_plain", a, b.level, Some(b.log_scale))?;
+        self.own_plain(b)?;
+        self.check("sub_plain", a, b.level(), Some(b.log_scale()))?;
         let mut out = a.clone();
-        out.polys[0].sub_assign(&self.ring, &b.poly)?;
+        out.polys[0].sub_assign(&self.ring, b.poly())?;
         Ok(out)
     }
 
     /// `a * b` with a plaintext at the same level; scales multiply.
     ///
     /// # Errors
-    /// [`Error::LevelMismatch`], [`Error::ParamsMismatch`].
+    /// [`Error::LevelMismatch`], [`Error::ParamsMismatch`]; [`Error::ScaleTooLarge`] when the product's scale
+    /// reaches the modulus.
     pub fn mul_plain(&self, a: &Ciphertext<W>, b: &Plaintext<W>) -> Result<Ciphertext<W>> {
-        self.check("mul_plain", a, b.level, None)?;
+        self.own_plain(b)?;
+        self.check("mul_plain", a, b.level(), None)?;
+        let log_scale = self.product_scale("mul_plain", a, b.log_scale())?;
         let mut out = a.clone();
-        out.polys.iter_mut().try_for_each(|p| p.mul_assign(&self.ring, &b.poly))?;
-        out.log_scale = a.log_scale + b.log_scale;
+        out.polys.iter_mut().try_for_each(|p| p.mul_assign(&self.ring, b.poly()))?;
+        out.log_scale = log_scale;
         Ok(out)
     }
 
@@ -130,21 +156,26 @@ impl<W: Word> Evaluator<W> {
     /// `a * value`, the value rounded at `2^log_scale`; scales multiply. No encoding: one word a prime.
     ///
     /// # Errors
-    /// [`Error::NotFinite`], [`Error::Overflow`].
+    /// [`Error::NotFinite`], [`Error::Overflow`], [`Error::ParamsMismatch`]; [`Error::ScaleTooLarge`] when the
+    /// product's scale reaches the modulus.
     pub fn mul_scalar(&self, a: &Ciphertext<W>, value: f64, log_scale: Double) -> Result<Ciphertext<W>> {
+        self.own(a)?;
         let x = scalar::integer(value, log_scale)?;
+        let product = self.product_scale("mul_scalar", a, log_scale)?;
         let mut out = a.clone();
         out.polys.iter_mut().for_each(|p| p.mul_scalar_assign(&self.ring, self.residues(x)));
-        out.log_scale = a.log_scale + log_scale;
+        out.log_scale = product;
         Ok(out)
     }
 
     /// `a + value` in every slot.
     ///
     /// # Errors
-    /// [`Error::NotFinite`], [`Error::Overflow`].
+    /// [`Error::NotFinite`], [`Error::ParamsMismatch`]; [`Error::Overflow`] when the scaled value reaches half the
+    /// modulus of the level.
     pub fn add_scalar(&self, a: &Ciphertext<W>, value: f64) -> Result<Ciphertext<W>> {
-        let x = scalar::integer(value, a.log_scale)?;
+        self.own(a)?;
+        let x = scalar::addend(self.ring.params(), a.level, value, a.log_scale)?;
         let mut out = a.clone();
         out.polys[0].add_scalar_assign(&self.ring, self.residues(x));
         Ok(out)
@@ -153,12 +184,14 @@ impl<W: Word> Evaluator<W> {
     /// `a * b`, of degree 2; operands of degree 1 at the same level; scales multiply.
     ///
     /// # Errors
-    /// [`Error::LevelMismatch`], [`Error::DegreeMismatch`], [`Error::ParamsMismatch`].
+    /// [`Error::LevelMismatch`], [`Error::DegreeMismatch`], [`Error::ParamsMismatch`]; [`Error::ScaleTooLarge`]
+    /// when the product's scale reaches the modulus, as at level 0.
     pub fn mul(&self, a: &Ciphertext<W>, b: &Ciphertext<W>) -> Result<Ciphertext<W>> {
-        self.ring.params().check_digest(b.params.digest())?;
+        self.own(b)?;
         self.check("mul", a, b.level, None)?;
         self.check_degree("mul", a, 1)?;
         self.check_degree("mul", b, 1)?;
+        let log_scale = self.product_scale("mul", a, b.log_scale)?;
         let ring = &self.ring;
         let product = |x: &RnsPoly<W, Eval>, y| -> Result<_> {
             let mut p = x.clone();
@@ -170,7 +203,7 @@ impl<W: Word> Evaluator<W> {
         c1.mul_add_assign(ring, &a.polys[1], &b.polys[0])?;
         let c2 = product(&a.polys[1], &b.polys[1])?;
         let mut out = self.with_polys(a, vec![c0, c1, c2]);
-        out.log_scale = a.log_scale + b.log_scale;
+        out.log_scale = log_scale;
         Ok(out)
     }
 
@@ -194,8 +227,9 @@ impl<W: Word> Evaluator<W> {
     /// # Errors
     /// [`Error::DegreeMismatch`], [`Error::ParamsMismatch`].
     pub fn relinearize(&self, a: &Ciphertext<W>, key: &RelinearizationKey<W>) -> Result<Ciphertext<W>> {
+        self.own(a)?;
         self.check_degree("relinearize", a, 2)?;
-        let [k0, k1] = key_switch(&self.ring, &a.polys[2], a.level, &key.0)?;
+        let [k0, k1] = key_switch(&self.ring, &a.polys[2], a.level, key.key())?;
         let mut polys = a.polys[..2].to_vec();
         polys[0].add_assign(&self.ring, &k0)?;
         polys[1].add_assign(&self.ring, &k1)?;
@@ -205,8 +239,9 @@ impl<W: Word> Evaluator<W> {
     /// `round(a / prod(removed))`, one level down; the scale is divided.
     ///
     /// # Errors
-    /// [`Error::LevelsExhausted`] at level 0.
+    /// [`Error::LevelsExhausted`] at level 0; [`Error::ParamsMismatch`].
     pub fn rescale(&self, a: &Ciphertext<W>) -> Result<Ciphertext<W>> {
+        self.own(a)?;
         let params = self.ring.params();
         let removed = params.removed_at(a.level)?;
         let polys =
@@ -219,11 +254,14 @@ impl<W: Word> Evaluator<W> {
     /// the integer that lands on the scale of `to`, rescales. `a` has the canonical scale of its level.
     ///
     /// # Errors
-    /// [`Error::LevelMismatch`] when `to` is above; [`Error::ScaleMismatch`] when `a` is not canonical.
+    /// [`Error::LevelMismatch`] when `to` is above; [`Error::ScaleMismatch`] when `a` is not canonical;
+    /// [`Error::ParamsMismatch`].
     pub fn level_drop(&self, a: &Ciphertext<W>, to: Level) -> Result<Ciphertext<W>> {
+        self.own(a)?;
         let params = self.ring.params();
-        let Some(factor) = scalar::level_drop_factor(params, a.level, to)? else { return Ok(a.clone()) };
+        let factor = scalar::level_drop_factor(params, a.level, to)?;
         self.check("level_drop", a, a.level, Some(params.level(a.level)?.log_scale))?;
+        let Some(factor) = factor else { return Ok(a.clone()) };
         let basis = &params.level(Level(to.0 + 1))?.basis;
         let mut polys = a.polys.iter().map(|p| p.select("level_drop", basis)).collect::<Result<Vec<_>>>()?;
         polys.iter_mut().for_each(|p| p.mul_scalar_assign(&self.ring, self.residues(factor)));
@@ -237,8 +275,10 @@ impl<W: Word> Evaluator<W> {
     /// Slots rotated to the left by `k`: slot `i` takes slot `i + k`.
     ///
     /// # Errors
-    /// [`Error::RotationOutOfRange`], [`Error::MissingGaloisKey`], [`Error::DegreeMismatch`].
+    /// [`Error::RotationOutOfRange`], [`Error::MissingGaloisKey`], [`Error::DegreeMismatch`],
+    /// [`Error::ParamsMismatch`].
     pub fn rotate(&self, a: &Ciphertext<W>, k: i64, keys: &EvaluationKeySet<W>) -> Result<Ciphertext<W>> {
+        self.own(a)?;
         let element = self.ring.params().galois_element(k)?;
         if element.0 == 1 {
             return Ok(a.clone());
@@ -249,7 +289,7 @@ impl<W: Word> Evaluator<W> {
     /// Every slot conjugated.
     ///
     /// # Errors
-    /// [`Error::MissingGaloisKey`], [`Error::DegreeMismatch`].
+    /// [`Error::MissingGaloisKey`], [`Error::DegreeMismatch`], [`Error::ParamsMismatch`].
     pub fn conjugate(&self, a: &Ciphertext<W>, keys: &EvaluationKeySet<W>) -> Result<Ciphertext<W>> {
         self.automorphism(a, self.ring.params().galois_conjugate(), keys)
     }
@@ -258,16 +298,17 @@ impl<W: Word> Evaluator<W> {
     /// `phi_g^-1(s)`. The automorphism comes last, so rotations of one value share `mod_up`.
     ///
     /// # Errors
-    /// [`Error::MissingGaloisKey`], [`Error::NotGalois`], [`Error::DegreeMismatch`].
+    /// [`Error::MissingGaloisKey`], [`Error::NotGalois`], [`Error::DegreeMismatch`], [`Error::ParamsMismatch`].
     pub fn automorphism(
         &self,
         a: &Ciphertext<W>,
         element: GaloisElement,
         keys: &EvaluationKeySet<W>,
     ) -> Result<Ciphertext<W>> {
+        self.own(a)?;
         self.check_degree("automorphism", a, 1)?;
         let key = keys.galois(element)?;
-        let [mut k0, k1] = key_switch(&self.ring, &a.polys[1], a.level, &key.key)?;
+        let [mut k0, k1] = key_switch(&self.ring, &a.polys[1], a.level, key.key())?;
         k0.add_assign(&self.ring, &a.polys[0])?;
         let polys = vec![self.ring.automorphism(&k0, element)?, self.ring.automorphism(&k1, element)?];
         Ok(self.with_polys(a, polys))

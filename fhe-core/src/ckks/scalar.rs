@@ -23,14 +23,29 @@ pub fn integer(value: f64, log_scale: Double) -> Result<i128> {
     Ok(scaled.round_ties_even() as i128)
 }
 
+/// `round(value * 2^log_scale)`: the integer that is added to a ciphertext of a level.
+///
+/// # Errors
+/// [`Error::NotFinite`]; [`Error::Overflow`] from half the modulus of the level, or 2^120, on;
+/// [`Error::NoSuchLevel`].
+pub fn addend(params: &Params, level: Level, value: f64, log_scale: Double) -> Result<i128> {
+    let x = integer(value, log_scale)?;
+    let (found, expected) = ((x.unsigned_abs() as f64).log2(), params.level(level)?.log_q - 1.0);
+    if found >= expected {
+        return Err(Error::Overflow { found, expected, level });
+    }
+    Ok(x)
+}
+
 /// `x mod q`, in `[0, q)`.
 pub fn residue(x: i128, q: u64) -> u64 {
     x.rem_euclid(i128::from(q)) as u64
 }
 
 /// The integer that [`super::Evaluator::level_drop`] multiplies by at level `to + 1`, before it rescales to
-/// the canonical scale of `to`: `round(2^(log S_to + log prod(removed) - log S_from))`. `None` when
-/// `from == to`.
+/// the canonical scale of `to`: the integer nearest to `2^(log S_to + log prod(removed) - log S_from)`, up to the
+/// rounding of `f64` (a relative 2^-50 or so, so beyond 2^50 it may be off by a few). `None` when `from == to`.
+/// Computed once, by the reference or the compiler, with the same function.
 ///
 /// # Errors
 /// [`Error::LevelMismatch`] when `to` is above `from`; [`Error::NoSuchLevel`].

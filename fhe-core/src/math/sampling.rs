@@ -61,6 +61,13 @@ impl Randomness {
         Seed(seed)
     }
 
+    /// A fresh public name of 16 bytes.
+    pub fn id(&mut self) -> [u8; 16] {
+        let mut id = [0; 16];
+        self.rng.fill_bytes(&mut id);
+        id
+    }
+
     /// `n` independent uniform ternary values, exactly uniform by rejection: the secret's distribution and
     /// that of the ephemeral of public-key encryption.
     pub fn ternary(&mut self, n: usize) -> Zeroizing<Vec<i8>> {

@@ -17,12 +17,13 @@ pub struct ParamsLiteral {
     pub main_primes: Vec<u64>,
     /// The special primes of key switching.
     pub special_primes: Vec<u64>,
-    /// For each level, lowest first, the indexes of its main primes, ascending. Today a level's basis must be
-    /// a subset of the next one's (prefix chains); rational chains, where it is not, are refused.
+    /// For each level, lowest first, the indexes of its main primes, ascending. Today a level must have the first
+    /// `k` main primes, `k` growing (prefix chains); others, rational chains among them, are refused.
     pub levels: Vec<Vec<u32>>,
     /// Main primes a digit of key switching.
     pub digit_limbs: usize,
-    /// log2 of the canonical scale of the highest level, and of the nominal scale of all.
+    /// log2 of the canonical scale of the highest level, and of the nominal scale of all: 10 to 100, and from 32 on
+    /// when there is more than one level.
     pub log_scale: u32,
     /// What is promised.
     pub security: Security,
@@ -30,6 +31,10 @@ pub struct ParamsLiteral {
 
 /// How far a level's canonical scale may lie from the nominal one, in bits.
 const MAX_SCALE_DRIFT: f64 = 0.15;
+
+/// Least log2 of the scale of more than one level: the integer that a level drop multiplies by is about a scale, and
+/// its rounding must stay below the 2^-30 within which scales count as equal.
+const MIN_CHAIN_LOG_SCALE: u32 = 32;
 
 impl ParamsLiteral {
     /// Checks everything that needs no derived value.
@@ -71,17 +76,19 @@ impl ParamsLiteral {
             if basis.is_empty() || basis.windows(2).any(|w| w[0] >= w[1]) {
                 return refuse(format!("the primes of level {l} are not ascending"));
             }
+            if basis.iter().zip(0u32..).any(|(&i, k)| i != k) {
+                let k = basis.len();
+                return refuse(format!(
+                    "level {l} is not the first {k} main primes: only prefix chains are supported, and rational ones not"
+                ));
+            }
             if basis.iter().any(|&i| i as usize >= n_main) {
                 return refuse(format!("level {l} names a main prime beyond {}", n_main - 1));
             }
         }
         for (l, pair) in self.levels.windows(2).enumerate() {
-            let subset = pair[0].iter().all(|i| pair[1].contains(i));
-            if !subset || pair[0].len() == pair[1].len() {
-                return refuse(format!(
-                    "level {l} is not a proper subset of level {}: rational chains are not supported",
-                    l + 1
-                ));
+            if pair[0].len() == pair[1].len() {
+                return refuse(format!("level {l} has as many primes as level {}, expected fewer", l + 1));
             }
         }
         let top = self.levels.last().map_or(0, Vec::len);
@@ -90,6 +97,12 @@ impl ParamsLiteral {
         }
         if self.log_scale < 10 || self.log_scale > 100 {
             return refuse(format!("log2 of the scale is {}, expected 10 to 100", self.log_scale));
+        }
+        if self.levels.len() > 1 && self.log_scale < MIN_CHAIN_LOG_SCALE {
+            return refuse(format!(
+                "log2 of the scale is {}, expected at least {MIN_CHAIN_LOG_SCALE} with more than one level",
+                self.log_scale
+            ));
         }
         Ok(())
     }

@@ -251,6 +251,18 @@ impl Params {
         "none".to_owned()
     }
 
+    /// Refuses what is no automorphism of the ring.
+    ///
+    /// # Errors
+    /// [`Error::NotGalois`].
+    pub fn check_galois(&self, g: GaloisElement) -> Result<()> {
+        let two_n = 2 * self.n() as u64;
+        if g.0.is_multiple_of(2) || u64::from(g.0) >= two_n {
+            return Err(Error::NotGalois { two_n, found: u64::from(g.0) });
+        }
+        Ok(())
+    }
+
     /// Refuses an object made under other parameters.
     ///
     /// # Errors

@@ -256,7 +256,7 @@ mod tests {
             (|l| l.main_primes[1] += 2, "1 modulo 2N"),
             (|l| l.special_primes[0] = 97, "outside"),
             (|l| l.special_primes.truncate(1), "digit"),
-            (|l| l.levels[1] = l.levels[0].clone(), "proper subset"),
+            (|l| l.levels[1] = l.levels[0].clone(), "expected fewer"),
             (|l| l.levels[0] = vec![1, 0], "ascending"),
             (|l| drop(l.levels.pop()), "all 12"),
             (|l| l.log_scale = 51, "canonical scale"),

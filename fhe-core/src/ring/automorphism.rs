@@ -1,7 +1,7 @@
 //! Automorphisms `X -> X^g` of the ring, in both domains.
 
 use super::{Coeff, Domain, Eval, Ring, RnsPoly};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::math::ntt::bit_reverse;
 use crate::math::word::Word;
 use crate::params::GaloisElement;
@@ -18,24 +18,12 @@ pub fn evaluation_permutation(log_n: u32, g: GaloisElement) -> Vec<u32> {
 }
 
 impl<W: Word> Ring<W> {
-    /// Refuses what is no automorphism.
-    ///
-    /// # Errors
-    /// [`Error::NotGalois`].
-    pub fn check_galois(&self, g: GaloisElement) -> Result<()> {
-        let two_n = 2 * self.n() as u64;
-        if g.0.is_multiple_of(2) || u64::from(g.0) >= two_n {
-            return Err(Error::NotGalois { two_n, found: u64::from(g.0) });
-        }
-        Ok(())
-    }
-
     /// `a(X^g)`, evaluation domain: a permutation.
     ///
     /// # Errors
-    /// [`Error::NotGalois`].
+    /// [`crate::Error::NotGalois`].
     pub fn automorphism(&self, a: &RnsPoly<W, Eval>, g: GaloisElement) -> Result<RnsPoly<W, Eval>> {
-        self.check_galois(g)?;
+        self.params().check_galois(g)?;
         let source = evaluation_permutation(self.params().log_n(), g);
         Ok(self.map_limbs(a, |position, out, _| {
             let limb = a.limb(position);
@@ -46,9 +34,9 @@ impl<W: Word> Ring<W> {
     /// `a(X^g)`, coefficient domain: a permutation with signs.
     ///
     /// # Errors
-    /// [`Error::NotGalois`].
+    /// [`crate::Error::NotGalois`].
     pub fn automorphism_coeff(&self, a: &RnsPoly<W, Coeff>, g: GaloisElement) -> Result<RnsPoly<W, Coeff>> {
-        self.check_galois(g)?;
+        self.params().check_galois(g)?;
         let n = self.n();
         Ok(self.map_limbs(a, |position, out, modulus| {
             for (i, &x) in a.limb(position).iter().enumerate() {

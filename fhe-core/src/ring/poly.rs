@@ -40,12 +40,18 @@ impl<W: Word, D: Domain> RnsPoly<W, D> {
     /// From its words, limb after limb.
     ///
     /// # Errors
-    /// [`Error::InvalidParams`] when the length is not `N` words a limb or a word is not below its prime.
+    /// [`Error::InvalidParams`] when the length is not `N` words a limb, a limb is not one of the ring or a word is
+    /// not below its prime.
     pub fn from_words(ring: &Ring<W>, basis: &[LimbIdx], data: Vec<W>) -> Result<Self> {
         let n = ring.n();
         if data.len() != n * basis.len() {
             let (found, expected) = (data.len(), n * basis.len());
             return Err(Error::InvalidParams(format!("a polynomial of {found} words, expected {expected}")));
+        }
+        let n_primes = ring.params().primes().len();
+        if let Some(limb) = basis.iter().find(|l| l.idx() >= n_primes) {
+            let found = limb.0;
+            return Err(Error::InvalidParams(format!("limb {found}, expected one below {n_primes}")));
         }
         for (&limb, words) in basis.iter().zip(data.chunks_exact(n)) {
             let q = ring.modulus(limb).value();
@@ -65,6 +71,11 @@ impl<W: Word, D: Domain> RnsPoly<W, D> {
         &self.basis
     }
 
+    /// The ring degree N: words a limb.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
     /// All words, limb after limb.
     pub fn words(&self) -> &[W] {
         &self.data
@@ -75,9 +86,9 @@ impl<W: Word, D: Domain> RnsPoly<W, D> {
         &self.data[position * self.n..(position + 1) * self.n]
     }
 
-    /// Overwrites the words.
+    /// Overwrites the words with zeros; their number stays.
     pub fn wipe(&mut self) {
-        self.data.zeroize();
+        self.data.iter_mut().zeroize();
     }
 
     /// Runs `f(limb, words)` over all limbs, in parallel.
@@ -119,6 +130,9 @@ impl<W: Word, D: Domain> RnsPoly<W, D> {
         other: &Self,
         f: impl Fn(LimbIdx, &mut [W], &[W]) + Sync,
     ) -> Result<()> {
+        if self.n != other.n {
+            return Err(Error::RingDegreeMismatch { operation, expected: self.n, found: other.n });
+        }
         if self.basis != other.basis {
             return Err(mismatch(operation, &self.basis, &other.basis));
         }
@@ -130,7 +144,7 @@ impl<W: Word, D: Domain> RnsPoly<W, D> {
     /// `self += other`.
     ///
     /// # Errors
-    /// [`Error::BasisMismatch`].
+    /// [`Error::BasisMismatch`], [`Error::RingDegreeMismatch`].
     pub fn add_assign(&mut self, ring: &Ring<W>, other: &Self) -> Result<()> {
         self.zip_assign("add", other, |limb, a, b| {
             let m = ring.modulus(limb);
@@ -141,7 +155,7 @@ impl<W: Word, D: Domain> RnsPoly<W, D> {
     /// `self -= other`.
     ///
     /// # Errors
-    /// [`Error::BasisMismatch`].
+    /// [`Error::BasisMismatch`], [`Error::RingDegreeMismatch`].
     pub fn sub_assign(&mut self, ring: &Ring<W>, other: &Self) -> Result<()> {
         self.zip_assign("sub", other, |limb, a, b| {
             let m = ring.modulus(limb);
@@ -171,7 +185,7 @@ impl<W: Word> RnsPoly<W, Eval> {
     /// `self *= other`.
     ///
     /// # Errors
-    /// [`Error::BasisMismatch`].
+    /// [`Error::BasisMismatch`], [`Error::RingDegreeMismatch`].
     pub fn mul_assign(&mut self, ring: &Ring<W>, other: &Self) -> Result<()> {
         self.zip_assign("mul", other, |limb, a, b| {
             let m = ring.modulus(limb);
@@ -182,7 +196,7 @@ impl<W: Word> RnsPoly<W, Eval> {
     /// `self += a * b`.
     ///
     /// # Errors
-    /// [`Error::BasisMismatch`].
+    /// [`Error::BasisMismatch`], [`Error::RingDegreeMismatch`].
     pub fn mul_add_assign(&mut self, ring: &Ring<W>, a: &Self, b: &Self) -> Result<()> {
         let mut product = a.clone();
         product.mul_assign(ring, b)?;

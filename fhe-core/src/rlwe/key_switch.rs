@@ -8,7 +8,7 @@
 //! ```
 
 use super::keys::EvaluationKey;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::math::word::Word;
 use crate::params::{Level, LimbIdx};
 use crate::ring::{ConvertBasis, Eval, Ring, RnsPoly};
@@ -16,7 +16,7 @@ use crate::ring::{ConvertBasis, Eval, Ring, RnsPoly};
 /// The digits of a polynomial over the basis of `level`: index of the digit and its limbs.
 ///
 /// # Errors
-/// [`crate::Error::BasisMismatch`] when the polynomial is over another basis.
+/// [`Error::BasisMismatch`] when the polynomial is over another basis.
 pub fn decompose<W: Word>(
     ring: &Ring<W>,
     d: &RnsPoly<W, Eval>,
@@ -30,7 +30,7 @@ pub fn decompose<W: Word>(
 /// the others are converted from it, centred.
 ///
 /// # Errors
-/// [`crate::Error::NoSuchLevel`].
+/// [`Error::NoSuchLevel`].
 pub fn mod_up<W: Word>(ring: &Ring<W>, digit: &RnsPoly<W, Eval>, level: Level) -> Result<RnsPoly<W, Eval>> {
     let extended = extended_basis(ring, level)?;
     let rest: Vec<LimbIdx> = extended.iter().copied().filter(|l| !digit.basis().contains(l)).collect();
@@ -42,7 +42,8 @@ pub fn mod_up<W: Word>(ring: &Ring<W>, digit: &RnsPoly<W, Eval>, level: Level) -
 /// `sum_j mod_up_j * (b_j, a_j)`.
 ///
 /// # Errors
-/// [`crate::Error::BasisMismatch`] when a digit is over a basis that the key has not.
+/// [`Error::BasisMismatch`] when a digit is over a basis that the key has not; [`Error::WrongKey`] for a digit that
+/// it has not; [`Error::ParamsMismatch`].
 pub fn key_inner<W: Word>(
     ring: &Ring<W>,
     digits: &[(usize, RnsPoly<W, Eval>)],
@@ -52,7 +53,13 @@ pub fn key_inner<W: Word>(
     let basis = digits.first().map_or(&[][..], |(_, d)| d.basis());
     let mut sums = [RnsPoly::zero(basis, ring.n()), RnsPoly::zero(basis, ring.n())];
     for (j, digit) in digits {
-        let pair = &key.digits()[*j];
+        let Some(pair) = key.digits().get(*j) else {
+            let n_digits = key.digits().len();
+            return Err(Error::WrongKey {
+                expected: format!("a key with digit {j}"),
+                found: format!("one of {n_digits} digits"),
+            });
+        };
         for (sum, half) in sums.iter_mut().zip([&pair.b, &pair.a]) {
             sum.mul_add_assign(ring, digit, &half.select("key_inner", basis)?)?;
         }
@@ -63,7 +70,7 @@ pub fn key_inner<W: Word>(
 /// `round(x / P)`.
 ///
 /// # Errors
-/// [`crate::Error::BasisMismatch`] when `x` lacks a special prime.
+/// [`Error::BasisMismatch`] when `x` lacks a special prime.
 pub fn mod_down<W: Word>(ring: &Ring<W>, x: &RnsPoly<W, Eval>) -> Result<RnsPoly<W, Eval>> {
     ring.divide_round(x, &ring.params().special())
 }

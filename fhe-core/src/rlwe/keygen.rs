@@ -1,8 +1,8 @@
 //! Key generation.
 
 use super::keys::{
-    EvaluationKey, EvaluationKeySet, GaloisKey, PublicKey, RelinearizationKey, SecretKey, all_limbs,
-    expand_poly,
+    EvaluationKey, EvaluationKeySet, GaloisKey, PublicKey, RelinearizationKey, SecretId, SecretKey,
+    all_limbs, expand_poly,
 };
 use crate::error::Result;
 use crate::math::sampling::{Randomness, Seed};
@@ -24,7 +24,8 @@ impl<W: Word> KeyGenerator<W> {
 
     /// A uniform ternary secret.
     pub fn secret_key(&self, randomness: &mut Randomness) -> SecretKey<W> {
-        SecretKey::from_coefficients(&self.ring, randomness.ternary(self.ring.n()))
+        let coefficients = randomness.ternary(self.ring.n());
+        SecretKey::from_coefficients(&self.ring, SecretId(randomness.id()), coefficients)
     }
 
     /// `-a s + e` with `a` expanded from `seed` under `tag`.
@@ -56,7 +57,7 @@ impl<W: Word> KeyGenerator<W> {
         let mut s = secret.poly().select("public_key", basis)?;
         let b = self.encrypt_zero(&s, &seed, 0, basis, randomness)?;
         s.wipe();
-        Ok(PublicKey::new(&self.ring, seed, b))
+        Ok(PublicKey::new(&self.ring, secret.id(), seed, b))
     }
 
     /// A key from `s_in` to `s_out`, both over all primes.
@@ -64,6 +65,7 @@ impl<W: Word> KeyGenerator<W> {
         &self,
         s_in: &RnsPoly<W, Eval>,
         s_out: &RnsPoly<W, Eval>,
+        secret: SecretId,
         randomness: &mut Randomness,
     ) -> Result<EvaluationKey<W>> {
         let ring = &self.ring;
@@ -82,7 +84,7 @@ impl<W: Word> KeyGenerator<W> {
             message.wipe();
             parts.push(b);
         }
-        Ok(EvaluationKey::new(ring, seed, parts))
+        Ok(EvaluationKey::new(ring, secret, seed, parts))
     }
 
     /// The relinearization key: from `s^2` to `s`.
@@ -97,7 +99,7 @@ impl<W: Word> KeyGenerator<W> {
         self.ring.params().check_digest(secret.params().digest())?;
         let mut square = secret.poly().clone();
         square.mul_assign(&self.ring, secret.poly())?;
-        let key = self.switching_key(&square, secret.poly(), randomness)?;
+        let key = self.switching_key(&square, secret.poly(), secret.id(), randomness)?;
         square.wipe();
         Ok(RelinearizationKey(key))
     }
@@ -113,9 +115,9 @@ impl<W: Word> KeyGenerator<W> {
         randomness: &mut Randomness,
     ) -> Result<GaloisKey<W>> {
         self.ring.params().check_digest(secret.params().digest())?;
-        self.ring.check_galois(element)?;
+        self.ring.params().check_galois(element)?;
         let mut target = self.ring.automorphism(secret.poly(), inverse(element, 2 * self.ring.n() as u64))?;
-        let key = self.switching_key(secret.poly(), &target, randomness)?;
+        let key = self.switching_key(secret.poly(), &target, secret.id(), randomness)?;
         target.wipe();
         Ok(GaloisKey { element, key })
     }
@@ -150,7 +152,7 @@ impl<W: Word> KeyGenerator<W> {
 }
 
 /// `g^-1 mod 2N`: the group has exponent N / 2 or less, so `g^(N-1)`, `N` a power of two above 2.
-fn inverse(g: GaloisElement, two_n: u64) -> GaloisElement {
+pub(super) fn inverse(g: GaloisElement, two_n: u64) -> GaloisElement {
     let mut power = 1u64;
     let (mut base, mut e) = (u64::from(g.0) % two_n, two_n / 2 - 1);
     while e > 0 {

@@ -9,9 +9,20 @@ use crate::ring::{Eval, Ring, RnsPoly};
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
+/// Which secret a key belongs to: 16 random bytes, drawn with the secret and public.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SecretId(pub [u8; 16]);
+
+impl core::fmt::Display for SecretId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
 /// A uniform ternary secret. It never leaves this room: no function of scheduler or host takes one.
 pub struct SecretKey<W: Word> {
     params: Params,
+    id: SecretId,
     coefficients: Zeroizing<Vec<i8>>,
     /// Over all primes.
     poly: RnsPoly<W, Eval>,
@@ -19,14 +30,19 @@ pub struct SecretKey<W: Word> {
 
 impl<W: Word> SecretKey<W> {
     /// From ternary coefficients.
-    pub(crate) fn from_coefficients(ring: &Ring<W>, coefficients: Zeroizing<Vec<i8>>) -> Self {
+    pub(crate) fn from_coefficients(ring: &Ring<W>, id: SecretId, coefficients: Zeroizing<Vec<i8>>) -> Self {
         let poly = ring.ntt(ring.from_small(&all_limbs(ring.params()), &coefficients));
-        Self { params: ring.params().clone(), coefficients, poly }
+        Self { params: ring.params().clone(), id, coefficients, poly }
     }
 
     /// The parameters.
     pub fn params(&self) -> &Params {
         &self.params
+    }
+
+    /// The public name of the secret, which every key made from it carries.
+    pub fn id(&self) -> SecretId {
+        self.id
     }
 
     /// The coefficients, in {-1, 0, 1}.
@@ -73,15 +89,21 @@ pub(crate) fn expand_poly<W: Word>(
 #[derive(Clone, Debug, PartialEq)]
 pub struct PublicKey<W> {
     pub(crate) params: Params,
+    pub(crate) secret: SecretId,
     pub(crate) seed: Seed,
     pub(crate) b: RnsPoly<W, Eval>,
     pub(crate) a: RnsPoly<W, Eval>,
 }
 
 impl<W: Word> PublicKey<W> {
-    pub(crate) fn new(ring: &Ring<W>, seed: Seed, b: RnsPoly<W, Eval>) -> Self {
+    pub(crate) fn new(ring: &Ring<W>, secret: SecretId, seed: Seed, b: RnsPoly<W, Eval>) -> Self {
         let a = expand_poly(ring, &seed, 0, b.basis());
-        Self { params: ring.params().clone(), seed, b, a }
+        Self { params: ring.params().clone(), secret, seed, b, a }
+    }
+
+    /// Whose public key it is.
+    pub fn secret_id(&self) -> SecretId {
+        self.secret
     }
 
     /// The parameters.
@@ -103,17 +125,24 @@ pub struct KeySwitchPair<W> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvaluationKey<W> {
     pub(crate) params: Params,
+    pub(crate) secret: SecretId,
     pub(crate) seed: Seed,
     pub(crate) digits: Vec<KeySwitchPair<W>>,
 }
 
 impl<W: Word> EvaluationKey<W> {
-    pub(crate) fn new(ring: &Ring<W>, seed: Seed, b: Vec<RnsPoly<W, Eval>>) -> Self {
+    pub(crate) fn new(ring: &Ring<W>, secret: SecretId, seed: Seed, b: Vec<RnsPoly<W, Eval>>) -> Self {
         let pair = |(j, b): (usize, RnsPoly<W, Eval>)| {
             let a = expand_poly(ring, &seed, j as u32, b.basis());
             KeySwitchPair { b, a }
         };
-        Self { params: ring.params().clone(), seed, digits: b.into_iter().enumerate().map(pair).collect() }
+        let digits = b.into_iter().enumerate().map(pair).collect();
+        Self { params: ring.params().clone(), secret, seed, digits }
+    }
+
+    /// Whose key it is.
+    pub fn secret_id(&self) -> SecretId {
+        self.secret
     }
 
     /// The parameters.
@@ -138,21 +167,40 @@ impl<W: Word> EvaluationKey<W> {
 
 /// Switches from `s^2` to `s`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RelinearizationKey<W>(pub EvaluationKey<W>);
+pub struct RelinearizationKey<W>(pub(crate) EvaluationKey<W>);
+
+impl<W: Word> RelinearizationKey<W> {
+    /// The key.
+    pub fn key(&self) -> &EvaluationKey<W> {
+        &self.0
+    }
+}
 
 /// Switches from `s` to `s(X^(g^-1))`, so that the automorphism comes last and hoisting shares `mod_up`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GaloisKey<W> {
-    /// `g`.
-    pub element: GaloisElement,
-    /// The key.
-    pub key: EvaluationKey<W>,
+    pub(crate) element: GaloisElement,
+    pub(crate) key: EvaluationKey<W>,
 }
 
-/// What a server needs: a relinearization key, if any, and Galois keys by element.
+impl<W: Word> GaloisKey<W> {
+    /// `g`.
+    pub fn element(&self) -> GaloisElement {
+        self.element
+    }
+
+    /// The key.
+    pub fn key(&self) -> &EvaluationKey<W> {
+        &self.key
+    }
+}
+
+/// What a server needs: a relinearization key, if any, and Galois keys by element, all of one secret.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvaluationKeySet<W> {
     params: Params,
+    /// Of the first key.
+    secret: Option<SecretId>,
     relinearization: Option<RelinearizationKey<W>>,
     galois: BTreeMap<GaloisElement, GaloisKey<W>>,
 }
@@ -160,7 +208,7 @@ pub struct EvaluationKeySet<W> {
 impl<W: Word> EvaluationKeySet<W> {
     /// No keys.
     pub fn new(params: &Params) -> Self {
-        Self { params: params.clone(), relinearization: None, galois: BTreeMap::new() }
+        Self { params: params.clone(), secret: None, relinearization: None, galois: BTreeMap::new() }
     }
 
     /// The parameters.
@@ -168,12 +216,27 @@ impl<W: Word> EvaluationKeySet<W> {
         &self.params
     }
 
+    /// Whose keys they are; `None` while there is no key.
+    pub fn secret_id(&self) -> Option<SecretId> {
+        self.secret
+    }
+
+    fn own(&mut self, key: &EvaluationKey<W>) -> Result<()> {
+        self.params.check_digest(key.params.digest())?;
+        let expected = *self.secret.get_or_insert(key.secret);
+        if expected != key.secret {
+            let found = format!("one of secret {}", key.secret);
+            return Err(Error::WrongKey { expected: format!("a key of secret {expected}"), found });
+        }
+        Ok(())
+    }
+
     /// Adds or replaces the relinearization key.
     ///
     /// # Errors
-    /// [`Error::ParamsMismatch`].
+    /// [`Error::ParamsMismatch`]; [`Error::WrongKey`] when it is of another secret than the keys before.
     pub fn set_relinearization(&mut self, key: RelinearizationKey<W>) -> Result<()> {
-        self.params.check_digest(key.0.params.digest())?;
+        self.own(&key.0)?;
         self.relinearization = Some(key);
         Ok(())
     }
@@ -181,9 +244,11 @@ impl<W: Word> EvaluationKeySet<W> {
     /// Adds or replaces a Galois key.
     ///
     /// # Errors
-    /// [`Error::ParamsMismatch`].
+    /// [`Error::ParamsMismatch`], [`Error::NotGalois`]; [`Error::WrongKey`] when it is of another secret than the
+    /// keys before.
     pub fn insert_galois(&mut self, key: GaloisKey<W>) -> Result<()> {
-        self.params.check_digest(key.key.params.digest())?;
+        self.params.check_galois(key.element)?;
+        self.own(&key.key)?;
         self.galois.insert(key.element, key);
         Ok(())
     }

@@ -7,10 +7,13 @@
 mod key_switch;
 mod keygen;
 mod keys;
+#[cfg(test)]
+mod tests;
 
 pub use key_switch::{decompose, key_inner, key_switch, mod_down, mod_up};
 pub use keygen::KeyGenerator;
 pub(crate) use keys::expand_poly;
 pub use keys::{
-    EvaluationKey, EvaluationKeySet, GaloisKey, KeySwitchPair, PublicKey, RelinearizationKey, SecretKey,
+    EvaluationKey, EvaluationKeySet, GaloisKey, KeySwitchPair, PublicKey, RelinearizationKey, SecretId,
+    SecretKey,
 };

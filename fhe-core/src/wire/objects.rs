@@ -7,7 +7,9 @@ use crate::math::sampling::Seed;
 use crate::math::word::{Word, WordKind};
 use crate::params::{GaloisElement, Level, LimbIdx, Params, ParamsLiteral, Security};
 use crate::ring::{Eval, Ring, RnsPoly};
-use crate::rlwe::{EvaluationKey, EvaluationKeySet, GaloisKey, PublicKey, RelinearizationKey, SecretKey};
+use crate::rlwe::{
+    EvaluationKey, EvaluationKeySet, GaloisKey, PublicKey, RelinearizationKey, SecretId, SecretKey,
+};
 use zeroize::Zeroizing;
 
 /// Reads what [`ParamsLiteral::encode`] wrote. Only shapes are checked here; [`Params::new`] checks the rest.
@@ -55,6 +57,12 @@ fn read_seed(reader: &mut Reader<'_>) -> Result<Seed> {
     let mut seed = [0; 32];
     seed.copy_from_slice(reader.bytes(32)?);
     Ok(Seed(seed))
+}
+
+fn read_id(reader: &mut Reader<'_>) -> Result<SecretId> {
+    let mut id = [0; 16];
+    id.copy_from_slice(reader.bytes(16)?);
+    Ok(SecretId(id))
 }
 
 fn main_limbs(params: &Params) -> Vec<LimbIdx> {
@@ -145,9 +153,10 @@ fn read_seeded<W: Word>(ring: &Ring<W>, mut reader: Reader<'_>) -> Result<Seeded
 }
 
 impl<W: Word> PublicKey<W> {
-    /// As a blob: one polynomial and a seed.
+    /// As a blob: the secret's id, a seed and one polynomial.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut writer = Writer::new();
+        writer.bytes(&self.secret.0);
         writer.bytes(&self.seed.0);
         writer.words(self.b.words());
         seal(Kind::PublicKey, self.params.digest(), writer.blob)
@@ -161,10 +170,10 @@ impl<W: Word> PublicKey<W> {
         let (_, digest, payload) = open(bytes, &[Kind::PublicKey])?;
         ring.params().check_digest(digest)?;
         let mut reader = Reader::new("public key", payload);
-        let seed = read_seed(&mut reader)?;
+        let (secret, seed) = (read_id(&mut reader)?, read_seed(&mut reader)?);
         let b = read_poly(ring, &main_limbs(ring.params()), &mut reader)?;
         reader.finish()?;
-        Ok(Self::new(ring, seed, b))
+        Ok(Self::new(ring, secret, seed, b))
     }
 }
 
@@ -172,7 +181,8 @@ impl<W: Word> SecretKey<W> {
     /// As a blob, which is as secret as the key: it is overwritten when dropped; keep it so.
     pub fn to_secret_bytes(&self) -> Zeroizing<Vec<u8>> {
         let mut writer = Writer::new();
-        writer.blob.reserve_exact(self.coefficients().len());
+        writer.blob.reserve_exact(16 + self.coefficients().len());
+        writer.bytes(&self.id().0);
         writer.blob.extend(self.coefficients().iter().map(|&c| (c + 1) as u8));
         Zeroizing::new(seal(Kind::SecretKey, self.params().digest(), writer.blob))
     }
@@ -185,31 +195,33 @@ impl<W: Word> SecretKey<W> {
         let (_, digest, payload) = open(bytes, &[Kind::SecretKey])?;
         ring.params().check_digest(digest)?;
         let mut reader = Reader::new("secret key", payload);
+        let id = read_id(&mut reader)?;
         let coefficients = reader.bytes(ring.n())?;
         if let Some(k) = coefficients.iter().position(|&c| c > 2) {
             return reader.fail(format!("coefficient {k}: expected 0, 1 or 2"));
         }
         reader.finish()?;
         let ternary = Zeroizing::new(coefficients.iter().map(|&c| c as i8 - 1).collect::<Vec<i8>>());
-        Ok(Self::from_coefficients(ring, ternary))
+        Ok(Self::from_coefficients(ring, id, ternary))
     }
 }
 
 fn write_key<W: Word>(writer: &mut Writer, key: &EvaluationKey<W>) {
+    writer.bytes(&key.secret.0);
     writer.bytes(&key.seed.0);
     key.digits.iter().for_each(|pair| writer.words(pair.b.words()));
 }
 
 fn read_key<W: Word>(ring: &Ring<W>, reader: &mut Reader<'_>) -> Result<EvaluationKey<W>> {
-    let seed = read_seed(reader)?;
+    let (secret, seed) = (read_id(reader)?, read_seed(reader)?);
     let basis: Vec<LimbIdx> = (0..ring.params().primes().len()).map(|i| LimbIdx(i as u32)).collect();
     let digits = 0..ring.params().digits().len();
     let b = digits.map(|_| read_poly(ring, &basis, reader)).collect::<Result<_>>()?;
-    Ok(EvaluationKey::new(ring, seed, b))
+    Ok(EvaluationKey::new(ring, secret, seed, b))
 }
 
 impl<W: Word> EvaluationKeySet<W> {
-    /// As a blob: a seed and half of the words for each key.
+    /// As a blob: the secret's id, a seed and half of the words for each key.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         let relinearization = self.relinearization().ok();
@@ -229,7 +241,8 @@ impl<W: Word> EvaluationKeySet<W> {
     /// Reads and expands every key.
     ///
     /// # Errors
-    /// [`crate::Error::Wire`], [`crate::Error::ParamsMismatch`].
+    /// [`crate::Error::Wire`], [`crate::Error::ParamsMismatch`]; [`crate::Error::WrongKey`] for keys of several
+    /// secrets.
     pub fn from_bytes(ring: &Ring<W>, bytes: &[u8]) -> Result<Self> {
         let params = ring.params();
         let (_, digest, payload) = open(bytes, &[Kind::EvaluationKeySet])?;

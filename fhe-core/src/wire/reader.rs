@@ -60,7 +60,8 @@ impl<'a> Reader<'a> {
         Ok(x)
     }
 
-    /// The next double-double; both parts finite.
+    /// The next double-double; both parts finite, and the second at most half a unit of the first's last place, so
+    /// that a number has one form.
     ///
     /// # Errors
     /// [`Error::Wire`].
@@ -69,7 +70,12 @@ impl<'a> Reader<'a> {
         if !hi.is_finite() || !lo.is_finite() {
             return self.fail(format!("scale: expected a finite number, found {hi} + {lo}"));
         }
-        Ok(Double::from_parts(hi, lo))
+        let double = Double::from_parts(hi, lo);
+        let (high, low) = double.parts();
+        if (high.to_bits(), low.to_bits()) != (hi.to_bits(), lo.to_bits()) {
+            return self.fail(format!("scale: expected the normal form {high} + {low}, found {hi} + {lo}"));
+        }
+        Ok(double)
     }
 
     /// The next `n` residues.

@@ -66,7 +66,7 @@ impl<W: Word> WordCodec<W> {
 
 impl<W: Word> Rows for Plaintext<W> {
     fn chunks(&self) -> Vec<&[u8]> {
-        vec![bytemuck::cast_slice(self.poly.words())]
+        vec![bytemuck::cast_slice(self.poly().words())]
     }
 }
 
@@ -79,8 +79,8 @@ impl<W: Word> Rows for Ciphertext<W> {
 impl<W: Word> Keys for EvaluationKeySet<W> {
     fn rows(&self, key: KeyId) -> Result<Vec<&[u8]>> {
         let key = match key {
-            KeyId::Relinearization => &self.relinearization()?.0,
-            KeyId::Galois(element) => &self.galois(element)?.key,
+            KeyId::Relinearization => self.relinearization()?.key(),
+            KeyId::Galois(element) => self.galois(element)?.key(),
         };
         Ok(key.rows().map(bytemuck::cast_slice).collect())
     }

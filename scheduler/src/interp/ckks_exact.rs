@@ -27,7 +27,7 @@ pub fn run<W: Word>(function: &Function, env: &Env<'_, W>) -> Result<Vec<Ciphert
             Op::Input(i) => env.input(i)?.clone(),
             Op::Add(a, b) => evaluator.add(get(a), get(b))?,
             Op::Sub(a, b) => evaluator.sub(get(a), get(b))?,
-            Op::Neg(a) => evaluator.neg(get(a)),
+            Op::Neg(a) => evaluator.neg(get(a))?,
             Op::AddPlain(a, c) => evaluator.add_plain(get(a), &plain(c, own_scale(kind, params)?)?)?,
             Op::SubPlain(a, c) => evaluator.sub_plain(get(a), &plain(c, own_scale(kind, params)?)?)?,
             Op::MulPlain(a, c) => evaluator.mul_plain(get(a), &plain(c, canonical(kind.level)?)?)?,

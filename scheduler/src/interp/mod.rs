@@ -53,8 +53,8 @@ impl<W: Word> Env<'_, W> {
 
     fn key(&self, key: KeyId) -> Result<&EvaluationKey<W>> {
         Ok(match key {
-            KeyId::Relinearization => &self.keys.relinearization()?.0,
-            KeyId::Galois(element) => &self.keys.galois(element)?.key,
+            KeyId::Relinearization => self.keys.relinearization()?.key(),
+            KeyId::Galois(element) => self.keys.galois(element)?.key(),
         })
     }
 }

@@ -77,7 +77,7 @@ impl<'a, W: Word> Machine<'a, W> {
             HostStep::Encode { constant, level, log_scale, buffer } => {
                 let encoder = Encoder::new(self.env.ring);
                 let plain = self.env.encode(&encoder, constant, level, log_scale)?;
-                (buffer, limbs(&plain.poly))
+                (buffer, limbs(plain.poly()))
             }
             HostStep::LoadKey { key, buffer } => {
                 (buffer, self.env.key(key)?.rows().map(|row| words(row)).collect())

@@ -71,7 +71,7 @@ impl<W: Word> Machine<'_, W> {
             }
             Op::Constant(e) => {
                 let encoded = &function.encoded[e.0 as usize];
-                self.env.encode(encoder, encoded.constant, encoded.level, encoded.log_scale)?.poly
+                self.env.encode(encoder, encoded.constant, encoded.level, encoded.log_scale)?.into_poly()
             }
             Op::Key { key, digit, half } => {
                 let digit = self.env.key(*key)?.digits().get(*digit as usize);

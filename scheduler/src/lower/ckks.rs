@@ -101,7 +101,8 @@ impl Lowering<'_> {
             }
             Op::MulPlain(_, c) => self.mul_plain(&a, c, own.level, &basis)?,
             Op::AddScalar(_, s) => {
-                let x = residues(self.params, scalar::integer(s.value(), own_scale)?, &basis);
+                let x = scalar::addend(self.params, own.level, s.value(), own_scale)?;
+                let x = residues(self.params, x, &basis);
                 vec![build.add_scalar(a[0], x), a[1]]
             }
             Op::MulScalar(_, s) => {
