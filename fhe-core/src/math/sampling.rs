@@ -110,7 +110,7 @@ pub fn expand_uniform<W: Word>(seed: &Seed, tag: u32, limb: u32, modulus: &Modul
         for (x, word) in chunk.iter_mut().zip(bytes.chunks_exact(bytes_each)) {
             let low = little_endian(&word[..8]);
             *x = match W::KIND {
-                WordKind::U32 => modulus.reduce(low),
+                WordKind::U32 => W::truncate(low % q),
                 WordKind::U64 => {
                     let wide = u128::from(little_endian(&word[8..])) << 64 | u128::from(low);
                     W::truncate((wide % u128::from(q)) as u64)
