@@ -1,8 +1,9 @@
-//! Developer commands: `cargo xtask ci`, `tidy`, `licences`, `build-ptx`.
+//! Developer commands: `cargo xtask ci`, `tidy`, `licences`, `build-ptx`, `bundle`.
 //!
 //! Owns what CI runs and the rules of the house that the compiler cannot state. Imports no room: it reads
 //! sources and manifests as text, so it works while a room does not compile.
 
+mod bundle;
 mod ci;
 mod licences;
 mod metadata;
@@ -32,6 +33,12 @@ enum Command {
     },
     /// Compiles the kernels to PTX and writes kernels-gpu/ptx; with --check, compares and assembles instead.
     BuildPtx(ptx::Options),
+    /// Test and bench programs in one folder, for a machine with a GPU and without Rust.
+    Bundle {
+        /// The folder, emptied first.
+        #[arg(long, value_name = "PATH", default_value = ".bundle")]
+        out: PathBuf,
+    },
     /// The rules of the house that the compiler cannot state.
     Tidy,
     /// Licence and source of every package in Cargo.lock.
@@ -53,6 +60,7 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Ci { step } => ci::run(&root, step.as_deref()),
         Command::BuildPtx(options) => ptx::run(&root, &options),
+        Command::Bundle { out } => bundle::run(&root, &out),
         Command::Tidy => tidy::run(&root).map(|note| println!("tidy: {note}")),
         Command::Licences => licences::run(&root).map(|note| println!("licences: {note}")),
     }

@@ -1,0 +1,119 @@
+//! `cargo xtask bundle`: what a machine with a GPU and without Rust needs, in one folder.
+//!
+//! ```text
+//! .bundle/test-PACKAGE-NAME   test programs of kernels-gpu and host, run from anywhere
+//! .bundle/NAME                the benches' programs, encrypted_digits, ntt_time
+//! .bundle/run.sh              runs the tests, prints `N passed, N failed, N skipped`, then the device bench
+//! ```
+//!
+//! The programs hold their PTX and data. They link the C library of this machine: the other one's must not be older.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::metadata::cargo;
+
+/// Largest bundle, in bytes: what is easily carried.
+const MAX_BYTES: u64 = 60 << 20;
+
+/// The builds whose programs go into the bundle.
+const BUILDS: &[&[&str]] = &[
+    &["test", "--no-run", "-p", "kernels-gpu", "-p", "host", "--tests"],
+    &["build", "-p", "benches", "--bins"],
+    &["build", "-p", "ferrocerium", "--example", "encrypted_digits"],
+    &["build", "-p", "kernels-gpu", "--example", "ntt_time"],
+];
+
+const RUN: &str = r#"#!/usr/bin/env bash
+# Runs the tests of this folder and the device bench; `run.sh FILE` also writes the bench's rows as JSON.
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
+passed=0 failed=0 skipped=0
+for test in ./test-*; do
+    log=$("$test" --test-threads 4 2>&1)
+    status=$?
+    line=$(grep '^test result:' <<<"$log" | tail -n 1)
+    if [[ $line =~ ([0-9]+)\ passed\;\ ([0-9]+)\ failed\;\ ([0-9]+)\ ignored ]]; then
+        passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2]))
+        skipped=$((skipped + BASH_REMATCH[3]))
+    else
+        failed=$((failed + 1)) # it died before it could count
+    fi
+    if ((status != 0)); then
+        printf '%s: exit status %s\n%s\n' "$test" "$status" "$(tail -n 30 <<<"$log")"
+    fi
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+./device ${1:+--json "$1"} || failed=$((failed + 1))
+((failed == 0))
+"#;
+
+/// A line of `cargo --message-format json`.
+#[derive(Deserialize)]
+struct Message {
+    target: Option<Target>,
+    package_id: Option<String>,
+    profile: Option<Profile>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+/// Builds everything and fills `out`, which is emptied first.
+pub(crate) fn run(root: &Path, out: &Path) -> Result<()> {
+    let out = root.join(out);
+    if out.exists() {
+        std::fs::remove_dir_all(&out).with_context(|| format!("emptying {}", out.display()))?;
+    }
+    std::fs::create_dir_all(&out)?;
+    let mut total = 0;
+    for build in BUILDS {
+        for (name, program) in programs(root, build)? {
+            let to = out.join(name);
+            std::fs::copy(&program, &to).with_context(|| format!("copying {}", program.display()))?;
+            // Without `strip` the programs are larger, and the size below says whether too large.
+            let _ = Command::new("strip").arg(&to).status();
+            let bytes = std::fs::metadata(&to)?.len();
+            println!("{:>8} KiB  {}", bytes >> 10, to.display());
+            total += bytes;
+        }
+    }
+    let script = out.join("run.sh");
+    std::fs::write(&script, RUN)?;
+    let _ = Command::new("chmod").arg("+x").arg(&script).status();
+    println!("{:>8} KiB in all", total >> 10);
+    ensure!(total <= MAX_BYTES, "the bundle has {total} bytes, expected at most {MAX_BYTES}");
+    Ok(())
+}
+
+/// The programs that a build makes, with their names in the bundle.
+fn programs(root: &Path, build: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+    let mut command = cargo(root);
+    command.args(build).args(["--release", "--message-format", "json-render-diagnostics"]);
+    let output = command.stderr(std::process::Stdio::inherit()).output().context("cargo did not start")?;
+    ensure!(output.status.success(), "cargo {} failed", build.join(" "));
+    let lines = String::from_utf8_lossy(&output.stdout);
+    let messages = lines.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
+    Ok(messages.filter_map(named).collect())
+}
+
+fn named(message: Message) -> Option<(String, PathBuf)> {
+    let (program, target) = (message.executable?, message.target?);
+    if !message.profile?.test {
+        return Some((target.name, program));
+    }
+    // `path+file:///.../host#0.1.0`: the package is what stands between the last slash and the hash.
+    let id = message.package_id?;
+    let package = id.split('#').next()?.rsplit('/').next()?.to_owned();
+    Some((format!("test-{package}-{}", target.name), program))
+}
