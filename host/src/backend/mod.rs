@@ -10,12 +10,13 @@ pub mod null;
 use crate::check::CheckedPlan;
 use crate::error::{Error, Result};
 use crate::memory::MemoryReport;
-use crate::profile::Profile;
-use scheduler::plan::{BufferId, SegmentId};
+use crate::profile::{Profile, Stopwatch};
+use scheduler::plan::{BufferId, Plan, PlanStep, SegmentId};
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A device, or several of one kind.
 pub trait Backend: Send + Sync {
@@ -57,12 +58,36 @@ pub trait Instance: Send {
         profile: Option<&mut Profile>,
     ) -> Result<()>;
 
+    /// The time of all calls of the schedule, `rounds` times over, back to back and without the host steps between
+    /// them: on a device from event to event around the replays of their graphs, each call having been made once
+    /// before. For benches; the buffers are as a run leaves them.
+    ///
+    /// # Errors
+    /// Those of [`Self::call`].
+    fn replay(&mut self, rounds: u32) -> Result<Duration> {
+        let calls = calls_of(self.plan().plan());
+        let clock = Stopwatch::start();
+        for (segment, bindings) in (0..rounds).flat_map(|_| &calls) {
+            self.call(*segment, bindings, None)?;
+        }
+        Ok(clock.elapsed())
+    }
+
     /// Overwrites the arena and the outputs with [`POISON`], so that a read of a row that the run has not written
     /// shows in the result.
     fn poison(&mut self);
 
     /// Planned and allocated bytes.
     fn memory(&self) -> MemoryReport;
+}
+
+/// The calls of a plan's schedule, in order.
+fn calls_of(plan: &Plan) -> Vec<(SegmentId, Vec<BufferId>)> {
+    let call = |step: &PlanStep| match step {
+        PlanStep::Call { segment, bindings } => Some((*segment, bindings.clone())),
+        PlanStep::Host(_) => None,
+    };
+    plan.schedule.iter().filter_map(call).collect()
 }
 
 /// A byte that makes words beyond every prime.

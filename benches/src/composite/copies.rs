@@ -1,0 +1,39 @@
+//! Copies of a plan's operands, so that replays find none of them in the cache.
+
+use scheduler::plan::{BufferId, BufferKind, HostStep, Plan, PlanStep};
+
+/// The plan with `n` copies of every buffer but the arena; a run does the schedule once for each.
+pub fn with_copies(mut plan: Plan, n: u32) -> Plan {
+    let own: Vec<_> = plan.buffers.iter().filter(|b| b.kind != BufferKind::Arena).cloned().collect();
+    let per_copy = own.len() as u32;
+    plan.buffers.extend((1..n).flat_map(|_| own.clone()));
+    // Buffer 0 is the arena: the host refuses other plans.
+    let moved = |id: BufferId, copy: u32| if id.0 == 0 { id } else { BufferId(id.0 + copy * per_copy) };
+    let host = |step: HostStep, copy: u32| match step {
+        HostStep::Encode { constant, level, log_scale, buffer } => {
+            HostStep::Encode { constant, level, log_scale, buffer: moved(buffer, copy) }
+        }
+        HostStep::LoadKey { key, buffer } => HostStep::LoadKey { key, buffer: moved(buffer, copy) },
+        HostStep::Upload { input, buffer } => HostStep::Upload { input, buffer: moved(buffer, copy) },
+        HostStep::Download { buffer, output } => HostStep::Download { buffer: moved(buffer, copy), output },
+    };
+    let step = |step: &PlanStep, copy: u32| match step {
+        PlanStep::Host(s) => PlanStep::Host(host(*s, copy)),
+        PlanStep::Call { segment, bindings } => {
+            let bindings = bindings.iter().map(|&id| moved(id, copy)).collect();
+            PlanStep::Call { segment: *segment, bindings }
+        }
+    };
+    let (setup, schedule) = (plan.setup.clone(), plan.schedule.clone());
+    plan.setup =
+        (0..n).flat_map(|copy| setup.iter().map(move |&s| (s, copy))).map(|(s, c)| host(s, c)).collect();
+    plan.schedule =
+        (0..n).flat_map(|copy| schedule.iter().map(move |s| (s, copy))).map(|(s, c)| step(s, c)).collect();
+    let row_bytes = plan.row_bytes() as u64;
+    for peak in &mut plan.peaks {
+        let here = plan.buffers.iter().filter(|b| (b.device, b.tier) == (peak.device, peak.tier));
+        peak.rows = here.map(|b| u64::from(b.rows)).sum();
+        peak.bytes = peak.rows * row_bytes;
+    }
+    plan
+}
