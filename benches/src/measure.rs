@@ -9,12 +9,12 @@
 use crate::Result;
 use crate::roofs::Roofs;
 use anyhow::{anyhow, bail};
+use host::Session;
 use host::backend::cpu::{CpuBackend, thread_pool};
 use host::backend::cuda::CudaBackend;
 use host::backend::{Backend, BackendKind};
 use host::driver::cuda::CudaDriver;
 use host::memory::Limits;
-use host::{Session, SessionBuilder};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ pub struct Protocol {
     pub samples: usize,
     /// Least time of a sample.
     pub sample: Duration,
+    /// What all samples may take: fewer are taken where they would take longer, but three.
+    pub all_samples: Duration,
     /// Operands of all copies together: two and a half times the last cache.
     pub rotate_bytes: u64,
     /// What the copies of one row may take.
@@ -49,7 +51,9 @@ impl Protocol {
         let once = replay(1)?.as_secs_f64().max(1e-9);
         let rounds = (self.sample.as_secs_f64() / once).ceil().clamp(1.0, 1e5) as u32;
         let one = |t: Duration| t.as_secs_f64() * 1e6 / f64::from(rounds) / f64::from(repetitions);
-        let mut samples = (0..self.samples).map(|_| replay(rounds).map(one)).collect::<Result<Vec<f64>>>()?;
+        let affordable = self.all_samples.as_secs_f64() / (once * f64::from(rounds));
+        let n_samples = self.samples.min((affordable as usize).max(3));
+        let mut samples = (0..n_samples).map(|_| replay(rounds).map(one)).collect::<Result<Vec<f64>>>()?;
         samples.sort_by(f64::total_cmp);
         Ok(samples[samples.len() / 2])
     }
@@ -73,6 +77,10 @@ pub struct Machine {
     pub kind: BackendKind,
     /// What runs the plans of kernels.
     pub backend: Arc<dyn Backend>,
+    /// What runs compiled plans, on the same device.
+    pub session: Session,
+    /// The same, timing every launch.
+    pub profiled: Session,
     /// Threads of the processor.
     pub pool: Arc<rayon::ThreadPool>,
     /// Of the backend.
@@ -110,6 +118,7 @@ impl Machine {
             true => Protocol {
                 samples: 1,
                 sample: Duration::ZERO,
+                all_samples: Duration::ZERO,
                 rotate_bytes: 0,
                 most_bytes: 1 << 28,
                 most_copies: 1,
@@ -117,16 +126,16 @@ impl Machine {
             false => Protocol {
                 samples: 9,
                 sample: Duration::from_millis(if on_device { 3 } else { 30 }),
+                all_samples: Duration::from_secs(1),
                 rotate_bytes: cache / 2 * 5,
                 most_bytes: if on_device { 8 << 30 } else { 1 << 30 },
                 most_copies: if on_device { 256 } else { 64 },
             },
         };
-        Ok(Self { kind, backend, pool, roofs, client_roofs, protocol })
-    }
-
-    /// A session on the same backend.
-    pub fn session(&self) -> SessionBuilder {
-        Session::builder().backend(self.kind).threads(self.pool.current_num_threads())
+        let session = |profile: bool| {
+            Session::builder().backend(kind).threads(pool.current_num_threads()).profile(profile).build()
+        };
+        let (session, profiled) = (session(false)?, session(true)?);
+        Ok(Self { kind, backend, session, profiled, pool, roofs, client_roofs, protocol })
     }
 }

@@ -88,7 +88,7 @@ pub fn svg(title: &str, rows: &[Row]) -> String {
              <text x=\"{number_x:.1}\" y=\"{text_y:.1}\" fill=\"#333\">{number} ({ratio:.1})</text>",
             label_x = LABELS - 6.0,
             text_y = y + 11.0,
-            name = escaped(&row.name()),
+            name = escaped(&row.name),
             bar_y = y + 2.0,
             w = (measured - LABELS).max(1.0),
             fill = colour(row.ratio),

@@ -53,6 +53,8 @@ impl Cost {
 /// A row.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
+    /// The case in words.
+    pub name: String,
     /// Kernel, composite, or operation of the client.
     pub what: String,
     /// Name of the parameters.
@@ -106,6 +108,7 @@ impl Row {
     pub fn new(case: &Case, method: &'static str, microseconds: f64, cost: Cost, roofs: &Roofs) -> Self {
         let seconds = (microseconds / 1e6).max(1e-12);
         let row = Self {
+            name: case.to_string(),
             what: case.what.clone(),
             chain: case.chain.clone(),
             log_n: case.log_n,
@@ -146,12 +149,6 @@ impl Row {
         self.log_qp = Some(params.log_qp());
         self.security_bits = Some(params.security().bits());
         self
-    }
-
-    /// The case in words.
-    pub fn name(&self) -> String {
-        let chain = self.chain.as_ref().map_or_else(String::new, |c| format!("{c} "));
-        format!("{} {chain}2^{} {} u{}", self.what, self.log_n, self.limbs, self.word_bits)
     }
 }
 

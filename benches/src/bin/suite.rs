@@ -18,6 +18,7 @@ use fhe_core::math::word::WordKind;
 use fhe_core::params::Preset;
 use host::BackendKind;
 use serde::Serialize;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 /// A row for each kernel, each composite and each operation of the client.
@@ -68,13 +69,14 @@ impl Suite {
         self.args.filter.is_empty() || self.args.filter.iter().any(|part| name.contains(part.as_str()))
     }
 
-    fn push(&mut self, mut row: Row) {
+    fn push(&mut self, mut row: Row) -> Result<()> {
         if self.machine.kind == BackendKind::Cpu {
             row.threads = Some(self.machine.pool.current_num_threads());
         }
         self.peers.compare(&mut row);
-        println!("{row}");
+        writeln!(std::io::stdout(), "{row}")?;
         self.rows.push(row);
+        Ok(())
     }
 
     fn kernels(&mut self) -> Result<()> {
@@ -85,7 +87,7 @@ impl Suite {
             for size in kernels::sizes(self.args.quick) {
                 if self.wants(&kernels::case(size, word)) {
                     let row = kernels::measure(size, word, &self.machine)?;
-                    self.push(row);
+                    self.push(row)?;
                 }
             }
         }
@@ -125,11 +127,10 @@ impl Suite {
         let mut keys = KeyStore::default();
         for (shape, level) in composites {
             let row = composite::measure(shape, chain, level, &mut *client, &mut keys, &self.machine)?;
-            self.push(row);
+            self.push(row)?;
         }
         let rows = client.measure(chain, &self.machine, &operations)?;
-        rows.into_iter().for_each(|row| self.push(row));
-        Ok(())
+        rows.into_iter().try_for_each(|row| self.push(row))
     }
 }
 

@@ -209,7 +209,7 @@ fn measure_case(
     compiled.plan = with_copies(compiled.plan, copies);
 
     let events = !shape.left_out.is_empty();
-    let session = machine.session().profile(events).build()?;
+    let session = if events { &machine.profiled } else { &machine.session };
     let mut program = session.load(compiled, params)?;
     program.load_keys(key_bytes)?;
     let ciphertexts = (0..shape.inputs).map(|_| client.encrypt(level)).collect::<Result<Vec<Vec<u8>>>>()?;
@@ -237,10 +237,8 @@ fn measure_case(
     };
     let mut row = Row::new(case, method, time, cost, &machine.roofs).under(params);
     row.floor_parts = floor.parts(params, &machine.roofs);
-    row = {
-        let least = row.floor_parts.values().sum();
-        row.with_floor(least)
-    };
+    let least = row.floor_parts.values().sum();
+    row = row.with_floor(least);
     (row.copies, row.launches) = (copies, Some(launches));
     if !events {
         row.call_microseconds = Some(call(&mut program, &inputs, copies, machine)?);
