@@ -69,3 +69,19 @@ impl Chain {
         narrow.into_iter().chain([Self::peer()]).chain(wide).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_of_the_peer_has_its_shape() {
+        let chain = Chain::peer().unwrap();
+        let params = &chain.params;
+        assert_eq!((params.n_main(), params.special().len(), params.digits().len()), (47, 12, 4));
+        assert!(params.log_qp() < 1747.0 && params.primes().iter().all(|&q| q < 1 << 30));
+        assert_eq!(params.security(), Security::Bits128);
+        let limbs = chain.levels.iter().map(|&l| params.level(l).unwrap().basis.len()).collect::<Vec<_>>();
+        assert_eq!(limbs, [47, 39, 23, 13, 5, 3]);
+    }
+}

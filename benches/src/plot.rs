@@ -101,3 +101,25 @@ pub fn svg(title: &str, rows: &[Row]) -> String {
     }
     out + "</svg>\n"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::roofs::Roofs;
+    use crate::row::{Case, Cost};
+    use fhe_core::math::word::WordKind;
+
+    #[test]
+    fn bars_are_longer_than_floors_that_are_exceeded() {
+        let case = Case { what: "a<b".to_owned(), chain: None, log_n: 12, limbs: 3, word: WordKind::U32 };
+        let roofs = Roofs { copy: 1e9, narrow_products: 1e9, wide_products: 1e9, how: String::new() };
+        let cost = Cost { bytes: 10_000, operations: 0, products: 0.0 };
+        let row = Row::new(&case, "none", 100.0, cost, &roofs);
+        assert_eq!((row.floor_microseconds, row.ratio), (10.0, 10.0));
+        let axis = Axis::of(std::slice::from_ref(&row));
+        assert!(axis.x(10.0) == LABELS && axis.x(100.0) == LABELS + WIDTH);
+        let text = svg("title", &[row]);
+        assert!(text.contains("a&lt;b 2^12 x 3 u32") && text.contains("100.0 µs (10.0)"));
+        assert!(svg("nothing", &[]).ends_with("</svg>\n"));
+    }
+}

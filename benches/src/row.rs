@@ -28,7 +28,7 @@ impl fmt::Display for Case {
         if let Some(chain) = &self.chain {
             write!(f, "{chain} ")?;
         }
-        write!(f, "2^{} {} u{}", self.log_n, self.limbs, self.word.bits())
+        write!(f, "2^{} x {} u{}", self.log_n, self.limbs, self.word.bits())
     }
 }
 

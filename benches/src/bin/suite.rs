@@ -30,7 +30,8 @@ struct Args {
     /// Threads of the processor; all if not given.
     #[arg(long)]
     threads: Option<usize>,
-    /// Only rows whose name (`WHAT [CHAIN] 2^LOGN LIMBS WORD`) has this in it; several: any of them.
+    /// Only rows whose name (such as `ntt 2^16 x 48 u32`, `rotate n16 2^16 x 46 u32`) has this in it; given several times,
+    /// any of them.
     #[arg(long)]
     filter: Vec<String>,
     /// Every kernel and composite once, at the smallest size: does it run at all?

@@ -37,3 +37,23 @@ pub fn with_copies(mut plan: Plan, n: u32) -> Plan {
     }
     plan
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::Chain;
+    use fhe_core::params::Preset;
+    use host::check::CheckedPlan;
+
+    #[test]
+    fn copies_share_the_arena_and_nothing_else() {
+        let chain = Chain::preset(Preset::N13).unwrap();
+        let rotate = crate::composite::ALL.iter().find(|s| s.name == "rotate").unwrap();
+        let plan = rotate.compile(&chain, chain.levels[0]).unwrap().plan;
+        let (buffers, steps) = (plan.buffers.len(), plan.schedule.len());
+        let copied = with_copies(plan, 3);
+        assert_eq!(copied.buffers.len(), 1 + 3 * (buffers - 1));
+        assert_eq!(copied.schedule.len(), 3 * steps);
+        CheckedPlan::new(copied).unwrap();
+    }
+}

@@ -148,3 +148,22 @@ impl Floor {
         ])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rotation_of_47_limbs_in_four_digits() {
+        let sizes = Sizes { limbs: 47, special: 12, digits: vec![12, 12, 12, 11], removed: 2 };
+        let floor = sizes.rotations(1);
+        assert_eq!(floor.keys, 2 * 4 * 59);
+        assert_eq!(floor.transforms, 47 + (4 * 59 - 47) + 2 * 12 + 2 * 47);
+        assert_eq!(floor.macs, 3 * 12 * 47 + 11 * 48 + 2 * 12 * 47);
+        assert_eq!(floor.rows, 2 * 47 + 4 * 59 + 2 * 59 + 2 * 47);
+        // The digits are raised once for all.
+        let eight = sizes.rotations(8);
+        assert_eq!(eight.keys, 8 * floor.keys);
+        assert_eq!(eight.transforms, 4 * 59 + 8 * (2 * 12 + 2 * 47));
+    }
+}
