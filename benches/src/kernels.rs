@@ -1,7 +1,7 @@
 //! Plans of one kernel: some repetitions of it, each over rows of its own, in one call.
 //!
 //! A new kernel shows up here as soon as it is in [`KernelId::ALL`]; one whose items are of a new kind needs its arm in
-//! [`rows`] and [`launch`], and the compiler says so.
+//! `rows` and `launch`, and the compiler says so.
 
 use crate::Result;
 use crate::measure::Machine;
