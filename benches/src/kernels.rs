@@ -1,31 +1,32 @@
 //! Plans of one kernel: some repetitions of it, each over rows of its own, in one call.
 //!
-//! A new kernel shows up here as soon as it is in [`KernelId::ALL`]; one whose items are of a new kind needs its arm in
-//! `rows` and `launch`, and the compiler says so.
+//! A new kernel shows up here as soon as it is in [`KernelId::ALL`]; one whose items are of a new kind needs its arms in
+//! `rows` and `Repetition::items`, and the compiler says so.
 
 use crate::Result;
 use crate::measure::Machine;
 use crate::row::{Case, Cost, Row};
 use anyhow::Context;
-use bytemuck::Pod;
 use fhe_core::math::primes::{descending, root_of_unity};
 use fhe_core::math::word::WordKind;
 use host::BackendKind;
 use host::backend::Instance;
 use host::check::CheckedPlan;
 use kernels_gpu::abi::{
-    self, ABI_VERSION, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem,
-    ItemKind, KernelId, Launch, RowItem, RowRef, Term, fraction_bits,
+    self, ABI_VERSION, AutomorphismItem, ConvertSource, ConvertTarget, ItemKind, KernelId, RowItem, RowRef,
+    Term, fraction_bits,
 };
 use scheduler::ckks_ir::{InputIdx, OutputIdx};
 use scheduler::plan::{
-    Access, Buffer, BufferId, BufferKind, DeviceIdx, NodeId, Peak, Plan, PlanStep, Segment, SegmentId,
-    SlotUse, Step, Tier,
+    Access, Buffer, BufferId, BufferKind, DeviceIdx, Item, NodeId, Peak, Plan, PlanStep, PoolWriter, Segment,
+    SegmentId, SlotUse, Step, Tier,
 };
 use std::sync::Arc;
 
 /// Primes of a digit, of the special ones, and digits of a key switch, as in the chains at N = 2^16.
 const DIGIT: usize = 12;
+/// A Galois element: the rotation by one slot.
+const GALOIS: u32 = 5;
 /// Terms of an inner product with a key: the digits.
 const TERMS: usize = 4;
 /// Most primes of a ring: more limbs use them again, as a batch of polynomials does.
@@ -65,8 +66,11 @@ pub fn machine_products(kernel: KernelId, operations: u64) -> f64 {
 /// Operand and result rows of a repetition, each once.
 fn rows(kernel: KernelId, limbs: usize) -> (usize, usize) {
     match kernel.item() {
-        ItemKind::Row if kernel.reads_b() => (2 * limbs, limbs),
-        ItemKind::Row | ItemKind::Automorphism => (limbs, limbs),
+        ItemKind::Row => {
+            let operands = 1 + usize::from(kernel.reads_b()) + usize::from(kernel.reads_c());
+            (operands * limbs, limbs)
+        }
+        ItemKind::Automorphism => (limbs, limbs),
         // Digits, and both halves of a key.
         ItemKind::InnerProduct => (3 * TERMS * limbs, 2 * limbs),
         // Every digit to the other limbs and the special ones.
@@ -81,101 +85,101 @@ fn digits(limbs: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
     (0..limbs).step_by(DIGIT).map(move |from| from..(from + DIGIT).min(limbs))
 }
 
-/// Appends a table to the pool.
-fn table<T: Pod>(plan: &mut Plan, entries: &[T]) -> u32 {
-    let at = plan.pool.len() as u32;
-    plan.pool.extend(bytemuck::pod_collect_to_vec::<T, u64>(entries));
-    at
+/// A repetition: which rows it reads and writes, and the ring.
+struct Repetition<'a> {
+    kernel: KernelId,
+    limbs: usize,
+    primes: &'a [u64],
+    word: WordKind,
+    /// First row that is read, and first that is written.
+    from: usize,
+    to: usize,
 }
 
-fn input(row: usize) -> RowRef {
-    RowRef { slot: 1, row: row as u32 }
-}
-
-fn output(row: usize) -> RowRef {
-    RowRef { slot: 2, row: row as u32 }
-}
-
-/// Appends the items of a repetition that reads rows from `from` on and writes rows from `to` on.
-fn launch(plan: &mut Plan, kernel: KernelId, limbs: usize, from: usize, to: usize) -> Launch {
-    let n_primes = plan.primes.len();
-    let prime = |i: usize| (i % n_primes) as u32;
-    let largest = |plan: &Plan, i: usize| plan.primes[i % n_primes] - 1;
-    let (items_at, n_items) = match kernel.item() {
-        ItemKind::Row => {
-            let item = |i: usize| RowItem {
-                dst: output(to + i),
-                a: input(from + i),
-                b: if kernel.reads_b() { input(from + limbs + i) } else { RowRef::NONE },
-                scalar: if kernel.reads_scalar() { largest(plan, i) } else { 0 },
-                prime: prime(i),
-                pad: 0,
-            };
-            let items: Vec<RowItem> = (0..limbs).map(item).collect();
-            (table(plan, &items), limbs)
-        }
-        ItemKind::Automorphism => {
-            let (dst, a) = (|i| output(to + i), |i| input(from + i));
-            let item = |i| AutomorphismItem { dst: dst(i), a: a(i), galois: 5, prime: prime(i) };
-            (table(plan, &(0..limbs).map(item).collect::<Vec<_>>()), limbs)
-        }
-        ItemKind::InnerProduct => {
-            let mut items = Vec::with_capacity(2 * limbs);
-            for (half, i) in [0, 1].into_iter().flat_map(|half| (0..limbs).map(move |i| (half, i))) {
-                let digit = |t: usize| input(from + t * limbs + i);
-                let key = |t: usize| input(from + (TERMS + 2 * t + half) * limbs + i);
-                let terms: Vec<Term> = (0..TERMS).map(|t| Term { a: digit(t), b: key(t) }).collect();
-                items.push(InnerProductItem {
-                    dst: output(to + half * limbs + i),
-                    init: RowRef::NONE,
-                    terms_at: table(plan, &terms),
-                    n_terms: TERMS as u32,
-                    prime: prime(i),
-                    pad: 0,
-                });
-            }
-            (table(plan, &items), items.len())
-        }
-        ItemKind::ConvertBasis => {
-            let items = conversions(plan, limbs, from, to);
-            (table(plan, &items), items.len())
-        }
-    };
-    Launch { kernel, items_at, n_items: n_items as u32 }
-}
-
-/// Residues as large as any in place of the constants: the time does not depend on them.
-fn conversions(plan: &mut Plan, limbs: usize, from: usize, to: usize) -> Vec<ConvertBasisItem> {
-    let n_primes = plan.primes.len();
-    let shift = fraction_bits(plan.word.bits()) + plan.word.bits();
-    let mut dst = to;
-    let mut items = Vec::new();
-    for digit in digits(limbs) {
-        let source = |i: usize| {
-            let q = plan.primes[i % n_primes];
-            let frac = ((1u128 << shift) / u128::from(q)) as u64;
-            ConvertSource { row: input(from + i), inv: q - 1, frac, prime: (i % n_primes) as u32, pad: 0 }
-        };
-        let sources: Vec<ConvertSource> = digit.clone().map(source).collect();
-        let others: Vec<usize> = (0..limbs + DIGIT).filter(|i| !digit.contains(i)).collect();
-        let target = |(k, &i): (usize, &usize)| {
-            let big = plan.primes[i % n_primes] - 1;
-            ConvertTarget { row: output(dst + k), big, prime: (i % n_primes) as u32, pad: 0 }
-        };
-        let targets: Vec<ConvertTarget> = others.iter().enumerate().map(target).collect();
-        let entry = |t: &ConvertTarget| vec![t.big; digit.len()];
-        let matrix: Vec<u64> = targets.iter().flat_map(entry).collect();
-        dst += targets.len();
-        items.push(ConvertBasisItem {
-            src_at: table(plan, &sources),
-            n_src: sources.len() as u32,
-            dst_at: table(plan, &targets),
-            n_dst: targets.len() as u32,
-            matrix_at: table(plan, &matrix),
-            pad: 0,
-        });
+impl Repetition<'_> {
+    /// Operand `which` of limb `i`.
+    fn input(&self, which: usize, i: usize) -> RowRef {
+        RowRef { slot: 1, row: (self.from + which * self.limbs + i) as u32 }
     }
-    items
+
+    fn output(&self, i: usize) -> RowRef {
+        RowRef { slot: 2, row: (self.to + i) as u32 }
+    }
+
+    /// The prime of a limb, and its index.
+    fn prime(&self, i: usize) -> (u64, u32) {
+        let idx = i % self.primes.len();
+        (self.primes[idx], idx as u32)
+    }
+
+    fn items(&self) -> Vec<Item> {
+        match self.kernel.item() {
+            ItemKind::Row => (0..self.limbs).map(|i| Item::Row(self.row(i))).collect(),
+            ItemKind::Automorphism => {
+                let item = |i| AutomorphismItem {
+                    dst: self.output(i),
+                    a: self.input(0, i),
+                    galois: GALOIS,
+                    prime: self.prime(i).1,
+                };
+                (0..self.limbs).map(|i| Item::Automorphism(item(i))).collect()
+            }
+            ItemKind::InnerProduct => (0..self.limbs).map(|i| self.inner_product(i)).collect(),
+            ItemKind::ConvertBasis => self.conversions(),
+        }
+    }
+
+    /// With every operand that the kernel can take.
+    fn row(&self, i: usize) -> RowItem {
+        let (q, prime) = self.prime(i);
+        let mut item = RowItem::new(self.output(i), self.input(0, i), prime);
+        if self.kernel.reads_b() {
+            item.b = self.input(1, i);
+        }
+        if self.kernel.reads_c() {
+            (item.c, item.galois) = (self.input(2, i), GALOIS);
+        }
+        if self.kernel.reads_scalar() {
+            item.scalar = q - 1;
+        }
+        item
+    }
+
+    /// A limb of the digits times both halves of a key.
+    fn inner_product(&self, i: usize) -> Item {
+        let half = |t: usize, h: usize| self.input(TERMS + 2 * t + h, i);
+        let term = |t: usize| Term { a: self.input(t, i), b: [half(t, 0), half(t, 1)] };
+        Item::InnerProduct {
+            dst: [self.output(i), self.output(self.limbs + i)],
+            init: [RowRef::NONE; 2],
+            prime: self.prime(i).1,
+            terms: (0..TERMS).map(term).collect(),
+        }
+    }
+
+    /// Residues as large as any in place of the constants: the time does not depend on them.
+    fn conversions(&self) -> Vec<Item> {
+        let shift = fraction_bits(self.word.bits()) + self.word.bits();
+        let mut at = 0;
+        let mut items = Vec::new();
+        for digit in digits(self.limbs) {
+            let source = |i: usize| {
+                let (q, prime) = self.prime(i);
+                let frac = ((1u128 << shift) / u128::from(q)) as u64;
+                ConvertSource { row: self.input(0, i), inv: q - 1, frac, prime, pad: 0 }
+            };
+            let target = |(k, i): (usize, usize)| {
+                let (q, prime) = self.prime(i);
+                ConvertTarget { row: self.output(at + k), big: q - 1, prime, pad: 0 }
+            };
+            let others = (0..self.limbs + DIGIT).filter(|i| !digit.contains(i));
+            let targets: Vec<ConvertTarget> = others.enumerate().map(target).collect();
+            let matrix = targets.iter().flat_map(|t| vec![t.big; digit.len()]).collect();
+            at += targets.len();
+            items.push(Item::ConvertBasis { sources: digit.map(source).collect(), targets, matrix });
+        }
+        items
+    }
 }
 
 /// A plan of one call: `repetitions` launches, one after another.
@@ -213,11 +217,14 @@ fn plan(size: Size, word: WordKind, repetitions: u32) -> Result<Plan> {
     };
     let bytes = total * plan.row_bytes() as u64;
     plan.peaks = vec![Peak { device: DeviceIdx(0), tier: Tier::Device, rows: total, bytes }];
-    let repetition = |r: u32| Step::Launch {
-        launch: launch(&mut plan, kernel, limbs, r as usize * n_read, r as usize * n_written),
-        node: NodeId(r),
-    };
-    let steps = (0..repetitions).map(repetition).collect();
+    let mut pool = PoolWriter::new(&plan.primes, word);
+    let mut steps = Vec::with_capacity(repetitions as usize);
+    for r in 0..repetitions {
+        let (from, to) = (r as usize * n_read, r as usize * n_written);
+        let repetition = Repetition { kernel, limbs, primes: &plan.primes, word, from, to };
+        steps.push(Step::Launch { launch: pool.launch(kernel, &repetition.items())?, node: NodeId(r) });
+    }
+    plan.pool = pool.finish();
     let slots = sizes.into_iter().zip(access).map(slot).collect();
     plan.segments = vec![Segment { name: "all".to_owned(), slots, steps }];
     Ok(plan)

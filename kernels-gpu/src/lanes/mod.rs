@@ -47,6 +47,12 @@ pub trait Word: Pod + Ord + core::fmt::Debug + core::fmt::Display + Send + Sync 
     /// Products of two canonical residues that may be added to an accumulator at zero: `2^(2 BITS - 2 PRIME_BITS) - 1`,
     /// that is 15 for `u32` and 255 for `u64`. One more addend below `2^(2 PRIME_BITS)` fits.
     const FIRST_TERMS: usize = (1 << (2 * (Self::BITS - Self::PRIME_BITS))) - 1;
+    /// Products of a canonical residue modulo any prime and one modulo `q` that stay below `3 q R`, so that one reduction
+    /// ends their sum ([`crate::body::inner_product::Reducer::reduce_sum`]): 12 for `u32`, 48 for `u64`. Primes are `1 mod 2N`,
+    /// `N >= 256`, so residues are at most `2^PRIME_BITS - 512`, and one more addend up to `64 q` fits.
+    const SUM_TERMS: usize = 3 << (Self::BITS - Self::PRIME_BITS);
+    /// The same beside a folded accumulator, which is below `q R`: 8 for `u32`, 32 for `u64`.
+    const SUM_FOLD_TERMS: usize = 2 << (Self::BITS - Self::PRIME_BITS);
     /// Zero.
     const ZERO: Self;
     /// One.
@@ -176,6 +182,13 @@ pub trait Lanes<W: Word>: Copy {
     /// [`Lanes::mont_mul_splat_lazy`] with `w_q_inv = w * q_inv mod R` at hand: as many multiplications, one fewer
     /// on the critical path.
     fn mont_mul_pre_lazy(self, w: Self, w_q_inv: Self, q: Self) -> Self;
+    /// `(addend + t, addend - t)` with `t = self * w / R mod q` as [`Lanes::mont_mul_lazy`] gives it, or, if `splat`,
+    /// [`Lanes::mont_mul_splat_lazy`].
+    #[inline(always)]
+    fn mont_mul_add_sub_lazy(self, w: Self, splat: bool, q: Self, q_inv: Self, addend: Self) -> (Self, Self) {
+        let t = if splat { self.mont_mul_splat_lazy(w, q, q_inv) } else { self.mont_mul_lazy(w, q, q_inv) };
+        (addend.add(t), addend.sub(t))
+    }
 
     /// Accumulators at zero.
     ///
