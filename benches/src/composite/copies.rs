@@ -17,12 +17,15 @@ pub fn with_copies(mut plan: Plan, n: u32) -> Plan {
         HostStep::Upload { input, buffer } => HostStep::Upload { input, buffer: moved(buffer, copy) },
         HostStep::Download { buffer, output } => HostStep::Download { buffer: moved(buffer, copy), output },
     };
-    let step = |step: &PlanStep, copy: u32| match step {
-        PlanStep::Host(s) => PlanStep::Host(host(*s, copy)),
-        PlanStep::Call { segment, bindings } => {
-            let bindings = bindings.iter().map(|&id| moved(id, copy)).collect();
-            PlanStep::Call { segment: *segment, bindings }
+    let step = |step: &PlanStep, copy: u32| {
+        let mut step = step.clone();
+        if let PlanStep::Host(s) = &mut step {
+            *s = host(*s, copy);
         }
+        if let PlanStep::Call { bindings, .. } = &mut step {
+            bindings.iter_mut().for_each(|id| *id = moved(*id, copy));
+        }
+        step
     };
     let (setup, schedule) = (plan.setup.clone(), plan.schedule.clone());
     plan.setup =

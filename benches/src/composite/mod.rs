@@ -255,7 +255,7 @@ fn call(
     machine: &Machine,
 ) -> Result<f64> {
     let mut times = Vec::new();
-    for _ in 0..machine.protocol.samples.min(5) {
+    for _ in 0..machine.protocol.samples.min(3) {
         program.run(inputs)?;
         times.push(program.last_run().compute.as_secs_f64() * 1e6 / f64::from(copies));
     }
@@ -271,7 +271,7 @@ fn sum_of_launches(
     machine: &Machine,
 ) -> Result<f64> {
     let mut times = Vec::new();
-    for _ in 0..machine.protocol.samples.min(5) {
+    for _ in 0..machine.protocol.samples.min(3) {
         program.run(inputs)?;
         let profile = &program.last_run().profile;
         let counted = profile.by_kernel().filter(|(kernel, _)| !shape.left_out.contains(kernel));

@@ -83,9 +83,9 @@ pub trait Instance: Send {
 
 /// The calls of a plan's schedule, in order.
 fn calls_of(plan: &Plan) -> Vec<(SegmentId, Vec<BufferId>)> {
-    let call = |step: &PlanStep| match step {
-        PlanStep::Call { segment, bindings } => Some((*segment, bindings.clone())),
-        PlanStep::Host(_) => None,
+    let call = |step: &PlanStep| {
+        let PlanStep::Call { segment, bindings } = step else { return None };
+        Some((*segment, bindings.clone()))
     };
     plan.schedule.iter().filter_map(call).collect()
 }
