@@ -80,6 +80,15 @@ pub enum Error {
         /// The driver's call and words.
         words: String,
     },
+    /// The device does not answer any more: a kernel or the hardware failed, and the driver repeats the error whatever is
+    /// asked of it. Programs on it cannot be used any more; on NVIDIA devices nothing of this process can use it.
+    #[error("device lost during {during}: {words}: start the process again")]
+    DeviceLost {
+        /// What was being done: the program, the segment or the node.
+        during: String,
+        /// The driver's call and words; for a later call, those of the first error and when it was.
+        words: String,
+    },
     /// A buffer, or rows of one, that the plan has not.
     #[error("buffer {buffer}: found {found}, expected {expected}")]
     BufferAccess {

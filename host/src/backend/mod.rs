@@ -49,7 +49,8 @@ pub trait Instance: Send {
     /// Executes a segment with the buffer of each slot, and tells of each launch.
     ///
     /// # Errors
-    /// [`Error::InvalidPlan`] when the segment may not be called so.
+    /// [`Error::InvalidPlan`] when the segment may not be called so; [`Error::Driver`] and [`Error::DeviceLost`], which name
+    /// the plan's node where it is known: when submitting always, afterwards only in a run with a profile.
     fn call(
         &mut self,
         segment: SegmentId,
@@ -59,7 +60,10 @@ pub trait Instance: Send {
 
     /// Overwrites the arena and the outputs with [`POISON`], so that a read of a row that the run has not written
     /// shows in the result.
-    fn poison(&mut self);
+    ///
+    /// # Errors
+    /// The driver's: a run that was to be poisoned is not done without.
+    fn poison(&mut self) -> Result<()>;
 
     /// Planned and allocated bytes.
     fn memory(&self) -> MemoryReport;

@@ -6,7 +6,7 @@ use super::{Backend, Instance};
 use crate::check::CheckedPlan;
 use crate::error::Result;
 use crate::memory::{MemoryClass, MemoryReport};
-use crate::profile::{Profile, StepRecord};
+use crate::profile::{Profile, StepRecord, Stopwatch};
 use crate::work::Work;
 use kernels_gpu::abi::KernelId;
 use scheduler::plan::{BufferId, SegmentId, Step};
@@ -112,14 +112,17 @@ impl Instance for NullInstance {
             let work = self.plan.work(segment, i);
             *counts.kernels.entry(launch.kernel.name()).or_default() += work;
             if let Some(profile) = profile.as_deref_mut() {
-                let time = Duration::ZERO;
-                profile.record(&StepRecord { node: *node, kernel: launch.kernel, work, time });
+                let (start, time) = (profile.at(Stopwatch::start()), Duration::ZERO);
+                let (step, kernel) = (i as u32, launch.kernel);
+                profile.record(StepRecord { segment, step, node: *node, kernel, work, start, time });
             }
         }
         Ok(())
     }
 
-    fn poison(&mut self) {}
+    fn poison(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     fn memory(&self) -> MemoryReport {
         let mut report = MemoryReport::default();

@@ -25,7 +25,7 @@ use crate::backend::cuda::CudaBackend;
 use crate::backend::null::{Counts, NullBackend};
 use crate::backend::{Backend, BackendKind};
 use crate::check::{CheckedPlan, broken};
-use crate::driver::DriverError;
+use crate::driver::{Driver, DriverError, DriverResult};
 use crate::driver::cuda::CudaDriver;
 use crate::error::{Error, Result};
 use crate::executor::RunOptions;
@@ -109,11 +109,11 @@ impl SessionBuilder {
         self
     }
 
-    fn on_device(&self) -> Result<Arc<dyn Backend>> {
+    fn on_device(&self, open: impl FnOnce(u32) -> DriverResult<Arc<dyn Driver>>) -> Result<Arc<dyn Backend>> {
         let unavailable =
             |e: DriverError| Error::BackendUnavailable { backend: "cuda", reason: e.to_string() };
-        let driver = CudaDriver::open(self.device).map_err(unavailable)?;
-        Ok(Arc::new(CudaBackend::new(Arc::new(driver), self.limits.unwrap_or_default())?))
+        let driver = open(self.device).map_err(unavailable)?;
+        Ok(Arc::new(CudaBackend::new(driver, self.limits.unwrap_or_default())?))
     }
 
     /// Starts the backend. [`BackendKind::Auto`] is an NVIDIA device for the programs that it has kernels for, and the processor for
@@ -122,6 +122,17 @@ impl SessionBuilder {
     /// # Errors
     /// [`Error::BackendUnavailable`].
     pub fn build(self) -> Result<Session> {
+        self.build_with(|ordinal| Ok(Arc::new(CudaDriver::open(ordinal)?)))
+    }
+
+    /// As [`Self::build`], with another driver than CUDA's: `open` opens a device by its number.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn build_with(
+        self,
+        open: impl FnOnce(u32) -> DriverResult<Arc<dyn Driver>>,
+    ) -> Result<Session> {
         let pool = thread_pool(self.threads)?;
         let mut null = None;
         let on_cpu = || -> Result<Arc<dyn Backend>> {
@@ -129,7 +140,7 @@ impl SessionBuilder {
             Ok(Arc::new(CpuBackend::new(Arc::clone(&pool), self.lanes, limits)?))
         };
         let (backend, fallback) = match self.kind {
-            BackendKind::Auto => match self.on_device() {
+            BackendKind::Auto => match self.on_device(open) {
                 Ok(device) => (device, Some(on_cpu()?)),
                 Err(error) => {
                     tracing::info!(%error, "no device: the processor computes");
@@ -140,7 +151,7 @@ impl SessionBuilder {
             BackendKind::Null => {
                 (Arc::new(null.insert(NullBackend::new()).clone()) as Arc<dyn Backend>, None)
             }
-            BackendKind::Cuda => (self.on_device()?, None),
+            BackendKind::Cuda => (self.on_device(open)?, None),
         };
         tracing::debug!(backend = %backend.name(), limits = ?self.limits, "session");
         Ok(Session { backend, fallback, null, pool, options: self.options })

@@ -201,18 +201,20 @@ impl<W: CpuWord> Instance for CpuInstance<W> {
             unsafe { self.launcher.launch(plan.plan(), launch, &work, &bases, &primes) };
             if let Some(profile) = profile.as_deref_mut() {
                 let time = clock.elapsed();
-                profile.record(&StepRecord { node: *node, kernel: launch.kernel, work, time });
+                let (start, step, kernel) = (profile.at(clock), i as u32, launch.kernel);
+                profile.record(StepRecord { segment, step, node: *node, kernel, work, start, time });
             }
         }
         Ok(())
     }
 
-    fn poison(&mut self) {
+    fn poison(&mut self) -> Result<()> {
         for (memory, buffer) in self.memory.iter_mut().zip(&self.plan.plan().buffers) {
             if matches!(buffer.kind, BufferKind::Arena | BufferKind::Output(_)) {
                 memory.bytes_mut().fill(POISON);
             }
         }
+        Ok(())
     }
 
     fn memory(&self) -> MemoryReport {

@@ -9,6 +9,8 @@
 //! The pool, the tables and the binding tables are all that a kernel needs besides its argument, so a captured
 //! segment serves any input, and a call with other buffers needs another table of a few bytes.
 
+mod call;
+mod health;
 mod kernels;
 
 use super::{Backend, Instance, POISON};
@@ -16,11 +18,13 @@ use crate::check::CheckedPlan;
 use crate::driver::{DeviceMemory, Driver, DriverError, Graph};
 use crate::error::{Error, Result};
 use crate::memory::{Ledger, Limits, MemoryClass, MemoryReport, Reservation};
-use crate::profile::{Profile, StepRecord};
+use crate::profile::Profile;
+use call::Call;
 use fhe_core::math::word::WordKind;
+use health::Health;
 use kernels::Kernels;
 use kernels_gpu::abi::launch::{GPU_MAX_LOG_N, GPU_MIN_LOG_N};
-use scheduler::plan::{BufferId, BufferKind, DeviceIdx, SegmentId, Step, Tier};
+use scheduler::plan::{BufferId, BufferKind, DeviceIdx, SegmentId, Tier};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,6 +36,7 @@ const BUFFER_ALIGN: u64 = 256;
 #[derive(Debug)]
 pub struct CudaBackend {
     driver: Arc<dyn Driver>,
+    health: Arc<Health>,
     ledger: Arc<Ledger>,
 }
 
@@ -43,7 +48,12 @@ impl CudaBackend {
     pub fn new(driver: Arc<dyn Driver>, limits: Limits) -> Result<Self> {
         let (_, total) = driver.memory().map_err(|e| driver_error(e, "memory of the device"))?;
         let machine = Some(limits.machine.map_or(total, |m| m.min(total)));
-        Ok(Self { driver, ledger: Ledger::new(Limits { machine, ..limits }) })
+        Ok(Self { driver, health: Arc::default(), ledger: Ledger::new(Limits { machine, ..limits }) })
+    }
+
+    /// Bytes of the device that programs hold.
+    pub fn memory_in_use(&self) -> u64 {
+        self.ledger.in_use()
     }
 }
 
@@ -79,15 +89,16 @@ impl Backend for CudaBackend {
             slab_bytes += plan.buffer_bytes(buffer).next_multiple_of(BUFFER_ALIGN);
         }
         let what = format!("program `{}`", plan.plan().name);
+        self.health.check(|| what.clone())?;
         let table_bytes = Kernels::table_bytes(&plan);
         let pool_bytes = plan.plan().pool.len() as u64 * 8;
         let found = slab_bytes + table_bytes + pool_bytes;
         let reservation = self.ledger.reserve(&what, found)?;
         let refused = |e: DriverError, given: u64| match e.out_of_memory {
             true => Error::NotNow { what: what.clone(), found, expected: given },
-            false => driver_error(e, &what),
+            false => self.health.error(&*self.driver, &e, what.clone()),
         };
-        let driver = self.driver.fork().map_err(|e| driver_error(e, &what))?;
+        let driver = self.driver.fork().map_err(|e| refused(e, 0))?;
         let slab = DeviceMemory::new(&driver, slab_bytes).map_err(|e| refused(e, 0))?;
         let pool = DeviceMemory::from_bytes(&driver, bytemuck::cast_slice(&plan.plan().pool))
             .map_err(|e| refused(e, slab_bytes))?;
@@ -96,6 +107,7 @@ impl Backend for CudaBackend {
         Ok(Box::new(CudaInstance {
             plan,
             driver,
+            health: Arc::clone(&self.health),
             slab,
             offsets,
             pool,
@@ -119,6 +131,7 @@ struct CudaInstance {
     calls: BTreeMap<(SegmentId, Vec<BufferId>), BoundCall>,
     plan: Arc<CheckedPlan>,
     driver: Arc<dyn Driver>,
+    health: Arc<Health>,
     slab: DeviceMemory,
     /// Of each buffer in the slab.
     offsets: Vec<u64>,
@@ -138,8 +151,14 @@ impl CudaInstance {
     fn bind(&self, bindings: &[BufferId]) -> Result<DeviceMemory> {
         let bases: Vec<u64> =
             bindings.iter().map(|id| self.slab.address() + self.offsets[id.0 as usize]).collect();
-        DeviceMemory::from_bytes(&self.driver, bytemuck::cast_slice(&bases))
-            .map_err(|e| driver_error(e, "binding table"))
+        let (what, found) = ("binding table".to_owned(), bases.len() as u64 * 8);
+        DeviceMemory::from_bytes(&self.driver, bytemuck::cast_slice(&bases)).map_err(|e| {
+            if e.out_of_memory { Error::NotNow { what, found, expected: 0 } } else { self.error(&e, what) }
+        })
+    }
+
+    fn error(&self, error: &DriverError, during: String) -> Error {
+        self.health.error(&*self.driver, error, during)
     }
 }
 
@@ -150,16 +169,19 @@ impl Instance for CudaInstance {
 
     fn write(&mut self, buffer: BufferId, row: u32, bytes: &[u8]) -> Result<()> {
         let rows = self.plan.check_write(buffer, row, bytes.len())?;
+        let during = || format!("write to buffer {}", buffer.0);
+        self.health.check(during)?;
         let (offset, _) = self.place(buffer, &rows);
-        self.slab.write(offset, bytes).map_err(|e| driver_error(e, &format!("write to buffer {}", buffer.0)))
+        self.slab.write(offset, bytes).map_err(|e| self.error(&e, during()))
     }
 
     fn read(&self, buffer: BufferId, rows: Range<u32>) -> Result<Vec<u8>> {
         self.plan.check_rows(buffer, &rows)?;
+        let during = || format!("read of buffer {}", buffer.0);
+        self.health.check(during)?;
         let (offset, len) = self.place(buffer, &rows);
         let mut bytes = vec![0; len as usize];
-        let read = self.slab.read(offset, &mut bytes);
-        read.map_err(|e| driver_error(e, &format!("read of buffer {}", buffer.0)))?;
+        self.slab.read(offset, &mut bytes).map_err(|e| self.error(&e, during()))?;
         Ok(bytes)
     }
 
@@ -171,61 +193,39 @@ impl Instance for CudaInstance {
     ) -> Result<()> {
         let plan = Arc::clone(&self.plan);
         let found = plan.check_call(segment, bindings)?;
+        self.health.check(|| format!("segment `{}`", found.name))?;
         let key = (segment, bindings.to_vec());
         if !self.calls.contains_key(&key) {
             let bound = BoundCall { bindings: self.bind(bindings)?, graph: None };
             self.calls.insert(key.clone(), bound);
         }
-        let Self { calls, driver, kernels, pool, .. } = self;
+        let Self { calls, driver, health, kernels, pool, .. } = self;
         let Some(bound) = calls.get_mut(&key) else { return Ok(()) };
-        let table = bound.bindings.address();
-        if let Some(profile) = profile {
-            for (i, Step::Launch { launch, node }) in found.steps.iter().enumerate() {
-                let during =
-                    || format!("node {} ({}) of segment `{}`", node.0, launch.kernel.name(), found.name);
-                let timed = || {
-                    let start = driver.record()?;
-                    // SAFETY: see below.
-                    unsafe { kernels.launch(&**driver, plan.plan(), launch, table, pool.address()) }?;
-                    driver.elapsed(start, driver.record()?)
-                };
-                let time = timed().map_err(|e| driver_error(e, &during()))?;
-                let work = plan.work(segment, i);
-                profile.record(&StepRecord { node: *node, kernel: launch.kernel, work, time });
-            }
-            return Ok(());
+        let call = Call {
+            driver,
+            health,
+            kernels,
+            plan: &plan,
+            id: segment,
+            segment: found,
+            bindings: bound.bindings.address(),
+            pool: pool.address(),
+        };
+        match profile {
+            Some(profile) => call.run_timed(profile),
+            None => call.run(&mut bound.graph),
         }
-        let during = format!("segment `{}` (a run with a profile names the node)", found.name);
-        let submit = || {
-            found.steps.iter().try_for_each(|Step::Launch { launch, .. }| {
-                // SAFETY: the plan is checked and so is this call, so every row that the launch names lies in the slab,
-                // within the buffer bound to its slot, and its hazards are ruled out; the tables are made for this
-                // plan's ring; one stream orders everything.
-                unsafe { kernels.launch(&**driver, plan.plan(), launch, table, pool.address()) }
-            })
-        };
-        let mut run = || {
-            let graph = match bound.graph.take() {
-                Some(graph) => graph,
-                None => Graph::capture(driver, submit)?,
-            };
-            // SAFETY: as for its launches.
-            unsafe { graph.launch() }?;
-            bound.graph = Some(graph);
-            driver.synchronize()
-        };
-        run().map_err(|e| driver_error(e, &during))
     }
 
-    fn poison(&mut self) {
+    fn poison(&mut self) -> Result<()> {
+        self.health.check(|| "poison".to_owned())?;
         for (i, buffer) in self.plan.plan().buffers.iter().enumerate() {
             if matches!(buffer.kind, BufferKind::Arena | BufferKind::Output(_)) {
-                let len = self.plan.buffer_bytes(buffer);
-                if let Err(error) = self.slab.fill(self.offsets[i], POISON, len) {
-                    tracing::error!(%error, buffer = i, "poison");
-                }
+                let filled = self.slab.fill(self.offsets[i], POISON, self.plan.buffer_bytes(buffer));
+                filled.map_err(|e| self.error(&e, format!("poison of buffer {i}")))?;
             }
         }
+        Ok(())
     }
 
     fn memory(&self) -> MemoryReport {
