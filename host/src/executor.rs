@@ -39,6 +39,8 @@ pub struct RunTimes {
     pub host: Duration,
     /// In calls.
     pub calls: Duration,
+    /// In copies between tiers; on a device those that a call waits for count there.
+    pub copies: Duration,
     /// Launch by launch, where asked for.
     pub profile: Profile,
 }
@@ -90,6 +92,10 @@ pub fn run(instance: &mut dyn Instance, host: &mut dyn HostSteps, options: RunOp
                     let (what, start) = (HostWork::Step(step), times.profile.at(clock));
                     times.profile.record_host(HostRecord { what, start, time });
                 }
+            }
+            PlanStep::Copy(copies) => {
+                instance.copy(&copies)?;
+                times.copies += clock.elapsed();
             }
         }
         step_idx += 1;

@@ -27,6 +27,8 @@ pub struct RunReport {
     pub transfers: Duration,
     /// Computing.
     pub compute: Duration,
+    /// Copying between tiers what does not fit the device.
+    pub copies: Duration,
     /// Launch by launch, unless switched off.
     pub profile: Profile,
 }
@@ -36,11 +38,12 @@ impl fmt::Display for RunReport {
         let ms = |t: Duration| t.as_secs_f64() * 1e3;
         writeln!(
             f,
-            "{:.3} ms: inputs {:.3}, transfers {:.3}, compute {:.3}",
+            "{:.3} ms: inputs {:.3}, transfers {:.3}, compute {:.3}, copies {:.3}",
             ms(self.total),
             ms(self.read_inputs),
             ms(self.transfers),
-            ms(self.compute)
+            ms(self.compute),
+            ms(self.copies)
         )?;
         self.profile.fmt(f)
     }
@@ -139,11 +142,8 @@ impl LoadedProgram {
     /// The setup and the last run as a trace for Perfetto or chrome://tracing (see [`trace`]); of the run nothing is known
     /// unless the session profiles.
     pub fn trace(&self) -> String {
-        let profiles = [
-            ("constants", &self.encoded),
-            ("keys", &self.keys_loaded),
-            ("run", &self.last_run.profile),
-        ];
+        let profiles =
+            [("constants", &self.encoded), ("keys", &self.keys_loaded), ("run", &self.last_run.profile)];
         trace::to_chrome(self.plan(), &profiles, |what| self.describe(what))
     }
 
@@ -238,13 +238,13 @@ impl LoadedProgram {
             }
             _ => Err(foreign(step)),
         };
-        let RunTimes { host, calls, mut profile, .. } =
+        let RunTimes { host, calls, copies, mut profile, .. } =
             executor::run(&mut *self.instance, &mut transfer, self.options)?;
         let total = clock.elapsed();
         if self.options.profile {
             profile.precede(HostWork::ReadInputs, read_inputs);
         }
-        self.last_run = RunReport { total, read_inputs, transfers: host, compute: calls, profile };
+        self.last_run = RunReport { total, read_inputs, transfers: host, compute: calls, copies, profile };
         Ok(outputs)
     }
 

@@ -68,6 +68,15 @@ impl Item {
 }
 
 impl Item {
+    /// The rows that it touches, ascending, each once.
+    pub fn rows(&self, kernel: KernelId) -> Vec<RowRef> {
+        let mut rows: Vec<RowRef> =
+            self.reads(kernel).into_iter().chain(self.writes()).map(|(row, _)| row).collect();
+        rows.sort_unstable_by_key(|r| (r.slot, r.row));
+        rows.dedup();
+        rows
+    }
+
     /// The same item on other rows; [`RowRef::NONE`] stays.
     #[must_use]
     pub fn map_rows(&self, f: impl Fn(RowRef) -> RowRef) -> Self {
