@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod device;
+#[cfg(test)]
 mod errors;
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod kernels;
 #[cfg(test)]
@@ -15,4 +19,12 @@ mod refusals;
 #[cfg(test)]
 mod session;
 #[cfg(test)]
+mod sharing;
+#[cfg(test)]
+mod simulated;
+#[cfg(test)]
+mod story;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+mod watched;

@@ -1,6 +1,8 @@
 //! Whole programs through the public face, bit for bit against the reference evaluator and the plan's interpreter.
 
 use crate::client::{Client, everything, messages, named};
+use crate::simulated::Device;
+use crate::story::DEVICE_BYTES;
 use crate::support::device;
 use fhe_core::ckks::Ciphertext;
 use fhe_core::math::word::{Word, WordKind};
@@ -45,8 +47,8 @@ fn agrees_everywhere<W: Word>(preset: Preset, threads: &[usize]) {
     }
 }
 
-/// All lanes with each number of threads and, where the machine has one and the preset suits it, a device, launch by
-/// launch and as graphs.
+/// All lanes with each number of threads and, where the preset suits it, the machine's device if it has one and a simulated one,
+/// launch by launch and as graphs.
 fn sessions(preset: Preset, threads: &[usize]) -> Vec<Session> {
     let mut all = Vec::new();
     for lanes in available_lanes() {
@@ -60,6 +62,12 @@ fn sessions(preset: Preset, threads: &[usize]) -> Vec<Session> {
         for profile in [false, true] {
             let builder = Session::builder().backend(BackendKind::Cuda).poison(true).profile(profile);
             all.push(builder.build().unwrap());
+        }
+    }
+    if literal.word == WordKind::U32 && literal.log_n == GPU_MIN_LOG_N {
+        for profile in [false, true] {
+            let builder = Session::builder().backend(BackendKind::Cuda).poison(true).profile(profile);
+            all.push(builder.build_with(|_| Ok(Device::new(DEVICE_BYTES).open())).unwrap());
         }
     }
     all
