@@ -271,6 +271,11 @@ impl MemoryReport {
         uses.fold((0, 0), |(planned, actual), u| (planned + u.planned, actual + u.actual))
     }
 
+    /// Allocated bytes of a tier, all classes.
+    pub fn actual_in(&self, tier: Tier) -> u64 {
+        self.uses.iter().filter(|u| u.tier == tier.name()).map(|u| u.actual).sum()
+    }
+
     /// Planned bytes in all.
     pub fn total_planned(&self) -> u64 {
         self.uses.iter().map(|u| u.planned).sum()

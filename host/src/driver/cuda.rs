@@ -243,8 +243,8 @@ impl Driver for CudaDriver {
 
     unsafe fn free_pinned(&self, start: NonNull<u8>) {
         if self.bind().is_ok() {
-            // SAFETY: the caller's promise.
-            let _ = unsafe { result::free_host(start.as_ptr().cast()) };
+            // SAFETY: the caller's promise, and this driver's stream; a device that is lost copies no more.
+            let _ = unsafe { (stream::synchronize(self.stream), result::free_host(start.as_ptr().cast())) };
         }
     }
 

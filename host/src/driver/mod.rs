@@ -111,10 +111,10 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// The driver's.
     fn allocate_pinned(&self, bytes: usize) -> DriverResult<NonNull<u8>>;
 
-    /// Frees what [`Driver::allocate_pinned`] gave.
+    /// Frees what [`Driver::allocate_pinned`] gave, after all that was submitted.
     ///
     /// # Safety
-    /// Not freed before, not used after, and no copy of it is under way.
+    /// Not freed before, and not used after.
     unsafe fn free_pinned(&self, start: NonNull<u8>);
 
     /// Submits a copy to the device and does not wait.

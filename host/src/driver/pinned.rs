@@ -77,9 +77,7 @@ impl PinnedMemory {
 
 impl Drop for PinnedMemory {
     fn drop(&mut self) {
-        // A device that is lost copies no more.
-        let _ = self.driver.synchronize();
-        // SAFETY: allocated by `new`, and nobody has it any more: what was submitted is over.
+        // SAFETY: allocated by `new`, and nobody has it any more.
         unsafe { self.driver.free_pinned(self.start) };
     }
 }

@@ -58,6 +58,14 @@ fn absent(tier: Tier) -> Failure {
     Failure::Device(DriverError { call: "place", words, out_of_memory: false })
 }
 
+/// What may be refused when a program is loaded, with its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    Slab,
+    Host(u64),
+    Staging(u64),
+}
+
 /// What a program holds.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -73,17 +81,18 @@ impl Memory {
     /// Allocates in each tier.
     ///
     /// # Errors
-    /// The driver's, with the tier.
+    /// The driver's, with what was to be allocated.
     pub(super) fn new(
         driver: &Arc<dyn Driver>,
         layout: Layout,
         file: Option<SpillFile>,
-    ) -> Result<Self, (Tier, DriverError)> {
-        let in_tier = |tier| move |error| (tier, error);
-        let slab = DeviceMemory::new(driver, layout.device_bytes).map_err(in_tier(Tier::Device))?;
+    ) -> Result<Self, (Part, DriverError)> {
+        let part = |part| move |error| (part, error);
+        let slab = DeviceMemory::new(driver, layout.device_bytes).map_err(part(Part::Slab))?;
         let host = (layout.host_bytes > 0).then(|| PinnedMemory::new(driver, layout.host_bytes));
-        let host = host.transpose().map_err(in_tier(Tier::Host))?;
-        let staging = Staging::new(driver, layout.row_bytes, layout.largest).map_err(in_tier(Tier::Host))?;
+        let host = host.transpose().map_err(part(Part::Host(layout.host_bytes)))?;
+        let chunk_bytes = Staging::chunk_bytes(layout.row_bytes, layout.largest);
+        let staging = Staging::new(driver, chunk_bytes).map_err(part(Part::Staging(2 * chunk_bytes)))?;
         let (driver, staging) = (Arc::clone(driver), Mutex::new(staging));
         Ok(Self { driver, layout, slab, host, file, staging })
     }

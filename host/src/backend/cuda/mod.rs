@@ -28,7 +28,7 @@ use fhe_core::math::word::WordKind;
 use health::Health;
 use kernels::Kernels;
 use kernels_gpu::abi::launch::{GPU_MAX_LOG_N, GPU_MIN_LOG_N};
-use memory::{Layout, Memory, is_written};
+use memory::{Layout, Memory, Part, is_written};
 use scheduler::compile::MemoryLimits;
 use scheduler::plan::{BufferId, DeviceIdx, Plan, RowCopy, SegmentId, Tier};
 use staging::Failure;
@@ -110,17 +110,21 @@ impl Backend for CudaBackend {
         let pool_bytes = plan.plan().pool.len() as u64 * 8;
         let found = slab_bytes + Kernels::table_bytes(plan.plan()) + pool_bytes;
         let reservations = self.tiers.reserve(&plan, found - plan.tier_bytes(Tier::Device))?;
-        let refused = |e: DriverError, tier: Tier, given: u64| {
-            let found = if tier == Tier::Device { found } else { plan.tier_bytes(tier) };
-            match e.out_of_memory {
-                true => Error::NotNow { what: what(&plan, tier), found, expected: given },
-                false => self.health.error(&*self.driver, &e, program.clone()),
-            }
+        let refused = |e: DriverError, what: String, found: u64, expected: u64| match e.out_of_memory {
+            true => Error::NotNow { what, found, expected },
+            false => self.health.error(&*self.driver, &e, program.clone()),
         };
-        let on_device = |given: u64| move |e| refused(e, Tier::Device, given);
+        let on_device = |given: u64| {
+            let (refused, program) = (&refused, program.clone());
+            move |e| refused(e, program, found, given)
+        };
         let driver = self.driver.fork().map_err(on_device(0))?;
         let file = self.tiers.open_file(&plan)?;
-        let memory = Memory::new(&driver, layout, file).map_err(|(tier, e)| refused(e, tier, 0))?;
+        let memory = Memory::new(&driver, layout, file).map_err(|(part, e)| match part {
+            Part::Slab => refused(e, program.clone(), found, 0),
+            Part::Host(bytes) => refused(e, what(&plan, Tier::Host), bytes, 0),
+            Part::Staging(bytes) => refused(e, format!("{program}, staging"), bytes, 0),
+        })?;
         let pool = DeviceMemory::from_bytes(&driver, bytemuck::cast_slice(&plan.plan().pool));
         let pool = pool.map_err(on_device(slab_bytes))?;
         let kernels = Kernels::new(&driver, &plan).map_err(on_device(slab_bytes + pool_bytes))?;

@@ -51,9 +51,16 @@ pub(super) struct Staging {
 }
 
 impl Staging {
-    /// Chunks of whole rows, for transfers of at most `largest` bytes.
-    pub(super) fn new(driver: &Arc<dyn Driver>, row_bytes: u64, largest: u64) -> DriverResult<Self> {
-        let chunk_bytes = largest.min(CHUNK_BYTES.next_multiple_of(row_bytes)).max(row_bytes);
+    /// Bytes of a chunk: whole rows, for transfers of at most `largest` bytes.
+    pub(super) fn chunk_bytes(row_bytes: u64, largest: u64) -> u64 {
+        largest.min(CHUNK_BYTES.next_multiple_of(row_bytes)).max(row_bytes)
+    }
+
+    /// Allocates both.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(super) fn new(driver: &Arc<dyn Driver>, chunk_bytes: u64) -> DriverResult<Self> {
         let chunk = || Ok(Chunk { memory: PinnedMemory::new(driver, chunk_bytes)?, copied: None });
         Ok(Self { driver: Arc::clone(driver), chunks: [chunk()?, chunk()?], chunk_bytes })
     }
