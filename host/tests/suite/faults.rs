@@ -14,7 +14,7 @@ fn retried<T>(errors: &mut Vec<Error>, mut what: impl FnMut() -> Result<T>) -> T
 }
 
 /// Load, keys, run, each again where it fails, and one more run; the errors.
-fn play(story: &Story, session: &Session) -> Vec<Error> {
+pub fn play(story: &Story, session: &Session) -> Vec<Error> {
     let mut errors = Vec::new();
     let mut loaded: LoadedProgram = retried(&mut errors, || story.load(session));
     retried(&mut errors, || loaded.load_keys(&story.keys));

@@ -23,6 +23,8 @@ mod sharing;
 #[cfg(test)]
 mod simulated;
 #[cfg(test)]
+mod spilled;
+#[cfg(test)]
 mod story;
 #[cfg(test)]
 mod support;

@@ -22,16 +22,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A directory that is empty when the test is over.
-struct Directory(PathBuf);
+pub struct Directory(PathBuf);
 
 impl Directory {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("ferrocerium-suite-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
-    fn is_empty(&self) -> bool {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn is_empty(&self) -> bool {
         std::fs::read_dir(&self.0).unwrap().next().is_none()
     }
 }

@@ -36,7 +36,7 @@ fn params() -> Params {
 }
 
 /// A constant, a product and a rotation: every phase of a key switch.
-fn program() -> Program {
+pub fn program() -> Program {
     dsl::build("story", |g| {
         let x = g.input("x", 4)?;
         let w = g.plain("w", &[0.5, -0.25, 0.125, 1.0])?;
@@ -101,7 +101,12 @@ impl Stage {
 
     /// A simulated device.
     pub fn simulated() -> Self {
-        let device = Device::new(DEVICE_BYTES);
+        Self::simulated_of(DEVICE_BYTES)
+    }
+
+    /// A simulated device of some size.
+    pub fn simulated_of(bytes: u64) -> Self {
+        let device = Device::new(bytes);
         Self::new(device.open(), Some(device))
     }
 

@@ -188,7 +188,8 @@ impl State {
         self.outside_capture(call, stream)?;
         let reached = |s: &Self| mark.is_some_and(|mark| s.events.get(&mark).is_some_and(Option::is_some));
         while !reached(self)
-            && let Some(work) = self.streams.get_mut(&stream).and_then(|s| s.queue.pop_front()) {
+            && let Some(work) = self.streams.get_mut(&stream).and_then(|s| s.queue.pop_front())
+        {
             match work {
                 Work::Launch(launch) => self.run(&launch),
                 Work::Event(event) => {
