@@ -60,10 +60,7 @@ impl Profile {
         let line = |kernel, &entry: &Entry| Line { segment: None, launch: None, node: None, kernel, entry };
         let lines = Lines {
             kernels: self.by_kernel().map(|(k, e)| line(k.name(), e)).collect(),
-            nodes: self
-                .by_node()
-                .map(|(n, k, e)| Line { node: Some(n.0), ..line(k.name(), e) })
-                .collect(),
+            nodes: self.by_node().map(|(n, k, e)| Line { node: Some(n.0), ..line(k.name(), e) }).collect(),
             launches: self
                 .by_launch()
                 .map(|(key, e)| Line {
@@ -125,7 +122,8 @@ mod tests {
         let work =
             Work { launches: 1, items: 2, rows_read: 2, rows_written: 2, bytes: 4000, multiplications: 7 };
         let (start, time) = (Duration::ZERO, Duration::from_micros(1));
-        let launches = [(0, 1, KernelId::Ntt), (1, 2, KernelId::Ntt), (2, 2, KernelId::Add), (0, 1, KernelId::Ntt)];
+        let launches =
+            [(0, 1, KernelId::Ntt), (1, 2, KernelId::Ntt), (2, 2, KernelId::Add), (0, 1, KernelId::Ntt)];
         for (step, node, kernel) in launches {
             let (segment, node) = (SegmentId(3), NodeId(node));
             profile.record(StepRecord { segment, step, node, kernel, work, start, time });
@@ -159,7 +157,8 @@ mod tests {
         let (start, time) = (Duration::ZERO, Duration::from_micros(1));
         profile.record(StepRecord { segment, step: 4, node, kernel, work, start, time });
         let roof = Some(Roof { bytes_per_second: 16e9 });
-        for table in [profile.kernel_table(roof), profile.node_table(9, roof), profile.launch_table(9, roof)] {
+        for table in [profile.kernel_table(roof), profile.node_table(9, roof), profile.launch_table(9, roof)]
+        {
             assert!(table.lines().next().unwrap().ends_with("GB/s  of 16"), "{table}");
             assert!(table.lines().nth(1).unwrap().ends_with("  4.00   25.0%"), "{table}");
         }

@@ -187,7 +187,8 @@ mod tests {
     fn events_are_complete_and_in_microseconds() {
         let mut profile = Profile::default();
         let (start, time) = (Duration::from_nanos(2500), Duration::from_nanos(1750));
-        let work = Work { launches: 1, items: 2, rows_read: 3, rows_written: 4, bytes: 5, multiplications: 6 };
+        let work =
+            Work { launches: 1, items: 2, rows_read: 3, rows_written: 4, bytes: 5, multiplications: 6 };
         let (segment, node, kernel) = (SegmentId(0), NodeId(7), KernelId::InnerProduct);
         profile.record(StepRecord { segment, step: 8, node, kernel, work, start, time });
         profile.record_host(HostRecord { what: HostWork::ReadInputs, start, time });

@@ -25,8 +25,8 @@ use crate::backend::cuda::CudaBackend;
 use crate::backend::null::{Counts, NullBackend};
 use crate::backend::{Backend, BackendKind};
 use crate::check::{CheckedPlan, broken};
-use crate::driver::{Driver, DriverError, DriverResult};
 use crate::driver::cuda::CudaDriver;
+use crate::driver::{Driver, DriverError, DriverResult};
 use crate::error::{Error, Result};
 use crate::executor::RunOptions;
 use crate::memory::Limits;
@@ -129,10 +129,7 @@ impl SessionBuilder {
     ///
     /// # Errors
     /// As [`Self::build`].
-    pub fn build_with(
-        self,
-        open: impl FnOnce(u32) -> DriverResult<Arc<dyn Driver>>,
-    ) -> Result<Session> {
+    pub fn build_with(self, open: impl FnOnce(u32) -> DriverResult<Arc<dyn Driver>>) -> Result<Session> {
         let pool = thread_pool(self.threads)?;
         let mut null = None;
         let on_cpu = || -> Result<Arc<dyn Backend>> {

@@ -31,17 +31,23 @@ pub struct RunReport {
     pub profile: Profile,
 }
 
-impl fmt::Display for RunReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl RunReport {
+    /// The line with the times.
+    pub fn times(&self) -> String {
         let ms = |t: Duration| t.as_secs_f64() * 1e3;
-        writeln!(
-            f,
+        format!(
             "{:.3} ms: inputs {:.3}, transfers {:.3}, compute {:.3}",
             ms(self.total),
             ms(self.read_inputs),
             ms(self.transfers),
             ms(self.compute)
-        )?;
+        )
+    }
+}
+
+impl fmt::Display for RunReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.times())?;
         self.profile.fmt(f)
     }
 }
@@ -139,11 +145,8 @@ impl LoadedProgram {
     /// The setup and the last run as a trace for Perfetto or chrome://tracing (see [`trace`]); of the run nothing is known
     /// unless the session profiles.
     pub fn trace(&self) -> String {
-        let profiles = [
-            ("constants", &self.encoded),
-            ("keys", &self.keys_loaded),
-            ("run", &self.last_run.profile),
-        ];
+        let profiles =
+            [("constants", &self.encoded), ("keys", &self.keys_loaded), ("run", &self.last_run.profile)];
         trace::to_chrome(self.plan(), &profiles, |what| self.describe(what))
     }
 

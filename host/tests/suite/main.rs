@@ -25,4 +25,6 @@ mod story;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod trace;
+#[cfg(test)]
 mod watched;

@@ -95,7 +95,13 @@ impl Call<'_> {
         Ok(())
     }
 
-    fn time(&self, launch: &Launch, node: NodeId, step: usize, profile: &Profile) -> DriverResult<StepRecord> {
+    fn time(
+        &self,
+        launch: &Launch,
+        node: NodeId,
+        step: usize,
+        profile: &Profile,
+    ) -> DriverResult<StepRecord> {
         let clock = Stopwatch::start();
         let from = Event::record(self.driver)?;
         self.submit(launch)?;
