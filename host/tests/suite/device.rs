@@ -64,7 +64,8 @@ fn negated(poison: bool, wrong: impl FnOnce(&Device)) -> Result<Vec<u8>, Error> 
     let device = Device::new(DEVICE_BYTES);
     let backend = CudaBackend::new(device.open(), Limits::default()).unwrap();
     let mut instance = backend.load(Arc::new(CheckedPlan::new(maker.plan).unwrap())).unwrap();
-    let rows = bench.random::<fhe_core::ring::Eval>(&bench.limbs[..1].to_vec());
+    let limbs = bench.limbs[..1].to_vec();
+    let rows = bench.random::<fhe_core::ring::Eval>(&limbs);
     let bytes: &[u8] = bytemuck::cast_slice(rows.words());
     let mut out = Vec::new();
     let mut host = |step: &HostStep, instance: &mut dyn host::backend::Instance| {
