@@ -32,7 +32,7 @@ impl<W: CpuWord> Row<W> {
         let words =
             (0..1u64 << log_n).map(|k| W::from_u64(k.wrapping_mul(0x9e37_79b9_7f4a_7c15) % q)).collect();
         let row = RowRef { slot: 0, row: 0 };
-        let item = RowItem { dst: row, a: row, b: RowRef::NONE, scalar: 0, prime: 0, pad: 0 };
+        let item = RowItem::new(row, row, 0);
         Some(Self { log_n, lanes, constants, twiddles, words, item })
     }
 

@@ -8,7 +8,7 @@
 //! | `ntt` | `log N / 2` |
 //! | `intt` | `(log N + 1) / 2`: the division by N doubles those of the last stage |
 //! | `mul_scalar`, `sub_mul_scalar`, `mul_scalar_add` | 1 |
-//! | `inner_product` | number of terms |
+//! | `inner_product` | number of terms, for each sum |
 //! | `convert_basis` | `2 sources + targets (sources + 1)` |
 //! | others | 0 |
 //!
@@ -55,8 +55,8 @@ impl Work {
         self.multiplications += half_rows << (log_n - 1);
     }
 
-    /// Adds an item of [`ItemKind::Row`] or [`ItemKind::Automorphism`].
-    pub(crate) fn row_item(&mut self, kernel: KernelId, log_n: u32) {
+    /// Adds an item of [`ItemKind::Row`] or [`ItemKind::Automorphism`]; `reads_c`: it has a third operand.
+    pub(crate) fn row_item(&mut self, kernel: KernelId, reads_c: bool, log_n: u32) {
         let half_rows = match kernel {
             KernelId::Ntt => u64::from(log_n),
             KernelId::Intt => u64::from(log_n) + 1,
@@ -64,13 +64,14 @@ impl Work {
             _ => 0,
         };
         let reads_b = kernel.item() == ItemKind::Row && kernel.reads_b();
-        self.item(1 + u64::from(reads_b), 1, half_rows, log_n);
+        self.item(1 + u64::from(reads_b) + u64::from(reads_c), 1, half_rows, log_n);
     }
 
     /// Adds an inner product.
     pub(crate) fn inner_product(&mut self, item: &InnerProductItem, log_n: u32) {
-        let terms = u64::from(item.n_terms);
-        self.item(2 * terms + u64::from(item.init != RowRef::NONE), 1, 2 * terms, log_n);
+        let (terms, sums) = (u64::from(item.n_terms), item.n_sums() as u64);
+        let inits = item.init.iter().filter(|&&row| row != RowRef::NONE).count() as u64;
+        self.item((1 + sums) * terms + inits, sums, 2 * sums * terms, log_n);
     }
 
     /// Adds a basis conversion.

@@ -27,7 +27,7 @@ fn time<W: CpuWord>(kind: LaneKind, kernel: KernelId, log_n: u32) -> (f64, f64) 
     let bases = [Base(row.as_mut_ptr().cast())];
     let bindings = Bindings { bases: &bases };
     let row = RowRef { slot: 0, row: 0 };
-    let item = RowItem { dst: row, a: row, b: RowRef::NONE, scalar: 0, prime: 0, pad: 0 };
+    let item = RowItem::new(row, row, 0);
     let pool: &[u64] = bytemuck::cast_slice(std::slice::from_ref(&item));
 
     let repeats = (1usize << 18) >> log_n;

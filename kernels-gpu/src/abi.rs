@@ -21,7 +21,7 @@ pub mod launch;
 use bytemuck::{Pod, Zeroable};
 
 /// Changes whenever a kernel, a table or an address rule changes; host refuses any other.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// The binding slot of the plan's arena.
 pub const ARENA: u32 = 0;
@@ -60,12 +60,13 @@ pub enum KernelId {
     MulScalar,
     /// [`RowItem`]: `dst = a + scalar` in every position (the constant polynomial, in evaluation domain).
     AddScalar,
-    /// [`RowItem`]: `dst = (a - b) * scalar`, the last step of `mod_down` and `rescale`.
+    /// [`RowItem`]: `dst = ((a - b) * scalar + c)(X^galois)` in evaluation domain, the last step of `mod_down` and `rescale`
+    /// with what follows it; without `c` where that is [`RowRef::NONE`]. `dst` is no operand.
     SubMulScalar,
     /// [`RowItem`]: `dst = a * scalar + b`.
     MulScalarAdd,
-    /// [`InnerProductItem`]: `dst = init + sum over terms of a * b`: products, tensor products and key
-    /// inner products alike.
+    /// [`InnerProductItem`]: `dst = init + sum over terms of a * b`, one or two of them with the same `a`: products, tensor
+    /// products and key inner products alike.
     InnerProduct,
     /// [`ConvertBasisItem`]: centred basis conversion, all rows in coefficient domain.
     ConvertBasis,
@@ -132,6 +133,11 @@ impl KernelId {
         matches!(self, Self::Add | Self::Sub | Self::SubMulScalar | Self::MulScalarAdd)
     }
 
+    /// Whether the kernel reads [`RowItem::c`] and [`RowItem::galois`].
+    pub const fn reads_c(self) -> bool {
+        matches!(self, Self::SubMulScalar)
+    }
+
     /// Whether the kernel reads [`RowItem::scalar`].
     pub const fn reads_scalar(self) -> bool {
         matches!(self, Self::MulScalar | Self::AddScalar | Self::SubMulScalar | Self::MulScalarAdd)
@@ -174,22 +180,32 @@ pub struct RowItem {
     pub a: RowRef,
     /// Second operand, or [`RowRef::NONE`].
     pub b: RowRef,
+    /// Third operand, or [`RowRef::NONE`].
+    pub c: RowRef,
     /// A canonical residue, or 0.
     pub scalar: u64,
     /// The prime of all rows of the item.
     pub prime: u32,
-    /// Zero.
-    pub pad: u32,
+    /// A Galois element, 1 where nothing is permuted.
+    pub galois: u32,
 }
 
-/// `dst = init + sum_{t < n_terms} a_t * b_t mod q`.
+impl RowItem {
+    /// `dst` from `a` alone; every other field as for a kernel that does not read it.
+    pub const fn new(dst: RowRef, a: RowRef, prime: u32) -> Self {
+        Self { dst, a, b: RowRef::NONE, c: RowRef::NONE, scalar: 0, prime, galois: 1 }
+    }
+}
+
+/// `dst_h = init_h + sum_{t < n_terms} a_t * b_th mod q` for one or two `h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct InnerProductItem {
-    /// Written; may equal `init` or an operand.
-    pub dst: RowRef,
-    /// Added to the sum, or [`RowRef::NONE`].
-    pub init: RowRef,
+    /// Written, the second one if it is not [`RowRef::NONE`]. A sum may be written over its own `init` or operand, not over
+    /// what the other one reads.
+    pub dst: [RowRef; 2],
+    /// Added to the sums, or [`RowRef::NONE`].
+    pub init: [RowRef; 2],
     /// Pool index of `n_terms` [`Term`]s.
     pub terms_at: u32,
     /// Number of terms, at least 1.
@@ -200,14 +216,21 @@ pub struct InnerProductItem {
     pub pad: u32,
 }
 
-/// One product of an [`InnerProductItem`].
+impl InnerProductItem {
+    /// The number of sums.
+    pub const fn n_sums(&self) -> usize {
+        1 + (self.dst[1].slot != RowRef::NONE.slot) as usize
+    }
+}
+
+/// A product for each sum of an [`InnerProductItem`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Term {
-    /// First factor.
+    /// First factor, the same for all sums.
     pub a: RowRef,
-    /// Second factor.
-    pub b: RowRef,
+    /// Second factors; [`RowRef::NONE`] for a sum that is not there.
+    pub b: [RowRef; 2],
 }
 
 /// Centred conversion of one polynomial from the basis `D = {d_i}` to the primes `{p_j}`, coefficient by
@@ -218,6 +241,10 @@ pub struct Term {
 /// v   = (sum_i hi(y_i * frac_i) + 2^(F-1)) >> F     frac_i = floor(2^(F+w) / d_i),  hi(z) = z >> w
 /// z_j = (sum_i y_i * m_ji - v * big_j) mod p_j      m_ji   = (D / d_i) mod p_j,  big_j = D mod p_j
 /// ```
+///
+/// The matrix lies in the pool as it is multiplied: words of the plan's word size, `m_ji R mod p_j` (Montgomery form, so one
+/// reduction ends a sum), by quads of targets: word [`matrix_position`] of the table. Entries of targets that are not there are
+/// zero.
 ///
 /// with `w` the bits of a word and `F` = [`fraction_bits`]: `z` is the integer congruent to `x` modulo `D`
 /// that lies in `[-D/2, D/2)` (but for a relative `2 n_src 2^-F` at the ends of the interval, where either
@@ -234,10 +261,23 @@ pub struct ConvertBasisItem {
     pub dst_at: u32,
     /// At least 1.
     pub n_dst: u32,
-    /// Pool index of `n_dst * n_src` words `m_ji`, target-major.
+    /// Pool index of the matrix, [`matrix_pool_words`] long; even, so that a quad of `u32` is one aligned load.
     pub matrix_at: u32,
     /// Zero.
     pub pad: u32,
+}
+
+/// Targets whose matrix words lie side by side.
+pub const CONVERT_QUAD: usize = 4;
+
+/// Where the matrix word of source `i` and target `j` lies, in words.
+pub const fn matrix_position(i: usize, j: usize, n_src: usize) -> usize {
+    (j / CONVERT_QUAD * n_src + i) * CONVERT_QUAD + j % CONVERT_QUAD
+}
+
+/// Pool words of a matrix in words of `word_bits` bits.
+pub const fn matrix_pool_words(n_src: usize, n_dst: usize, word_bits: u32) -> usize {
+    n_dst.div_ceil(CONVERT_QUAD).saturating_mul(n_src).saturating_mul(CONVERT_QUAD * word_bits as usize / 64)
 }
 
 /// The largest source basis of a [`KernelId::ConvertBasis`] item.

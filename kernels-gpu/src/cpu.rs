@@ -118,6 +118,7 @@ pub unsafe fn run_item<W: Word, L: Lanes<W>>(
                             intt_row::<W, L>(dst, a, tables, ring.log_n);
                         }
                     }
+                    KernelId::SubMulScalar => pointwise::sub_mul_scalar::<W, L>(&call, &item, range),
                     _ => pointwise::elementwise::<W, L>(&call, kernel, &item, range),
                 }
             }

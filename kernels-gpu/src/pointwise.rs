@@ -4,8 +4,8 @@
 //! shared out; words of `dst` outside are left alone.
 
 use crate::abi::{
-    AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem, KernelId,
-    MAX_CONVERT_SOURCES, RowItem, RowRef, Term, fraction_bits,
+    AutomorphismItem, CONVERT_QUAD, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem,
+    KernelId, MAX_CONVERT_SOURCES, RowItem, RowRef, Term, fraction_bits, matrix_position,
 };
 use crate::body::inner_product::Reducer;
 use crate::body::ntt::unrolled;
@@ -105,9 +105,6 @@ pub(crate) unsafe fn elementwise<W: Word, L: Lanes<W>>(
             KernelId::Neg => map(dst, a, a, range, |a, _| elementwise::neg(a, &m)),
             KernelId::MulScalar => map(dst, a, a, range, |a, _| elementwise::mul_scalar(a, s, &m)),
             KernelId::AddScalar => map(dst, a, a, range, |a, _| elementwise::add(a, plain, &m)),
-            KernelId::SubMulScalar => {
-                map(dst, a, b, range, |a, b| elementwise::sub_mul_scalar(a, b, s, &m));
-            }
             KernelId::MulScalarAdd => {
                 map(dst, a, b, range, |a, b| elementwise::mul_scalar_add(a, b, s, &m));
             }
@@ -116,9 +113,7 @@ pub(crate) unsafe fn elementwise<W: Word, L: Lanes<W>>(
     }
 }
 
-/// [`KernelId::InnerProduct`]: four groups at a time, so that finding a term's rows is paid once for four groups. Rows lie
-/// at multiples of a large power of two, so their lines compete for the same few places of an L1: four vectors are
-/// whole cache lines, which need not be fetched twice.
+/// [`KernelId::InnerProduct`], one sum after the other.
 ///
 /// # Safety
 /// As [`crate::cpu::run_item`].
@@ -128,17 +123,38 @@ pub(crate) unsafe fn inner_product<W: Word, L: Lanes<W>>(
     item: &InnerProductItem,
     range: Range<usize>,
 ) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        inner_sum::<W, L, 0>(call, item, range.clone());
+        if item.dst[1] != RowRef::NONE {
+            inner_sum::<W, L, 1>(call, item, range);
+        }
+    }
+}
+
+/// Sum `H` of an inner product: four groups at a time, so that finding a term's rows is paid once for four groups. Rows lie
+/// at multiples of a large power of two, so their lines compete for the same few places of an L1: four vectors are
+/// whole cache lines, which need not be fetched twice.
+///
+/// # Safety
+/// As [`crate::cpu::run_item`].
+#[inline(always)]
+unsafe fn inner_sum<W: Word, L: Lanes<W>, const H: usize>(
+    call: &Call<'_, W>,
+    item: &InnerProductItem,
+    range: Range<usize>,
+) {
     const GROUPS: usize = 4;
     // SAFETY: the caller's promises; SPLIT_WORDS is a multiple of GROUPS * LANES. A group is read before it is written.
     unsafe {
         let reducer = Reducer::<W, L>::new(call.prime(item.prime));
-        let dst = call.row(item.dst);
+        let dst = call.row(item.dst[H]);
         let (terms_at, n_terms) = (item.terms_at as usize, item.n_terms as usize);
         let mut j = range.start;
         while j < range.end {
             let mut acc = [L::zero_acc(); GROUPS];
-            if item.init != RowRef::NONE {
-                let init = call.row(item.init).add(j);
+            if item.init[H] != RowRef::NONE {
+                let init = call.row(item.init[H]).add(j);
                 unrolled!(GROUPS, g, {
                     acc[g] = L::load(init.add(g * L::LANES)).add_acc(acc[g]);
                 });
@@ -148,7 +164,7 @@ pub(crate) unsafe fn inner_product<W: Word, L: Lanes<W>>(
                 let end = Ord::min(n_terms, t + room);
                 while t < end {
                     let term: Term = call.entry(terms_at, t);
-                    let (a, b) = (call.row(term.a).add(j), call.row(term.b).add(j));
+                    let (a, b) = (call.row(term.a).add(j), call.row(term.b[H]).add(j));
                     unrolled!(GROUPS, g, {
                         let (a, b) = (L::load(a.add(g * L::LANES)), L::load(b.add(g * L::LANES)));
                         acc[g] = a.mul_acc(b, acc[g]);
@@ -239,81 +255,121 @@ pub(crate) unsafe fn convert_basis<W: Word, L: Lanes<W>>(
                 v.store(quotients.add(g));
                 g += L::LANES;
             }
-            let mut t = 0;
-            while t + 4 <= n_dst {
-                convert_targets::<W, L, 4>(call, item, t, digits, quotients, j);
-                t += 4;
-            }
-            while t < n_dst {
-                convert_targets::<W, L, 1>(call, item, t, digits, quotients, j);
-                t += 1;
+            let mut quad = 0;
+            while quad * CONVERT_QUAD < n_dst {
+                convert_targets::<W, L>(call, item, quad, digits, quotients, j);
+                quad += 1;
             }
             j += chunk;
         }
     }
 }
 
-/// Targets `first .. first + T` of one chunk, whose first word is `at`.
+/// The targets `quad * 4 ..`, at most four, of one chunk, whose first word is `at`.
 ///
 /// # Safety
 /// As [`convert_basis`]; `digits` and `quotients` filled.
 #[inline(always)]
-unsafe fn convert_targets<W: Word, L: Lanes<W>, const T: usize>(
+unsafe fn convert_targets<W: Word, L: Lanes<W>>(
     call: &Call<'_, W>,
     item: &ConvertBasisItem,
-    first: usize,
+    quad: usize,
     digits: *const W,
     quotients: *const W,
     at: usize,
 ) {
     let chunk = convert_chunk::<W>();
-    let n_src = item.n_src as usize;
-    // SAFETY: the caller's promises; the matrix holds n_dst rows of n_src words.
+    let (n_src, n_dst) = (item.n_src as usize, item.n_dst as usize);
+    // SAFETY: the caller's promises; the matrix holds n_src words of each quad; a target that is not there stands for the last
+    // one and is not stored.
     unsafe {
-        let matrix = call.pool.as_ptr().add(item.matrix_at as usize + first * n_src);
+        let matrix = call.pool.as_ptr().add(item.matrix_at as usize).cast::<W>();
+        let matrix = matrix.add(matrix_position(0, quad * CONVERT_QUAD, n_src));
         // Found once a chunk: what follows stores words, so the compiler would look them up again for each group.
-        let target = |t: usize| -> ConvertTarget { call.entry(item.dst_at as usize, first + t) };
-        let mut primes = [call.prime(target(0).prime); T];
-        let mut rows = [core::ptr::null_mut::<W>(); T];
-        let mut minus_big = [W::ZERO; T];
-        unrolled!(T, t, {
+        let target = |t: usize| -> ConvertTarget {
+            call.entry(item.dst_at as usize, Ord::min(quad * CONVERT_QUAD + t, n_dst - 1))
+        };
+        let mut primes = [call.prime(target(0).prime); CONVERT_QUAD];
+        let mut rows = [core::ptr::null_mut::<W>(); CONVERT_QUAD];
+        let mut minus_big = [W::ZERO; CONVERT_QUAD];
+        unrolled!(CONVERT_QUAD, t, {
             let target = target(t);
             primes[t] = call.prime(target.prime);
             rows[t] = call.row(target.row).add(at);
-            minus_big[t] = primes[t].q.wrapping_sub(W::from_u64(target.big));
+            minus_big[t] = primes[t].to_montgomery(primes[t].q.wrapping_sub(W::from_u64(target.big)));
         });
         let mut g = 0;
         while g < chunk {
             let v = L::load(quotients.add(g));
-            let mut acc = [L::zero_acc(); T];
-            // v (p - big), below 2^(PRIME_BITS + 6), is the addend that FIRST_TERMS leaves room for.
-            unrolled!(T, t, {
+            let mut acc = [L::zero_acc(); CONVERT_QUAD];
+            unrolled!(CONVERT_QUAD, t, {
                 acc[t] = v.mul_acc_splat(L::splat(minus_big[t]), acc[t]);
             });
-            let (mut i, mut room) = (0, W::FIRST_TERMS);
+            let (mut i, mut room) = (0, W::SUM_TERMS);
             while i < n_src {
                 let end = Ord::min(n_src, i + room);
                 while i < end {
                     let y = L::load(digits.add(i * chunk + g));
-                    unrolled!(T, t, {
-                        let factor = L::splat(W::from_u64(matrix.add(t * n_src + i).read()));
+                    unrolled!(CONVERT_QUAD, t, {
+                        let factor = L::splat(matrix.add(i * CONVERT_QUAD + t).read());
                         acc[t] = y.mul_acc_splat(factor, acc[t]);
                     });
                     i += 1;
                 }
                 if i < n_src {
-                    unrolled!(T, t, {
+                    unrolled!(CONVERT_QUAD, t, {
                         acc[t] = L::fold_acc(acc[t], L::splat(primes[t].r1));
                     });
-                    room = W::FOLD_TERMS;
+                    room = W::SUM_FOLD_TERMS;
                 }
             }
-            unrolled!(T, t, {
-                let reducer = Reducer::<W, L>::new(primes[t]);
-                reducer.reduce(acc[t]).store(rows[t].add(g));
+            unrolled!(CONVERT_QUAD, t, {
+                if quad * CONVERT_QUAD + t < n_dst {
+                    let reducer = Reducer::<W, L>::new(primes[t]);
+                    reducer.reduce_sum(acc[t]).store(rows[t].add(g));
+                }
             });
             g += L::LANES;
         }
+    }
+}
+
+/// Reads a row as if the automorphism had been applied: the group at `j` of `a(X^g)`.
+struct Permuted<'a, W> {
+    /// LANES patterns of LANES indexes.
+    patterns: &'a [MaybeUninit<W>; 256],
+    galois: u32,
+    log_n: u32,
+}
+
+impl<'a, W: Word> Permuted<'a, W> {
+    /// Fills the patterns.
+    fn new<L: Lanes<W>>(patterns: &'a mut [MaybeUninit<W>; 256], galois: u32, log_n: u32) -> Self {
+        // LANES <= 16.
+        for (k, index) in patterns.iter_mut().enumerate().take(L::LANES * L::LANES) {
+            let (lane, pattern) = ((k & (L::LANES - 1)) as u32, (k >> L::LOG_LANES) as u32);
+            let from = if L::LOG_LANES > 0 {
+                automorphism::lane_source(lane, pattern, galois, L::LOG_LANES)
+            } else {
+                0
+            };
+            index.write(W::from_u64(u64::from(from)));
+        }
+        Self { patterns, galois, log_n }
+    }
+
+    /// Where group `j` comes from, and its pattern.
+    ///
+    /// # Safety
+    /// The CPU must have the instruction set of `L`.
+    #[inline(always)]
+    unsafe fn source<L: Lanes<W>>(&self, j: usize) -> (usize, L) {
+        let group = (j >> L::LOG_LANES) as u32;
+        let (from, pattern) = automorphism::eval_group_source(group, self.galois, self.log_n, L::LOG_LANES);
+        // SAFETY: a pattern is below LANES; the caller's promise.
+        let pattern =
+            unsafe { L::load(self.patterns.as_ptr().cast::<W>().add((pattern as usize) << L::LOG_LANES)) };
+        ((from as usize) << L::LOG_LANES, pattern)
     }
 }
 
@@ -327,33 +383,53 @@ pub(crate) unsafe fn automorphism_eval<W: Word, L: Lanes<W>>(
     item: &AutomorphismItem,
     range: Range<usize>,
 ) {
-    // LANES patterns of LANES indexes.
     let mut patterns = [const { MaybeUninit::<W>::uninit() }; 256];
-    let patterns = patterns.as_mut_ptr().cast::<W>();
-    let log_n = call.ring.log_n;
-    // SAFETY: the caller's promises; LANES <= 16; groups of the source are aligned groups of the row.
+    let permuted = Permuted::new::<L>(&mut patterns, item.galois, call.ring.log_n);
+    // SAFETY: the caller's promises; groups of the source are aligned groups of the row.
     unsafe {
-        if L::LOG_LANES > 0 {
-            let mut k = 0;
-            while k < L::LANES * L::LANES {
-                let (lane, pattern) = ((k & (L::LANES - 1)) as u32, (k >> L::LOG_LANES) as u32);
-                let from = automorphism::lane_source(lane, pattern, item.galois, L::LOG_LANES);
-                patterns.add(k).write(W::from_u64(u64::from(from)));
-                k += 1;
-            }
-        }
         let (dst, a) = (call.row(item.dst), call.row(item.a).cast_const());
         let mut j = range.start;
         while j < range.end {
-            let group = (j >> L::LOG_LANES) as u32;
-            let (from, pattern) = automorphism::eval_group_source(group, item.galois, log_n, L::LOG_LANES);
-            let x = L::load(a.add((from as usize) << L::LOG_LANES));
-            let x = if L::LOG_LANES > 0 {
-                x.permute(L::load(patterns.add((pattern as usize) << L::LOG_LANES)))
+            let (from, pattern) = permuted.source::<L>(j);
+            L::load(a.add(from)).permute(pattern).store(dst.add(j));
+            j += L::LANES;
+        }
+    }
+}
+
+/// [`KernelId::SubMulScalar`].
+///
+/// # Safety
+/// As [`crate::cpu::run_item`].
+#[inline(always)]
+pub(crate) unsafe fn sub_mul_scalar<W: Word, L: Lanes<W>>(
+    call: &Call<'_, W>,
+    item: &RowItem,
+    range: Range<usize>,
+) {
+    let mut patterns = [const { MaybeUninit::<W>::uninit() }; 256];
+    let permuted = Permuted::new::<L>(&mut patterns, item.galois, call.ring.log_n);
+    // SAFETY: the caller's promises; where c is not there, nothing of the pointer is read.
+    unsafe {
+        let prime = call.prime(item.prime);
+        let m = Modulus::<W, L>::new(prime);
+        let s = L::splat(prime.to_montgomery(W::from_u64(item.scalar)));
+        let (dst, a, b) = (call.row(item.dst), call.row(item.a).cast_const(), call.row(item.b).cast_const());
+        let has_c = item.c != RowRef::NONE;
+        let c = if has_c { call.row(item.c).cast_const() } else { a };
+        let mut j = range.start;
+        while j < range.end {
+            let (from, pattern) = if item.galois == 1 {
+                (j, None)
             } else {
-                x
+                let (from, pattern) = permuted.source::<L>(j);
+                (from, Some(pattern))
             };
-            x.store(dst.add(j));
+            let mut x = elementwise::sub_mul_scalar(L::load(a.add(from)), L::load(b.add(from)), s, &m);
+            if has_c {
+                x = elementwise::add(x, L::load(c.add(from)), &m);
+            }
+            pattern.map_or(x, |pattern| x.permute(pattern)).store(dst.add(j));
             j += L::LANES;
         }
     }

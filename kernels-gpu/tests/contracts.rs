@@ -26,7 +26,8 @@ fn grids_are_whole_and_fit_a_multiprocessor() {
         let who = format!("{} entry {entry_idx} log N {log_n}", kernel.name());
         assert_eq!((1 << log_n) % c.words_per_block, 0, "{who}");
         assert!(c.threads.is_multiple_of(32) && c.threads <= 1024, "{who}: {} threads", c.threads);
-        assert!(c.shared_bytes <= 48 << 10, "{who}: {} bytes need a function attribute", c.shared_bytes);
+        // 99 KiB is what the smallest of them (sm_86, sm_89) give a block; above 48 the driver asks for it.
+        assert!(c.shared_bytes <= 96 << 10, "{who}: {} bytes of shared memory", c.shared_bytes);
         assert!(c.threads * c.min_blocks <= 2048 && c.min_blocks >= 1, "{who}");
     }
 }
@@ -77,5 +78,5 @@ fn outside_the_sizes_there_is_none() {
 fn a_conversion_of_few_sources_needs_less() {
     let c = contract(KernelId::ConvertBasis, 0, 16, 4).unwrap();
     assert_eq!(convert_shared_bytes(64, 4), c.shared_bytes);
-    assert_eq!(convert_shared_bytes(8, 4), 4096);
+    assert_eq!(convert_shared_bytes(8, 4), 8192);
 }

@@ -112,8 +112,9 @@ fn long_sums<W: CpuWord>() {
     for n_terms in [W::FIRST_TERMS, W::FIRST_TERMS + W::FOLD_TERMS, 3 * W::FOLD_TERMS + 1] {
         for fill in [Fill::Max, Fill::Random] {
             let mut case = Case::new(&ring, KernelId::InnerProduct, fill, 2);
-            case.inner_product_item(0, n_terms, true);
-            case.inner_product_item(1, n_terms, false);
+            case.inner_product_item(0, n_terms, 1, true);
+            case.inner_product_item(2, n_terms, 2, true);
+            case.inner_product_item(1, n_terms, 2, false);
             case.check_cpu();
             case.check_emulator();
         }

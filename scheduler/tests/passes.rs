@@ -207,62 +207,53 @@ fn rotations_of_one_value_share_its_decomposition() {
           %10 = convert_basis %9 : coeff [0-1] @1/0
           %11 = ntt %10 : eval [0-1] @1/0
           %12 = slice %7 : eval [0-1] @1/0
-          %13 = sub_mul_scalar %12, %11, [688431073, 597282320] : eval [0-1] @1/0
-          %14 = key galois 5 0 1 : eval [0-1, 12-15] @1/0
-          %15 = inner_product [%5 * %14] : eval [0-1, 12-15] @1/0
-          %16 = slice %15 : eval [12-15] @1/0
-          %17 = intt %16 : coeff [12-15] @1/0
-          %18 = convert_basis %17 : coeff [0-1] @1/0
-          %19 = ntt %18 : eval [0-1] @1/0
-          %20 = slice %15 : eval [0-1] @1/0
-          %21 = sub_mul_scalar %20, %19, [688431073, 597282320] : eval [0-1] @1/0
-          %22 = add %0, %13 : eval [0-1] @1/0
-          %23 = automorphism %22, 5 : eval [0-1] @1/0
-          %24 = automorphism %21, 5 : eval [0-1] @1/0
-          %25 = key galois 25 0 0 : eval [0-1, 12-15] @2/0
-          %26 = inner_product [%5 * %25] : eval [0-1, 12-15] @2/0
-          %27 = slice %26 : eval [12-15] @2/0
-          %28 = intt %27 : coeff [12-15] @2/0
-          %29 = convert_basis %28 : coeff [0-1] @2/0
-          %30 = ntt %29 : eval [0-1] @2/0
-          %31 = slice %26 : eval [0-1] @2/0
-          %32 = sub_mul_scalar %31, %30, [688431073, 597282320] : eval [0-1] @2/0
-          %33 = key galois 25 0 1 : eval [0-1, 12-15] @2/0
-          %34 = inner_product [%5 * %33] : eval [0-1, 12-15] @2/0
-          %35 = slice %34 : eval [12-15] @2/0
-          %36 = intt %35 : coeff [12-15] @2/0
-          %37 = convert_basis %36 : coeff [0-1] @2/0
-          %38 = ntt %37 : eval [0-1] @2/0
-          %39 = slice %34 : eval [0-1] @2/0
-          %40 = sub_mul_scalar %39, %38, [688431073, 597282320] : eval [0-1] @2/0
-          %41 = add %0, %32 : eval [0-1] @2/0
-          %42 = automorphism %41, 25 : eval [0-1] @2/0
-          %43 = automorphism %40, 25 : eval [0-1] @2/0
-          %44 = add %23, %42 : eval [0-1] @3/0
-          %45 = add %24, %43 : eval [0-1] @3/0
-          %46 = key galois 125 0 0 : eval [0-1, 12-15] @4/0
-          %47 = inner_product [%5 * %46] : eval [0-1, 12-15] @4/0
-          %48 = slice %47 : eval [12-15] @4/0
-          %49 = intt %48 : coeff [12-15] @4/0
-          %50 = convert_basis %49 : coeff [0-1] @4/0
-          %51 = ntt %50 : eval [0-1] @4/0
-          %52 = slice %47 : eval [0-1] @4/0
-          %53 = sub_mul_scalar %52, %51, [688431073, 597282320] : eval [0-1] @4/0
-          %54 = key galois 125 0 1 : eval [0-1, 12-15] @4/0
-          %55 = inner_product [%5 * %54] : eval [0-1, 12-15] @4/0
-          %56 = slice %55 : eval [12-15] @4/0
-          %57 = intt %56 : coeff [12-15] @4/0
-          %58 = convert_basis %57 : coeff [0-1] @4/0
-          %59 = ntt %58 : eval [0-1] @4/0
-          %60 = slice %55 : eval [0-1] @4/0
-          %61 = sub_mul_scalar %60, %59, [688431073, 597282320] : eval [0-1] @4/0
-          %62 = add %0, %53 : eval [0-1] @4/0
-          %63 = automorphism %62, 125 : eval [0-1] @4/0
-          %64 = automorphism %61, 125 : eval [0-1] @4/0
-          %65 = add %44, %63 : eval [0-1] @5/0
-          %66 = add %45, %64 : eval [0-1] @5/0
-          output 0 0 %65
-          output 0 1 %66
+          %13 = key galois 5 0 1 : eval [0-1, 12-15] @1/0
+          %14 = inner_product [%5 * %13] : eval [0-1, 12-15] @1/0
+          %15 = slice %14 : eval [12-15] @1/0
+          %16 = intt %15 : coeff [12-15] @1/0
+          %17 = convert_basis %16 : coeff [0-1] @1/0
+          %18 = ntt %17 : eval [0-1] @1/0
+          %19 = slice %14 : eval [0-1] @1/0
+          %20 = sub_mul_scalar %12, %11, [688431073, 597282320] add %0 galois 5 : eval [0-1] @1/0
+          %21 = sub_mul_scalar %19, %18, [688431073, 597282320] galois 5 : eval [0-1] @1/0
+          %22 = key galois 25 0 0 : eval [0-1, 12-15] @2/0
+          %23 = inner_product [%5 * %22] : eval [0-1, 12-15] @2/0
+          %24 = slice %23 : eval [12-15] @2/0
+          %25 = intt %24 : coeff [12-15] @2/0
+          %26 = convert_basis %25 : coeff [0-1] @2/0
+          %27 = ntt %26 : eval [0-1] @2/0
+          %28 = slice %23 : eval [0-1] @2/0
+          %29 = key galois 25 0 1 : eval [0-1, 12-15] @2/0
+          %30 = inner_product [%5 * %29] : eval [0-1, 12-15] @2/0
+          %31 = slice %30 : eval [12-15] @2/0
+          %32 = intt %31 : coeff [12-15] @2/0
+          %33 = convert_basis %32 : coeff [0-1] @2/0
+          %34 = ntt %33 : eval [0-1] @2/0
+          %35 = slice %30 : eval [0-1] @2/0
+          %36 = sub_mul_scalar %28, %27, [688431073, 597282320] add %0 galois 25 : eval [0-1] @2/0
+          %37 = sub_mul_scalar %35, %34, [688431073, 597282320] galois 25 : eval [0-1] @2/0
+          %38 = add %20, %36 : eval [0-1] @3/0
+          %39 = add %21, %37 : eval [0-1] @3/0
+          %40 = key galois 125 0 0 : eval [0-1, 12-15] @4/0
+          %41 = inner_product [%5 * %40] : eval [0-1, 12-15] @4/0
+          %42 = slice %41 : eval [12-15] @4/0
+          %43 = intt %42 : coeff [12-15] @4/0
+          %44 = convert_basis %43 : coeff [0-1] @4/0
+          %45 = ntt %44 : eval [0-1] @4/0
+          %46 = slice %41 : eval [0-1] @4/0
+          %47 = key galois 125 0 1 : eval [0-1, 12-15] @4/0
+          %48 = inner_product [%5 * %47] : eval [0-1, 12-15] @4/0
+          %49 = slice %48 : eval [12-15] @4/0
+          %50 = intt %49 : coeff [12-15] @4/0
+          %51 = convert_basis %50 : coeff [0-1] @4/0
+          %52 = ntt %51 : eval [0-1] @4/0
+          %53 = slice %48 : eval [0-1] @4/0
+          %54 = sub_mul_scalar %46, %45, [688431073, 597282320] add %0 galois 125 : eval [0-1] @4/0
+          %55 = sub_mul_scalar %53, %52, [688431073, 597282320] galois 125 : eval [0-1] @4/0
+          %56 = add %38, %54 : eval [0-1] @5/0
+          %57 = add %39, %55 : eval [0-1] @5/0
+          output 0 0 %56
+          output 0 1 %57
         }
     "#]]
     .assert_eq(&compiled.poly.to_string());
@@ -316,7 +307,7 @@ fn plan_of_a_sum() {
     let text = compiled.plan.to_string();
     let short: Vec<&str> = text.lines().filter(|l| !l.starts_with("  prime")).collect();
     expect![[r#"
-        plan "sum" abi 1 {
+        plan "sum" abi 2 {
           params db41bc6111e423fa72deafa8abefeaa4 word 32 log_n 10
           buffer 0 arena rows 2 device 0
           buffer 1 input 0 rows 4 device 0

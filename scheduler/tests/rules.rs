@@ -36,7 +36,7 @@ mod helpers {
 
     /// Rewrites the items of the first launch of a kernel.
     pub(crate) fn rewrite(plan: &mut Plan, kernel: KernelId, f: impl Fn(&mut Vec<Item>)) {
-        let mut pool = PoolWriter::default();
+        let mut pool = PoolWriter::new(&plan.primes, plan.word);
         let mut launches = Vec::new();
         let mut first = true;
         for segment in &plan.segments {
@@ -211,7 +211,7 @@ type Break = fn(&mut Plan);
 fn rules_of_plans() {
     let good = compiled().plan;
     plan::verify::verify(&good, "test").unwrap();
-    let cases: [(Break, &str); 40] = [
+    let cases: [(Break, &str); 43] = [
         (|p| p.abi_version += 1, "abi"),
         (|p| p.log_n = 3, "ring"),
         (|p| p.primes[0] += 2, "ring"),
@@ -258,12 +258,20 @@ fn rules_of_plans() {
         ),
         (
             |p| {
-                rewrite(p, KernelId::AutomorphismEval, |items| match &mut items[0] {
-                    Item::Automorphism(item) => item.galois = 4,
+                rewrite(p, KernelId::SubMulScalar, |i| row(&mut i[0]).galois = 4);
+            },
+            "constant",
+        ),
+        (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).galois = 5), "row"),
+        (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).c = RowRef { slot: 0, row: 0 }), "row"),
+        (
+            |p| {
+                rewrite(p, KernelId::InnerProduct, |items| match &mut items[0] {
+                    Item::InnerProduct { dst, terms, .. } => dst[1] = terms[0].a,
                     other => panic!("{other:?}"),
                 });
             },
-            "constant",
+            "alias",
         ),
         (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).dst = row(&mut i[1]).dst), "alias"),
         (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).a = row(&mut i[1]).dst), "alias"),
@@ -319,9 +327,14 @@ fn launch(plan: &mut Plan) -> &mut kernels_gpu::abi::Launch {
     launch
 }
 
-/// The last word of the first item of the plan.
+/// The padding of the first conversion.
 fn last_word(plan: &mut Plan) -> usize {
-    let launch = *launch(plan);
+    let mut launches = plan.segments.iter().flat_map(|s| &s.steps);
+    let Some(Step::Launch { launch, .. }) =
+        launches.find(|Step::Launch { launch, .. }| launch.kernel == KernelId::ConvertBasis)
+    else {
+        unreachable!("the plan has a conversion")
+    };
     launch.items_at as usize + launch.kernel.item().pool_words() - 1
 }
 
@@ -349,10 +362,7 @@ fn value_numbering_finds_what_the_rules_cannot() {
     let cases: [Break; 4] = [
         |p| rewrite(p, KernelId::SubMulScalar, |i| row(&mut i[0]).scalar = 1),
         |p| {
-            rewrite(p, KernelId::AutomorphismEval, |items| match &mut items[0] {
-                Item::Automorphism(item) => item.galois = 7,
-                other => panic!("{other:?}"),
-            });
+            rewrite(p, KernelId::SubMulScalar, |i| row(&mut i[0]).galois = 7);
         },
         |p| {
             rewrite(p, KernelId::InnerProduct, |items| match &mut items[0] {
@@ -381,7 +391,7 @@ fn two_arena_rows_are_never_one() {
     let rows = good.buffers[0].rows;
     for (a, b) in (0..rows).flat_map(|a| (a + 1..rows).map(move |b| (a, b))) {
         let mut joined = good.clone();
-        let mut pool = PoolWriter::default();
+        let mut pool = PoolWriter::new(&good.primes, good.word);
         for segment in &mut joined.segments {
             for Step::Launch { launch, .. } in &mut segment.steps {
                 let join = |row: RowRef| {

@@ -6,7 +6,7 @@ use crate::work::Work;
 use bytemuck::Pod;
 use kernels_gpu::abi::{
     ARENA, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem, ItemKind,
-    KernelId, Launch, MAX_CONVERT_SOURCES, RowItem, RowRef, Term,
+    KernelId, Launch, MAX_CONVERT_SOURCES, RowItem, RowRef, Term, matrix_pool_words, matrix_position,
 };
 use scheduler::plan::{Access, Plan, Segment, Step};
 
@@ -99,7 +99,11 @@ impl<'a> Checker<'a> {
                 let items: &[RowItem] = self.table("items", launch.items_at, n_items)?;
                 for (i, item) in (0..).zip(items) {
                     self.row_item(launch.kernel, item, i)?;
-                    work.row_item(launch.kernel, self.plan.log_n);
+                    work.row_item(
+                        launch.kernel,
+                        launch.kernel.reads_c() && item.c != RowRef::NONE,
+                        self.plan.log_n,
+                    );
                 }
                 matches!(launch.kernel, KernelId::Ntt | KernelId::Intt)
             }
@@ -123,7 +127,7 @@ impl<'a> Checker<'a> {
                 let items: &[AutomorphismItem] = self.table("items", launch.items_at, n_items)?;
                 for (i, item) in (0..).zip(items) {
                     self.automorphism(item, i)?;
-                    work.row_item(launch.kernel, self.plan.log_n);
+                    work.row_item(launch.kernel, false, self.plan.log_n);
                 }
                 false
             }
@@ -141,7 +145,21 @@ impl<'a> Checker<'a> {
         if kernel.reads_b() {
             self.read(item.b, i)?;
         }
+        if kernel.reads_c() {
+            self.galois(item.galois)?;
+            if item.c != RowRef::NONE {
+                self.read(item.c, i)?;
+            }
+        }
         self.write(item.dst, i)
+    }
+
+    fn galois(&self, found: u32) -> Result<()> {
+        let two_n = 2u32 << self.plan.log_n;
+        if found.is_multiple_of(2) || found >= two_n {
+            return self.fail("canonical", format!("Galois element {found}, expected odd, below {two_n}"));
+        }
+        Ok(())
     }
 
     fn inner_product(&mut self, item: &InnerProductItem, i: u32) -> Result<()> {
@@ -150,14 +168,25 @@ impl<'a> Checker<'a> {
             return self.fail("sizes", format!("item {i} has 0 terms, expected at least 1"));
         }
         let terms: &[Term] = self.table("terms", item.terms_at, item.n_terms as usize)?;
-        for term in terms {
-            self.read(term.a, i)?;
-            self.read(term.b, i)?;
+        for h in 0..item.n_sums() {
+            for term in terms {
+                self.read(term.a, i)?;
+                self.read(term.b[h], i)?;
+            }
+            if item.init[h] != RowRef::NONE {
+                self.read(item.init[h], i)?;
+            }
+            // The other sum of the item: a backend may write this one before it reads for that one.
+            let other = 1 - h;
+            let shared = |term: &Term| item.dst[h] == term.a || item.dst[h] == term.b[other];
+            if item.n_sums() == 2 && (terms.iter().any(shared) || item.dst[h] == item.init[other]) {
+                let problem =
+                    format!("{:?} is written by a sum of item {i} and read by the other", item.dst[h]);
+                return self.fail("hazards", problem);
+            }
+            self.write(item.dst[h], i)?;
         }
-        if item.init != RowRef::NONE {
-            self.read(item.init, i)?;
-        }
-        self.write(item.dst, i)
+        Ok(())
     }
 
     fn convert_basis(&mut self, item: &ConvertBasisItem, i: u32) -> Result<()> {
@@ -173,7 +202,16 @@ impl<'a> Checker<'a> {
         }
         let sources: &[ConvertSource] = self.table("sources", item.src_at, n_src)?;
         let targets: &[ConvertTarget] = self.table("targets", item.dst_at, n_dst)?;
-        let matrix: &[u64] = self.table("matrix", item.matrix_at, n_src * n_dst)?;
+        let word_bits = self.plan.word.bits();
+        if !item.matrix_at.is_multiple_of(2) {
+            return self.fail("pool", format!("matrix at {}, expected an even index", item.matrix_at));
+        }
+        let matrix: &[u64] =
+            self.table("matrix", item.matrix_at, matrix_pool_words(n_src, n_dst, word_bits))?;
+        let entry = |source: usize, target: usize| {
+            let bit = matrix_position(source, target, n_src) * word_bits as usize;
+            matrix.get(bit / 64).map_or(0, |word| word >> (bit % 64) & (u64::MAX >> (64 - word_bits)))
+        };
         for source in sources {
             let q = self.prime(source.prime)?;
             self.canonical("inverse", source.inv, q)?;
@@ -184,10 +222,10 @@ impl<'a> Checker<'a> {
             }
             self.read(source.row, i)?;
         }
-        for (target, row) in targets.iter().zip(matrix.chunks_exact(n_src)) {
+        for (j, target) in targets.iter().enumerate() {
             let q = self.prime(target.prime)?;
             self.canonical("modulus", target.big, q)?;
-            row.iter().try_for_each(|&m| self.canonical("matrix entry", m, q))?;
+            (0..n_src).try_for_each(|s| self.canonical("matrix entry", entry(s, j), q))?;
             self.write(target.row, i)?;
         }
         Ok(())
@@ -195,11 +233,7 @@ impl<'a> Checker<'a> {
 
     fn automorphism(&mut self, item: &AutomorphismItem, i: u32) -> Result<()> {
         self.prime(item.prime)?;
-        let two_n = 2u32 << self.plan.log_n;
-        if item.galois.is_multiple_of(2) || item.galois >= two_n {
-            let found = item.galois;
-            return self.fail("canonical", format!("Galois element {found}, expected odd, below {two_n}"));
-        }
+        self.galois(item.galois)?;
         self.read(item.a, i)?;
         self.write(item.dst, i)
     }

@@ -33,18 +33,24 @@ pub struct RunReport {
     pub profile: Profile,
 }
 
-impl fmt::Display for RunReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl RunReport {
+    /// The line with the times.
+    pub fn times(&self) -> String {
         let ms = |t: Duration| t.as_secs_f64() * 1e3;
-        writeln!(
-            f,
+        format!(
             "{:.3} ms: inputs {:.3}, transfers {:.3}, compute {:.3}, copies {:.3}",
             ms(self.total),
             ms(self.read_inputs),
             ms(self.transfers),
             ms(self.compute),
             ms(self.copies)
-        )?;
+        )
+    }
+}
+
+impl fmt::Display for RunReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.times())?;
         self.profile.fmt(f)
     }
 }

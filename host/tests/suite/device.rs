@@ -64,7 +64,8 @@ fn negated(poison: bool, wrong: impl FnOnce(&Device)) -> Result<Vec<u8>, Error> 
     let device = Device::new(DEVICE_BYTES);
     let backend = CudaBackend::new(device.open(), Limits::default()).unwrap();
     let mut instance = backend.load(Arc::new(CheckedPlan::new(maker.plan).unwrap())).unwrap();
-    let rows = bench.random::<fhe_core::ring::Eval>(&bench.limbs[..1].to_vec());
+    let limbs = bench.limbs[..1].to_vec();
+    let rows = bench.random::<fhe_core::ring::Eval>(&limbs);
     let bytes: &[u8] = bytemuck::cast_slice(rows.words());
     let mut out = Vec::new();
     let mut host = |step: &HostStep, instance: &mut dyn host::backend::Instance| {
@@ -178,7 +179,9 @@ fn a_device_without_enough_memory() {
     drop((loaded, session));
 
     let error = story.load(&build(&Device::new(needed - 1), Limits::default())).unwrap_err();
-    assert!(matches!(&error, Error::TooBig { found, expected, .. } if *found == needed && *expected == needed - 1));
+    assert!(
+        matches!(&error, Error::TooBig { found, expected, .. } if *found == needed && *expected == needed - 1)
+    );
     let text = format!("out of memory: program `story` needs {needed} bytes, the machine has {}", needed - 1);
     assert_eq!(error.to_string(), text);
 
@@ -209,9 +212,10 @@ fn what_is_chosen_automatically() {
     story().all_right(&session);
     let error = auto().backend(BackendKind::Cuda).build_with(|_| Err(none())).unwrap_err();
     assert_eq!(error.to_string(), "backend `cuda` is not available: load: no NVIDIA driver");
-    let error = auto().backend(BackendKind::Cuda).device(3).build_with(|n| {
-        Err(DriverError { words: format!("device {n}, expected one of 1"), ..none() })
-    });
+    let error = auto()
+        .backend(BackendKind::Cuda)
+        .device(3)
+        .build_with(|n| Err(DriverError { words: format!("device {n}, expected one of 1"), ..none() }));
     assert!(error.unwrap_err().to_string().contains("device 3, expected one of 1"));
 
     let device = Device::new(DEVICE_BYTES);

@@ -10,7 +10,7 @@ use host::memory::Limits;
 use host::{Error, LaneKind};
 use kernels_gpu::abi::{
     ABI_VERSION, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem,
-    KernelId, RowRef, Term,
+    KernelId, RowItem, RowRef, Term,
 };
 use scheduler::ckks_ir::InputIdx;
 use scheduler::plan::{Buffer, BufferId, BufferKind, HostStep, Plan, PlanStep, SegmentId, Step};
@@ -115,7 +115,7 @@ fn rules_of_buffers_calls_and_host_steps() {
 
 #[test]
 fn rules_of_launches() {
-    use KernelId::{Add, AddScalar, AutomorphismEval, ConvertBasis, InnerProduct, Neg, Ntt};
+    use KernelId::{Add, AddScalar, AutomorphismEval, ConvertBasis, InnerProduct, Neg, Ntt, SubMulScalar};
     let none = |_: &mut PlanMaker| {};
     let neg = |dst, a| row_item(dst, a, NONE, 0, 0);
     // Rows and slots.
@@ -139,39 +139,54 @@ fn rules_of_launches() {
     assert_eq!(breaks(AutomorphismEval, &[onto_itself], none), "hazards");
     // Tables.
     let product = |terms_at, n_terms| InnerProductItem {
-        dst: arena(0),
-        init: NONE,
+        dst: [arena(0), NONE],
+        init: [NONE; 2],
         terms_at,
         n_terms,
         prime: 0,
         pad: 0,
     };
     let one_term = |m: &mut PlanMaker| {
-        m.table(&[Term { a: input(0), b: input(1) }]);
+        m.table(&[Term { a: input(0), b: [input(1), NONE] }]);
     };
     assert_eq!(breaks(InnerProduct, &[product(0, 0)], one_term), "sizes");
     assert_eq!(breaks(InnerProduct, &[product(0, u32::MAX)], one_term), "pool");
     assert_eq!(breaks(InnerProduct, &[product(u32::MAX, 1)], one_term), "pool");
+    let both = InnerProductItem { dst: [arena(0), arena(1)], ..product(0, 1) };
+    let over = |a, b| {
+        move |m: &mut PlanMaker| {
+            m.table(&[Term { a, b }]);
+        }
+    };
+    assert_eq!(breaks(InnerProduct, &[both], over(arena(0), [input(0); 2])), "hazards");
+    assert_eq!(breaks(InnerProduct, &[both], over(input(0), [arena(1), input(0)])), "hazards");
+    let start = InnerProductItem { init: [arena(1), NONE], ..both };
+    assert_eq!(breaks(InnerProduct, &[start], over(input(0), [input(1); 2])), "hazards");
+    let divide = RowItem { galois: 2, ..row_item(arena(1), arena(0), input(0), 0, 0) };
+    assert_eq!(breaks(SubMulScalar, &[divide], none), "canonical");
+    let divide = RowItem { galois: 1, c: arena(1), ..divide };
+    assert_eq!(breaks(SubMulScalar, &[divide], none), "hazards");
     let mut plan = maker().plan;
     let launch = kernels_gpu::abi::Launch { kernel: Neg, items_at: 0, n_items: u32::MAX };
     plan.segments[0].steps.push(Step::Launch { launch, node: scheduler::plan::NodeId(0) });
     assert_eq!(rule_of(plan), "pool");
-    // Conversions: sources at 0, targets at 8, matrix at 11.
+    // Conversions: sources at 0, targets at 8, matrix at 12, entries of one target in the low words of pairs.
     let tables = |source: ConvertSource, target: ConvertTarget, entry: u64| {
         move |m: &mut PlanMaker| {
             m.table(&[source, source]);
             m.table(&[target]);
-            m.table(&[1, entry]);
+            m.table(&[0u64, 1, 0, entry, 0]);
         }
     };
     let source = ConvertSource { row: input(0), inv: 1, frac: 1, prime: 0, pad: 0 };
     let target = ConvertTarget { row: arena(0), big: 1, prime: 1, pad: 0 };
-    let convert = ConvertBasisItem { src_at: 0, n_src: 2, dst_at: 8, n_dst: 1, matrix_at: 11, pad: 0 };
+    let convert = ConvertBasisItem { src_at: 0, n_src: 2, dst_at: 8, n_dst: 1, matrix_at: 12, pad: 0 };
     let rule = |item, source, target, entry| breaks(ConvertBasis, &[item], tables(source, target, entry));
     assert_eq!(rule(ConvertBasisItem { n_src: 0, ..convert }, source, target, 1), "sizes");
     assert_eq!(rule(ConvertBasisItem { n_src: 65, ..convert }, source, target, 1), "sizes");
     assert_eq!(rule(ConvertBasisItem { n_dst: 0, ..convert }, source, target, 1), "sizes");
-    assert_eq!(rule(ConvertBasisItem { matrix_at: 99, ..convert }, source, target, 1), "pool");
+    assert_eq!(rule(ConvertBasisItem { matrix_at: 98, ..convert }, source, target, 1), "pool");
+    assert_eq!(rule(ConvertBasisItem { matrix_at: 11, ..convert }, source, target, 1), "pool");
     assert_eq!(rule(convert, source, target, 1 << 30), "canonical");
     assert_eq!(rule(convert, ConvertSource { frac: 1 << 32, ..source }, target, 1), "canonical");
     assert_eq!(rule(convert, ConvertSource { inv: 1 << 30, ..source }, target, 1), "canonical");

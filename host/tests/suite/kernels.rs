@@ -113,18 +113,20 @@ fn inner_products() {
         let sizes = [1, 2, 11, 12, 13, 25, 260];
         let pair =
             |t: usize, worst: bool| if worst { (N_ROWS - 1, N_ROWS - 1) } else { (t % 3, (t + 1) % N_ROWS) };
-        let mut maker = PlanMaker::new(&bench.params, l, N_ROWS * l, 2 * sizes.len() * l + l);
+        let mut maker = PlanMaker::new(&bench.params, l, N_ROWS * l, 3 * sizes.len() * l + l);
         for (k, &n_terms) in sizes.iter().enumerate() {
             for worst in [false, true] {
                 let mut items = Vec::new();
                 for i in 0..l {
                     let terms: Vec<Term> = (0..n_terms)
                         .map(|t| pair(t, worst))
-                        .map(|(a, b)| Term { a: input(a * l + i), b: input(b * l + i) })
+                        .map(|(a, b)| Term { a: input(a * l + i), b: [input(b * l + i), input(a * l + i)] })
                         .collect();
+                    // The worst case is one sum, the other one two: the products as said, and squares.
+                    let at = |sum: usize| output((3 * k + sum) * l + i);
                     items.push(InnerProductItem {
-                        dst: output((2 * k + usize::from(worst)) * l + i),
-                        init: if worst { input((N_ROWS - 1) * l + i) } else { NONE },
+                        dst: if worst { [at(2), NONE] } else { [at(0), at(1)] },
+                        init: if worst { [input((N_ROWS - 1) * l + i), NONE] } else { [NONE; 2] },
                         terms_at: maker.table(&terms),
                         n_terms: n_terms as u32,
                         prime: i as u32,
@@ -140,9 +142,9 @@ fn inner_products() {
             for i in 0..l {
                 let a = if a { arena(i) } else { input(l + i) };
                 items.push(InnerProductItem {
-                    dst: arena(i),
-                    init: if init { arena(i) } else { NONE },
-                    terms_at: maker.table(&[Term { a, b: input(i) }]),
+                    dst: [arena(i), NONE],
+                    init: [if init { arena(i) } else { NONE }, NONE],
+                    terms_at: maker.table(&[Term { a, b: [input(i), NONE] }]),
                     n_terms: 1,
                     prime: i as u32,
                     pad: 0,
@@ -150,20 +152,21 @@ fn inner_products() {
             }
             maker.launch(KernelId::InnerProduct, &items);
         }
-        let copy = |i: usize| row_item(output(2 * sizes.len() * l + i), arena(i), NONE, 0, i);
+        let copy = |i: usize| row_item(output(3 * sizes.len() * l + i), arena(i), NONE, 0, i);
         maker.launch(KernelId::AddScalar, &(0..l).map(copy).collect::<Vec<_>>());
         let words: Vec<W> = polys.iter().flat_map(|p| p.words().iter().copied()).collect();
         let out = maker.run(&backends(), &words);
         let mut found = out.chunks_exact(l * bench.n());
         let ring = &bench.ring;
         for n_terms in sizes {
-            for worst in [false, true] {
+            for (worst, squares) in [(false, false), (false, true), (true, false)] {
                 let mut sum =
                     if worst { polys[N_ROWS - 1].clone() } else { RnsPoly::zero(&limbs, bench.n()) };
                 for (a, b) in (0..n_terms).map(|t| pair(t, worst)) {
-                    sum.mul_add_assign(ring, &polys[a], &polys[b]).unwrap();
+                    sum.mul_add_assign(ring, &polys[a], &polys[if squares { a } else { b }]).unwrap();
                 }
-                assert!(found.next().unwrap() == sum.words(), "{preset}: {n_terms} terms, worst {worst}");
+                let case = format!("{n_terms} terms, worst {worst}, squares {squares}");
+                assert!(found.next().unwrap() == sum.words(), "{preset}: {case}");
             }
         }
         let mut x = polys[0].clone();
@@ -215,7 +218,7 @@ fn basis_conversions() {
                     n_src: from.len() as u32,
                     dst_at: maker.table(&targets),
                     n_dst: to.len() as u32,
-                    matrix_at: maker.table(&matrix),
+                    matrix_at: maker.matrix(&matrix, from.len(), to),
                     pad: 0,
                 });
                 at += to.len();
@@ -273,6 +276,44 @@ fn automorphisms() {
     for_each_ring!(test);
 }
 
+/// The end of a division with what may follow it: an addend, an automorphism, both, neither.
+#[test]
+fn divisions() {
+    fn test<W: Word>(preset: Preset) {
+        let mut bench = Bench::<W>::new(preset);
+        let limbs = bench.limbs.clone();
+        let l = limbs.len();
+        let params = bench.params.clone();
+        let polys: Vec<RnsPoly<W, Eval>> = (0..2).map(|_| bench.random(&limbs)).collect();
+        let c = bench.largest::<Eval>(&limbs);
+        let scalars = bench.scalars();
+        let elements = [GaloisElement(1), params.galois_conjugate(), params.galois_element(7).unwrap()];
+        let cases: Vec<_> = elements.into_iter().flat_map(|g| [(g, false), (g, true)]).collect();
+        let mut maker = PlanMaker::new(&params, 1, 3 * l, cases.len() * l);
+        for (k, &(g, add)) in cases.iter().enumerate() {
+            let item = |i: usize| RowItem {
+                c: if add { input(2 * l + i) } else { NONE },
+                galois: g.0,
+                ..row_item(output(k * l + i), input(i), input(l + i), scalars[i], i)
+            };
+            maker.launch(KernelId::SubMulScalar, &(0..l).map(item).collect::<Vec<_>>());
+        }
+        let words: Vec<W> = polys.iter().chain([&c]).flat_map(|p| p.words().iter().copied()).collect();
+        let out = maker.run(&backends(), &words);
+        for (found, (g, add)) in out.chunks_exact(l * bench.n()).zip(cases) {
+            let mut expected = polys[0].clone();
+            expected.sub_assign(&bench.ring, &polys[1]).unwrap();
+            expected.mul_scalar_assign(&bench.ring, |p: LimbIdx| W::truncate(scalars[p.idx()]));
+            if add {
+                expected.add_assign(&bench.ring, &c).unwrap();
+            }
+            let expected = bench.ring.automorphism(&expected, g).unwrap();
+            assert!(found == expected.words(), "{preset}: {g}, add {add}");
+        }
+    }
+    for_each_ring!(test);
+}
+
 #[test]
 fn one_item_is_shared_by_threads() {
     // N = 2^15: one conversion and one product of a single item each, split over coefficients.
@@ -296,7 +337,7 @@ fn one_item_is_shared_by_threads() {
         n_src: 8,
         dst_at: maker.table(&targets),
         n_dst: 4,
-        matrix_at: maker.table(&matrix),
+        matrix_at: maker.matrix(&matrix, 8, &to),
         pad: 0,
     };
     maker.launch(KernelId::ConvertBasis, &[item]);

@@ -29,4 +29,6 @@ mod story;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod trace;
+#[cfg(test)]
 mod watched;

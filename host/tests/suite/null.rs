@@ -1,7 +1,7 @@
 //! The null backend counts what a hand counts.
 
 use crate::support::{Bench, PlanMaker, arena, input, output, row_item, run_once};
-use fhe_core::params::Preset;
+use fhe_core::params::{LimbIdx, Preset};
 use host::backend::Backend;
 use host::backend::null::NullBackend;
 use host::check::CheckedPlan;
@@ -26,15 +26,20 @@ fn counts_equal_hand_counts() {
         n_src: 3,
         dst_at: maker.table(&[target(0), target(1)]),
         n_dst: 2,
-        matrix_at: maker.table(&[1u64; 6]),
+        matrix_at: maker.matrix(&[1; 6], 3, &[LimbIdx(0), LimbIdx(1)]),
         pad: 0,
     };
     maker.launch(KernelId::ConvertBasis, &[item]);
     maker.launch(KernelId::Ntt, &[row_item(arena(3), arena(3), RowRef::NONE, 0, 0)]);
-    let terms = [Term { a: arena(3), b: input(0) }, Term { a: arena(4), b: input(1) }];
+    let terms = [
+        Term { a: arena(3), b: [input(0), RowRef::NONE] },
+        Term { a: arena(4), b: [input(1), RowRef::NONE] },
+    ];
     let terms_at = maker.table(&terms);
-    let product =
-        |i: usize, init| InnerProductItem { dst: output(i), init, terms_at, n_terms: 2, prime: 0, pad: 0 };
+    let product = |i: usize, init| {
+        let (dst, init) = ([output(i), RowRef::NONE], [init, RowRef::NONE]);
+        InnerProductItem { dst, init, terms_at, n_terms: 2, prime: 0, pad: 0 }
+    };
     maker.launch(KernelId::InnerProduct, &[product(0, RowRef::NONE), product(1, arena(5))]);
     maker.launch(KernelId::SubMulScalar, &[row_item(output(2), arena(0), arena(1), 5, 0)]);
     maker.launch(KernelId::Add, &[row_item(output(3), arena(0), arena(1), 0, 0)]);

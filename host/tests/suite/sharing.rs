@@ -9,6 +9,7 @@ use host::backend::cuda::CudaBackend;
 use host::backend::{Backend, Instance};
 use host::check::CheckedPlan;
 use host::driver::Driver;
+use host::driver::cuda::CudaDriver;
 use host::executor::{self, RunOptions};
 use host::memory::Limits;
 use host::{BackendKind, Error, Session};
@@ -39,7 +40,7 @@ fn two_sessions_on_one_device_from_two_threads() {
     assert_eq!(device.live(), Default::default());
     assert_eq!(device.misuses(), [""; 0]);
     if real_driver().is_some() {
-        both(|| real_driver().unwrap());
+        both(|| Arc::new(CudaDriver::open(0).unwrap()));
     }
 }
 
@@ -95,10 +96,10 @@ fn two_calls() -> (Arc<CheckedPlan>, Vec<u8>) {
     maker.launch(KernelId::Neg, &[row_item(output(0), input(0), RowRef::NONE, 0, 0)]);
     let bindings = vec![BufferId(0), BufferId(1), BufferId(2)];
     let download = maker.plan.schedule[2].clone();
-    maker.plan.schedule.extend([
-        PlanStep::Call { segment: scheduler::plan::SegmentId(0), bindings },
-        download,
-    ]);
+    maker
+        .plan
+        .schedule
+        .extend([PlanStep::Call { segment: scheduler::plan::SegmentId(0), bindings }, download]);
     let limbs = bench.limbs[..1].to_vec();
     let rows = bench.random::<fhe_core::ring::Eval>(&limbs);
     (Arc::new(CheckedPlan::new(maker.plan).unwrap()), bytemuck::cast_slice(rows.words()).to_vec())
@@ -118,7 +119,9 @@ fn a_run_that_a_host_step_ends() {
             let mut step = |step: &HostStep, instance: &mut dyn Instance| {
                 match (*step, ends) {
                     (HostStep::Upload { buffer, .. }, _) => instance.write(buffer, 0, &rows)?,
-                    (HostStep::Download { .. }, Some(true)) => resume_unwind(Box::new("a host step that panics")),
+                    (HostStep::Download { .. }, Some(true)) => {
+                        resume_unwind(Box::new("a host step that panics"))
+                    }
                     (HostStep::Download { .. }, Some(false)) => return Err(refused.clone()),
                     (HostStep::Download { buffer, .. }, None) => downloads.push(instance.read(buffer, 0..1)?),
                     _ => unreachable!(),

@@ -15,7 +15,9 @@ use host::driver::cuda::CudaDriver;
 use host::executor::{self, RunOptions};
 use host::memory::Limits;
 use kernels_gpu::abi::launch::{GPU_MAX_LOG_N, GPU_MIN_LOG_N};
-use kernels_gpu::abi::{self, ABI_VERSION, KernelId, Launch, RowItem, RowRef};
+use kernels_gpu::abi::{
+    self, ABI_VERSION, KernelId, Launch, RowItem, RowRef, matrix_pool_words, matrix_position,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use scheduler::ckks_ir::{InputIdx, OutputIdx};
@@ -83,7 +85,7 @@ pub fn output(row: usize) -> RowRef {
 }
 
 pub fn row_item(dst: RowRef, a: RowRef, b: RowRef, scalar: u64, prime: usize) -> RowItem {
-    RowItem { dst, a, b, scalar, prime: prime as u32, pad: 0 }
+    RowItem { b, scalar, ..RowItem::new(dst, a, prime as u32) }
 }
 
 /// A plan of one segment over an arena, an input and an output.
@@ -140,6 +142,23 @@ impl PlanMaker {
         let at = self.plan.pool.len() as u32;
         self.plan.pool.extend(bytemuck::pod_collect_to_vec::<T, u64>(entries));
         at
+    }
+
+    /// Appends the matrix of a conversion to the pool, given target-major and plain.
+    pub fn matrix(&mut self, matrix: &[u64], n_src: usize, targets: &[LimbIdx]) -> u32 {
+        let bits = self.plan.word.bits();
+        let mut packed = vec![0u64; matrix_pool_words(n_src, targets.len(), bits)];
+        for (j, (row, limb)) in matrix.chunks(n_src).zip(targets).enumerate() {
+            let p = u128::from(self.plan.primes[limb.idx()]);
+            for (i, &m) in row.iter().enumerate() {
+                let bit = matrix_position(i, j, n_src) * bits as usize;
+                packed[bit / 64] |= (((u128::from(m) << bits) % p) as u64) << (bit % 64);
+            }
+        }
+        if !self.plan.pool.len().is_multiple_of(2) {
+            self.plan.pool.push(0);
+        }
+        self.table(&packed)
     }
 
     /// Appends a launch.

@@ -51,6 +51,8 @@ struct State {
     seen: BTreeMap<Kind, u64>,
     /// Calls after a failure for good.
     after: u64,
+    /// A call failed in the capture that is under way, which breaks it as on a real device.
+    capture_broken: bool,
     held: Held,
 }
 
@@ -105,6 +107,7 @@ impl Script {
         *n += 1;
         if !state.failed && state.fails == Some((kind, state.seen[&kind] - 1)) {
             state.failed = true;
+            state.capture_broken = kind == Kind::Launch;
             return Err(refused(INJECTED));
         }
         Ok(())
@@ -231,19 +234,20 @@ impl Driver for Watched {
 
     fn begin_capture(&self) -> DriverResult<()> {
         self.script.call(Kind::BeginCapture)?;
+        self.script.lock().capture_broken = false;
         self.inner.begin_capture()
     }
 
     fn end_capture(&self) -> DriverResult<GraphHandle> {
-        let ended = self.inner.end_capture();
-        if let Err(error) = self.script.call(Kind::EndCapture) {
-            if let Ok(graph) = ended {
-                // SAFETY: nobody has it.
-                unsafe { self.inner.free_graph(graph) };
-            }
+        let graph = self.inner.end_capture()?;
+        let broken =
+            DriverError { call: "watched", words: "the capture is broken".into(), out_of_memory: false };
+        let called = self.script.call(Kind::EndCapture);
+        if let Err(error) = if self.script.lock().capture_broken { Err(broken) } else { called } {
+            // SAFETY: nobody has it.
+            unsafe { self.inner.free_graph(graph) };
             return Err(error);
         }
-        let graph = ended?;
         self.script.hold(|held| held.graphs += 1);
         Ok(graph)
     }

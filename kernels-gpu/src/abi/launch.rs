@@ -71,9 +71,10 @@ pub const NTT_THREAD_WORDS: u32 = 16;
 pub const NTT_LINES: u32 = 16;
 /// Threads of an element-wise block.
 const THREADS: u32 = 256;
-/// Threads of a block of the basis conversion: one warp, because each needs up to 1 KiB of shared memory and shares
-/// nothing; 64 sources then fit the 48 KiB that need no function attribute.
-const CONVERT_THREADS: u32 = 32;
+/// Groups of threads of a block of the basis conversion, which share the targets of the same coefficients.
+pub const CONVERT_GROUPS: u32 = 4;
+/// Coefficients of a block of the basis conversion.
+const CONVERT_WORDS: u32 = 256;
 
 /// The grid of one entry of a kernel, and what it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +124,7 @@ pub const fn row_stride(log_len: u32) -> u32 {
 /// Dynamic shared memory that [`KernelId::ConvertBasis`] needs when no item of the launch has more than `n_src`
 /// sources. The contract has it for [`MAX_CONVERT_SOURCES`]; less memory a block lets more blocks run at a time.
 pub const fn convert_shared_bytes(n_src: u32, word_bytes: u32) -> u32 {
-    n_src * THREAD_WORDS * CONVERT_THREADS * word_bytes
+    n_src * CONVERT_WORDS * word_bytes
 }
 
 /// The contract of entry `entry_idx < n_entries(kernel)` for words of `word_bytes` bytes, `None` if there is none: another
@@ -157,11 +158,11 @@ pub const fn contract(
         KernelId::ConvertBasis => LaunchContract {
             entry: kernel.name(),
             module: POINTWISE,
-            threads: CONVERT_THREADS,
-            words_per_block: CONVERT_THREADS * THREAD_WORDS,
+            threads: CONVERT_WORDS / THREAD_WORDS * CONVERT_GROUPS,
+            words_per_block: CONVERT_WORDS,
             shared_bytes: convert_shared_bytes(MAX_CONVERT_SOURCES as u32, word_bytes),
-            // 512 threads of 128 registers; shared memory is the tighter bound.
-            min_blocks: 16,
+            // 512 threads of 128 registers: 32 for sums, 32 for words loaded ahead.
+            min_blocks: 2,
         },
         _ => LaunchContract {
             entry: kernel.name(),

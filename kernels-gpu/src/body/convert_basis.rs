@@ -4,11 +4,11 @@
 //! point): the `y_i` and `v` once a group, then one sum of `n_src + 1` products a target, accumulated wide:
 //!
 //! ```text
-//! z_j = sum_i y_i m_ji + v (p_j - big_j)   mod p_j
+//! z_j = (sum_i y_i (m_ji R) + v ((p_j - big_j) R)) / R   mod p_j
 //! ```
 //!
-//! Ranges: `y_i < d_i < 2^PRIME_BITS` and `m_ji < p_j`, so the products obey the bound of [`super::inner_product`]; `v <=
-//! n_src <= 64`; `sum hi(y_i frac_i) < 64 * 2^F`, below `2^26` for `u32` and `2^38` for `u64`, fits a word.
+//! Ranges: `y_i < d_i < 2^PRIME_BITS` and `m_ji R mod p_j < p_j`, so [`Word::SUM_TERMS`] products and `v p_j` stay below `3 p_j R`;
+//! `v <= n_src <= 64`; `sum hi(y_i frac_i) < 64 * 2^F`, below `2^26` for `u32` and `2^38` for `u64`, fits a word.
 
 use super::Modulus;
 use crate::lanes::{Lanes, Word};

@@ -40,6 +40,15 @@ impl<W: Word, L: Lanes<W>> Reducer<W, L> {
         L::fold_acc(acc, self.r1)
     }
 
+    /// `acc / R mod q` in `[0, q)`, for `acc < 3 q R`: at most [`Word::SUM_TERMS`] products.
+    ///
+    /// The reduction gives `(-q, 3q)`.
+    #[inline(always)]
+    pub fn reduce_sum(&self, acc: L::Acc) -> L {
+        let t = L::redc_acc_lazy(acc, self.m.q, self.m.q_inv).add(self.m.q);
+        self.m.reduce_once(self.m.reduce_twice_lazy(t))
+    }
+
     /// `acc mod q` in `[0, q)`, for any `acc`.
     ///
     /// Folded, `acc` has a high word below `q`, so the first reduction gives `(-q, q)`; with `q` added that is below

@@ -58,6 +58,10 @@ pub(crate) unsafe fn run<K: ThreadKernel<u32>>(args: KernelArgs) {
             nvptx::_syncthreads();
             K::phase(&gpu, 1);
         }
+        if K::PHASES > 2 {
+            nvptx::_syncthreads();
+            K::phase(&gpu, 2);
+        }
     }
 }
 

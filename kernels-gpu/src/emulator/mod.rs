@@ -60,6 +60,11 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
     unsafe fn pool_word(&self, at: u32, plus: u32) -> u64 {
         self.pool[(at + plus) as usize]
     }
+    unsafe fn pool_quad(&self, at: u32, idx: u32) -> Quad<W> {
+        let words: &[W] = bytemuck::cast_slice(&self.pool[aligned(at, 2) as usize..]);
+        let words = &words[4 * idx as usize..];
+        [words[0], words[1], words[2], words[3]]
+    }
     unsafe fn row(&self, row: RowRef) -> RowRef {
         row
     }

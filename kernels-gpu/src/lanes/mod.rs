@@ -47,6 +47,12 @@ pub trait Word: Pod + Ord + core::fmt::Debug + core::fmt::Display + Send + Sync 
     /// Products of two canonical residues that may be added to an accumulator at zero: `2^(2 BITS - 2 PRIME_BITS) - 1`,
     /// that is 15 for `u32` and 255 for `u64`. One more addend below `2^(2 PRIME_BITS)` fits.
     const FIRST_TERMS: usize = (1 << (2 * (Self::BITS - Self::PRIME_BITS))) - 1;
+    /// Products of a canonical residue modulo any prime and one modulo `q` that stay below `3 q R`, so that one reduction
+    /// ends their sum ([`crate::body::inner_product::Reducer::reduce_sum`]): 12 for `u32`, 48 for `u64`. Primes are `1 mod 2N`,
+    /// `N >= 256`, so residues are at most `2^PRIME_BITS - 512`, and one more addend up to `64 q` fits.
+    const SUM_TERMS: usize = 3 << (Self::BITS - Self::PRIME_BITS);
+    /// The same beside a folded accumulator, which is below `q R`: 8 for `u32`, 32 for `u64`.
+    const SUM_FOLD_TERMS: usize = 2 << (Self::BITS - Self::PRIME_BITS);
     /// Zero.
     const ZERO: Self;
     /// One.

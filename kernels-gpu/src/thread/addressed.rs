@@ -105,6 +105,11 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
         unsafe { self.isa.constant_u64(self.args.pool + u64::from(at) * 8 + u64::from(plus) * 8) }
     }
     #[inline(always)]
+    unsafe fn pool_quad(&self, at: u32, idx: u32) -> Quad<u32> {
+        // SAFETY: the caller's promise; an even index is a multiple of 16 bytes.
+        unsafe { self.isa.constant_quad(self.args.pool + u64::from(at) * 8 + u64::from(idx) * 16) }
+    }
+    #[inline(always)]
     unsafe fn row(&self, row: RowRef) -> u64 {
         // SAFETY: the caller's promise.
         let base = unsafe { self.isa.constant_u64(self.args.bindings + u64::from(row.slot) * 8) };

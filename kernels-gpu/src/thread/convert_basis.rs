@@ -1,16 +1,15 @@
 //! Centred basis conversion on a GPU: see [`crate::body::convert_basis`].
 //!
-//! A thread converts four coefficients. It finds the `y_i` and `v` once and keeps them in its part of shared memory, where
-//! they can be indexed by a variable (registers cannot, and local memory is device memory). Targets are then taken four
-//! at a time: a `y_i` is read once for four products, a matrix word once for four coefficients. No thread reads
-//! another's words, so there is no barrier.
+//! A block is [`CONVERT_GROUPS`] groups of threads, and thread `t` of each group has the
+//! coefficients `4 t ..= 4 t + 3`. Phase 0: group `g` finds the `y_i` with `i = g` modulo their number and puts them into shared memory.
+//! Phase 1, after the barrier: each thread finds `v` from all `y_i`, and its group takes its share of the quads of targets: per
+//! source one 16-byte load of four `y_i`, one of four matrix words, and sixteen products.
 //!
 //! Shared memory: `y_i` of thread `t` at words `(i THREADS + t) 4 ..`, adjacent threads in different banks.
 
-use super::pointwise::item_and_word;
-use super::{Machine, Quad, ThreadKernel, contract_of, entry, reducer};
-use crate::abi::launch::THREAD_WORDS;
-use crate::abi::{ConvertBasisItem, ConvertSource, ConvertTarget, KernelId, fraction_bits};
+use super::{Machine, Quad, ThreadKernel, contract_of, entry, item_and_part, reducer};
+use crate::abi::launch::{CONVERT_GROUPS, THREAD_WORDS};
+use crate::abi::{CONVERT_QUAD, ConvertBasisItem, ConvertSource, ConvertTarget, KernelId, fraction_bits};
 use crate::body::convert_basis::{add_fraction, digit, round_quotient};
 use crate::body::ntt::unrolled;
 use crate::lanes::{Lanes, Scalar, Word};
@@ -19,111 +18,169 @@ use crate::lanes::{Lanes, Scalar, Word};
 #[derive(Debug)]
 pub struct ConvertBasis;
 
-/// Where `y_i` of this thread lies.
-#[inline(always)]
-fn digit_at<W: Word, M: Machine<W>>(m: &M, i: u32) -> u32 {
-    (i * const { contract_of::<W, ConvertBasis>().threads } + m.thread()) * THREAD_WORDS
+/// Where a thread works.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Which of the groups.
+    group: u32,
+    /// Which thread of the group.
+    position: u32,
+    /// The first of its coefficients.
+    at: u32,
 }
 
-/// Targets `first .. first + T` of the coefficients `at ..= at + 3`.
+impl Place {
+    /// Threads of a group.
+    const fn per_group<W: Word>() -> u32 {
+        contract_of::<W, ConvertBasis>().threads / CONVERT_GROUPS
+    }
+
+    /// The place of this thread in part `part` of the rows.
+    #[inline(always)]
+    fn new<W: Word, M: Machine<W>>(m: &M, part: u32) -> Self {
+        let per_group = const { Self::per_group::<W>() };
+        let (group, position) = (m.thread() / per_group, m.thread() % per_group);
+        Self { group, position, at: (part * per_group + position) * THREAD_WORDS }
+    }
+
+    /// Where `y_i` lies.
+    #[inline(always)]
+    fn digit<W: Word>(self, i: u32) -> u32 {
+        (i * const { Self::per_group::<W>() } + self.position) * THREAD_WORDS
+    }
+}
+
+/// `y_i` of the group's sources, into shared memory.
 ///
 /// # Safety
-/// As [`ThreadKernel::phase`]; the digits in shared memory.
+/// As [`ThreadKernel::phase`].
 #[inline(always)]
-unsafe fn targets<W: Word, M: Machine<W>, const T: usize>(
+unsafe fn digits<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem, place: Place) {
+    let mut i = place.group;
+    while i < item.n_src {
+        // SAFETY: the caller's promises; shared memory holds n_src digits a thread of a group.
+        unsafe {
+            let source: ConvertSource = entry(m, item.src_at, i);
+            let (c, _) = m.prime(source.prime);
+            let modulus = reducer(&c).m;
+            let inv = Scalar(c.to_montgomery(W::from_u64(source.inv)));
+            let mut y = m.load_quad(m.row(source.row), place.at, 0);
+            unrolled!(4, k, {
+                y[k] = digit(Scalar(y[k]), inv, &modulus).0;
+            });
+            m.shared_store_quad(place.digit::<W>(i), 0, y);
+        }
+        i += CONVERT_GROUPS;
+    }
+}
+
+/// `v` of the thread's coefficients.
+///
+/// # Safety
+/// As [`ThreadKernel::phase`]; all digits in shared memory.
+#[inline(always)]
+unsafe fn quotients<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem, place: Place) -> Quad<W> {
+    let mut sum = [Scalar(W::ZERO); 4];
+    let mut i = 0;
+    while i < item.n_src {
+        // SAFETY: the caller's promises.
+        unsafe {
+            let source: ConvertSource = entry(m, item.src_at, i);
+            let frac = Scalar(W::from_u64(source.frac));
+            let y = m.shared_load_quad(place.digit::<W>(i), 0);
+            unrolled!(4, k, {
+                sum[k] = add_fraction(sum[k], Scalar(y[k]), frac);
+            });
+        }
+        i += 1;
+    }
+    let half = Scalar(W::from_u64(1 << (fraction_bits(W::BITS) - 1)));
+    let mut v = [W::ZERO; 4];
+    unrolled!(4, k, {
+        v[k] = round_quotient(sum[k], half).0;
+    });
+    v
+}
+
+/// The targets `4 quad ..`, at most four.
+///
+/// # Safety
+/// As [`ThreadKernel::phase`]; all digits in shared memory.
+#[inline(always)]
+unsafe fn targets<W: Word, M: Machine<W>>(
     m: &M,
     item: &ConvertBasisItem,
-    first: u32,
-    at: u32,
+    quad: u32,
+    place: Place,
     v: Quad<W>,
 ) {
-    // SAFETY: the caller's promises; the matrix holds n_dst rows of n_src words.
+    let first = quad * CONVERT_QUAD as u32;
+    // SAFETY: the caller's promises; the matrix holds n_src words of each quad; a target that is not there stands for the last
+    // one and is not stored.
     unsafe {
-        let mut acc = [[W::ZERO.widen(); 4]; T];
-        // v (p - big), below 2^(PRIME_BITS + 6), is the addend that FIRST_TERMS leaves room for.
-        unrolled!(T, t, {
-            let target: ConvertTarget = entry(m, item.dst_at, first + t as u32);
-            let (c, _) = m.prime(target.prime);
-            let minus_big = Scalar(c.q.wrapping_sub(W::from_u64(target.big)));
-            unrolled!(4, k, {
-                acc[t][k] = Scalar(v[k]).mul_acc(minus_big, acc[t][k]);
-            });
-        });
-        let (mut i, mut room) = (0, W::FIRST_TERMS as u32);
+        let target =
+            |t: usize| -> ConvertTarget { entry(m, item.dst_at, Ord::min(first + t as u32, item.n_dst - 1)) };
+        let mut acc = [[W::ZERO.widen(); 4]; CONVERT_QUAD];
+        let matrix = quad * item.n_src;
+        let (mut i, mut room) = (0, W::SUM_TERMS as u32);
         while i < item.n_src {
             let end = Ord::min(item.n_src, i + room);
             while i < end {
-                let y = m.shared_load_quad(digit_at(m, i), 0);
-                unrolled!(T, t, {
-                    let factor_at = item.matrix_at + (first + t as u32) * item.n_src + i;
-                    let factor = Scalar(W::from_u64(m.pool_word(factor_at, 0)));
+                let y = m.shared_load_quad(place.digit::<W>(i), 0);
+                let factors = m.pool_quad(item.matrix_at, matrix + i);
+                unrolled!(CONVERT_QUAD, t, {
                     unrolled!(4, k, {
-                        acc[t][k] = Scalar(y[k]).mul_acc(factor, acc[t][k]);
+                        acc[t][k] = Scalar(y[k]).mul_acc(Scalar(factors[t]), acc[t][k]);
                     });
                 });
                 i += 1;
             }
             if i < item.n_src {
-                unrolled!(T, t, {
-                    let target: ConvertTarget = entry(m, item.dst_at, first + t as u32);
-                    let reducer = reducer(&m.prime(target.prime).0);
+                unrolled!(CONVERT_QUAD, t, {
+                    let reducer = reducer(&m.prime(target(t).prime).0);
                     unrolled!(4, k, {
                         acc[t][k] = reducer.fold_lazy(acc[t][k]);
                     });
                 });
-                room = W::FOLD_TERMS as u32;
+                room = W::SUM_FOLD_TERMS as u32;
             }
         }
-        unrolled!(T, t, {
-            let target: ConvertTarget = entry(m, item.dst_at, first + t as u32);
-            let reducer = reducer(&m.prime(target.prime).0);
-            let mut out = [W::ZERO; 4];
-            unrolled!(4, k, {
-                out[k] = reducer.reduce(acc[t][k]).0;
-            });
-            m.store_quad(m.row(target.row), at, 0, out);
+        unrolled!(CONVERT_QUAD, t, {
+            if first + (t as u32) < item.n_dst {
+                let target = target(t);
+                let (c, _) = m.prime(target.prime);
+                let reducer = reducer(&c);
+                let minus_big = Scalar(c.to_montgomery(c.q.wrapping_sub(W::from_u64(target.big))));
+                let mut out = [W::ZERO; 4];
+                unrolled!(4, k, {
+                    out[k] = reducer.reduce_sum(Scalar(v[k]).mul_acc(minus_big, acc[t][k])).0;
+                });
+                m.store_quad(m.row(target.row), place.at, 0, out);
+            }
         });
     }
 }
 
 impl<W: Word> ThreadKernel<W> for ConvertBasis {
     const KERNEL: KernelId = KernelId::ConvertBasis;
+    const PHASES: u32 = 2;
 
     #[inline(always)]
-    unsafe fn phase<M: Machine<W>>(m: &M, _phase: u32) {
-        // SAFETY: the caller's promises; shared memory holds n_src digits a thread.
+    unsafe fn phase<M: Machine<W>>(m: &M, phase: u32) {
+        let (idx, part) = item_and_part::<W, Self, M>(m);
+        let place = Place::new::<W, M>(m, part);
+        // SAFETY: the caller's promises.
         unsafe {
-            let (idx, at) = item_and_word::<W, Self, M>(m);
             let item: ConvertBasisItem = entry(m, m.args().items_at, idx);
-            let mut quotient = [Scalar(W::ZERO); 4];
-            let mut i = 0;
-            while i < item.n_src {
-                let source: ConvertSource = entry(m, item.src_at, i);
-                let (c, _) = m.prime(source.prime);
-                let modulus = reducer(&c).m;
-                let inv = Scalar(c.to_montgomery(W::from_u64(source.inv)));
-                let frac = Scalar(W::from_u64(source.frac));
-                let mut y = m.load_quad(m.row(source.row), at, 0);
-                unrolled!(4, k, {
-                    y[k] = digit(Scalar(y[k]), inv, &modulus).0;
-                    quotient[k] = add_fraction(quotient[k], Scalar(y[k]), frac);
-                });
-                m.shared_store_quad(digit_at(m, i), 0, y);
-                i += 1;
+            if phase == 0 {
+                digits(m, &item, place);
+                return;
             }
-            let half = Scalar(W::from_u64(1 << (fraction_bits(W::BITS) - 1)));
-            let mut v = [W::ZERO; 4];
-            unrolled!(4, k, {
-                v[k] = round_quotient(quotient[k], half).0;
-            });
-            let mut first = 0;
-            while first + 4 <= item.n_dst {
-                targets::<W, M, 4>(m, &item, first, at, v);
-                first += 4;
-            }
-            while first < item.n_dst {
-                targets::<W, M, 1>(m, &item, first, at, v);
-                first += 1;
+            let v = quotients(m, &item, place);
+            let mut quad = place.group;
+            while quad * (CONVERT_QUAD as u32) < item.n_dst {
+                targets(m, &item, quad, place, v);
+                quad += CONVERT_GROUPS;
             }
         }
     }

@@ -42,6 +42,11 @@ pub trait Machine<W: Word> {
     /// # Safety
     /// The pool must hold it.
     unsafe fn pool_word(&self, at: u32, plus: u32) -> u64;
+    /// Words `4 idx ..` of the table of words at `at` in the pool; `at` even.
+    ///
+    /// # Safety
+    /// The pool must hold them.
+    unsafe fn pool_quad(&self, at: u32, idx: u32) -> Quad<W>;
     /// A row.
     ///
     /// # Safety
@@ -191,7 +196,7 @@ macro_rules! every_kernel {
             neg: pointwise::Elementwise<{ KernelId::Neg as u32 }>,
             mul_scalar: pointwise::Elementwise<{ KernelId::MulScalar as u32 }>,
             add_scalar: pointwise::Elementwise<{ KernelId::AddScalar as u32 }>,
-            sub_mul_scalar: pointwise::Elementwise<{ KernelId::SubMulScalar as u32 }>,
+            sub_mul_scalar: pointwise::SubMulScalar,
             mul_scalar_add: pointwise::Elementwise<{ KernelId::MulScalarAdd as u32 }>,
             inner_product: pointwise::InnerProduct,
             convert_basis: convert_basis::ConvertBasis,

@@ -13,6 +13,10 @@ use crate::lanes::{Lanes, Scalar, Word};
 #[derive(Debug)]
 pub struct Elementwise<const KERNEL: u32>;
 
+/// [`KernelId::SubMulScalar`].
+#[derive(Debug)]
+pub struct SubMulScalar;
+
 /// [`KernelId::InnerProduct`].
 #[derive(Debug)]
 pub struct InnerProduct;
@@ -58,7 +62,6 @@ impl<W: Word, const KERNEL: u32> ThreadKernel<W> for Elementwise<KERNEL> {
                     KernelId::Neg => elementwise::neg(a, &modulus),
                     KernelId::MulScalar => elementwise::mul_scalar(a, s, &modulus),
                     KernelId::AddScalar => elementwise::add(a, Scalar(plain), &modulus),
-                    KernelId::SubMulScalar => elementwise::sub_mul_scalar(a, b, s, &modulus),
                     KernelId::MulScalarAdd => elementwise::mul_scalar_add(a, b, s, &modulus),
                     _ => a,
                 };
@@ -69,47 +72,110 @@ impl<W: Word, const KERNEL: u32> ThreadKernel<W> for Elementwise<KERNEL> {
     }
 }
 
+impl<W: Word> ThreadKernel<W> for SubMulScalar {
+    const KERNEL: KernelId = KernelId::SubMulScalar;
+
+    #[inline(always)]
+    unsafe fn phase<M: Machine<W>>(m: &M, _phase: u32) {
+        // SAFETY: the caller's promises; an aligned group of the row comes from one such group.
+        unsafe {
+            let (idx, at) = item_and_word::<W, Self, M>(m);
+            let item: RowItem = entry(m, m.args().items_at, idx);
+            let (from, pattern) = if item.galois == 1 {
+                (at, 0)
+            } else {
+                let (group, pattern) =
+                    automorphism::eval_group_source(at / THREAD_WORDS, item.galois, m.args().log_n, 2);
+                (group * THREAD_WORDS, pattern)
+            };
+            let (a, b) = (m.load_quad(m.row(item.a), from, 0), m.load_quad(m.row(item.b), from, 0));
+            let c = if item.c == RowRef::NONE { [W::ZERO; 4] } else { m.load_quad(m.row(item.c), from, 0) };
+            let (prime, _) = m.prime(item.prime);
+            let modulus = reducer(&prime).m;
+            let s = Scalar(prime.to_montgomery(W::from_u64(item.scalar)));
+            let mut out = a;
+            unrolled!(4, k, {
+                let x = elementwise::sub_mul_scalar(Scalar(a[k]), Scalar(b[k]), s, &modulus);
+                out[k] = elementwise::add(x, Scalar(c[k]), &modulus).0;
+            });
+            if item.galois != 1 {
+                out = permute(out, pattern, item.galois);
+            }
+            m.store_quad(m.row(item.dst), at, 0, out);
+        }
+    }
+}
+
+/// The `H` sums of an inner product.
+///
+/// # Safety
+/// As [`ThreadKernel::phase`]; the item has `H` sums.
+#[inline(always)]
+unsafe fn sums<W: Word, M: Machine<W>, const H: usize>(m: &M, item: &InnerProductItem, at: u32) {
+    // SAFETY: the caller's promises; all is read before dst is written.
+    unsafe {
+        let (c, _) = m.prime(item.prime);
+        let reducer = reducer(&c);
+        let mut acc = [[W::ZERO.widen(); 4]; H];
+        unrolled!(2, h, {
+            if h < H && item.init[h] != RowRef::NONE {
+                let init = m.load_quad(m.row(item.init[h]), at, 0);
+                unrolled!(4, k, {
+                    acc[h][k] = init[k].widen();
+                });
+            }
+        });
+        let (mut t, mut room) = (0, W::FIRST_TERMS as u32);
+        while t < item.n_terms {
+            let end = Ord::min(item.n_terms, t + room);
+            while t < end {
+                let term: Term = entry(m, item.terms_at, t);
+                let a = m.load_quad(m.row(term.a), at, 0);
+                unrolled!(2, h, {
+                    if h < H {
+                        let b = m.load_quad(m.row(term.b[h]), at, 0);
+                        unrolled!(4, k, {
+                            acc[h][k] = Scalar(a[k]).mul_acc(Scalar(b[k]), acc[h][k]);
+                        });
+                    }
+                });
+                t += 1;
+            }
+            if t < item.n_terms {
+                unrolled!(H, h, {
+                    unrolled!(4, k, {
+                        acc[h][k] = reducer.fold_lazy(acc[h][k]);
+                    });
+                });
+                room = W::FOLD_TERMS as u32;
+            }
+        }
+        unrolled!(2, h, {
+            if h < H {
+                let mut out = [W::ZERO; 4];
+                unrolled!(4, k, {
+                    out[k] = reducer.reduce(acc[h][k]).0;
+                });
+                m.store_quad(m.row(item.dst[h]), at, 0, out);
+            }
+        });
+    }
+}
+
 impl<W: Word> ThreadKernel<W> for InnerProduct {
     const KERNEL: KernelId = KernelId::InnerProduct;
 
     #[inline(always)]
     unsafe fn phase<M: Machine<W>>(m: &M, _phase: u32) {
-        // SAFETY: the caller's promises; operands are read before dst is written.
+        // SAFETY: the caller's promises.
         unsafe {
             let (idx, at) = item_and_word::<W, Self, M>(m);
             let item: InnerProductItem = entry(m, m.args().items_at, idx);
-            let (c, _) = m.prime(item.prime);
-            let reducer = reducer(&c);
-            let mut acc = [W::ZERO.widen(); 4];
-            if item.init != RowRef::NONE {
-                let init = m.load_quad(m.row(item.init), at, 0);
-                unrolled!(4, k, {
-                    acc[k] = init[k].widen();
-                });
+            if item.dst[1] == RowRef::NONE {
+                sums::<W, M, 1>(m, &item, at);
+            } else {
+                sums::<W, M, 2>(m, &item, at);
             }
-            let (mut t, mut room) = (0, W::FIRST_TERMS as u32);
-            while t < item.n_terms {
-                let end = Ord::min(item.n_terms, t + room);
-                while t < end {
-                    let term: Term = entry(m, item.terms_at, t);
-                    let (a, b) = (m.load_quad(m.row(term.a), at, 0), m.load_quad(m.row(term.b), at, 0));
-                    unrolled!(4, k, {
-                        acc[k] = Scalar(a[k]).mul_acc(Scalar(b[k]), acc[k]);
-                    });
-                    t += 1;
-                }
-                if t < item.n_terms {
-                    unrolled!(4, k, {
-                        acc[k] = reducer.fold_lazy(acc[k]);
-                    });
-                    room = W::FOLD_TERMS as u32;
-                }
-            }
-            let mut out = [W::ZERO; 4];
-            unrolled!(4, k, {
-                out[k] = reducer.reduce(acc[k]).0;
-            });
-            m.store_quad(m.row(item.dst), at, 0, out);
         }
     }
 }

@@ -5,7 +5,7 @@ pub(crate) mod oracle;
 use kernels_gpu::abi::launch::KernelArgs;
 use kernels_gpu::abi::{
     AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem, ItemKind, KernelId,
-    Launch, RowItem, RowRef, Term, fraction_bits,
+    Launch, RowItem, RowRef, Term, fraction_bits, matrix_pool_words, matrix_position,
 };
 use kernels_gpu::body::tables::{PrimeConstants, PrimeTables, RingTables, fill_twiddles};
 use kernels_gpu::cpu::{Base, Bindings, CpuWord, LaneKind, SPLIT_WORDS, splits};
@@ -187,7 +187,6 @@ impl<'a, W: CpuWord> Case<'a, W> {
                 KernelId::Neg => (q - a) % q,
                 KernelId::MulScalar => oracle::mul(a, scalar, q),
                 KernelId::AddScalar => oracle::add(a, scalar, q),
-                KernelId::SubMulScalar => oracle::mul(oracle::add(a, q - b, q), scalar, q),
                 KernelId::MulScalarAdd => oracle::add(oracle::mul(a, scalar, q), b, q),
                 // Transforms: below.
                 _ => a,
@@ -208,27 +207,63 @@ impl<'a, W: CpuWord> Case<'a, W> {
         let a = self.push_row(if in_place { ARENA } else { INPUTS }, a_words);
         let dst = if in_place { a } else { self.output() };
         self.expect(dst, out);
-        self.item(RowItem { dst, a, b: b.0, scalar, prime: prime as u32, pad: 0 });
+        self.item(RowItem { b: b.0, scalar, ..RowItem::new(dst, a, prime as u32) });
     }
 
-    /// An item of the inner product; `init`: with an addend, which is then also the destination.
-    pub(crate) fn inner_product_item(&mut self, prime: usize, n_terms: usize, init: bool) {
+    /// An item of the last step of `mod_down`; `add`: with a third operand.
+    pub(crate) fn sub_mul_scalar_item(&mut self, prime: usize, galois: u32, add: bool) {
+        let (q, psi) = (self.ring.primes[prime], self.ring.psi[prime]);
+        let (a, b) = (self.input(prime), self.input(prime));
+        let c = if add { self.input(prime) } else { (RowRef::NONE, vec![0; self.ring.n()]) };
+        let scalar = self.fill.word(q, &mut self.rng);
+        let words = a.1.iter().zip(b.1.iter().zip(&c.1));
+        let out: Vec<u64> = words
+            .map(|(&a, (&b, &c))| oracle::add(oracle::mul(oracle::add(a, q - b, q), scalar, q), c, q))
+            .collect();
+        // The automorphism by its definition, on coefficients.
+        let out = match galois {
+            1 => out,
+            g => oracle::ntt(&oracle::automorphism(&oracle::intt(&out, psi, q), g as usize, q), psi, q),
+        };
+        let dst = self.output();
+        self.expect(dst, out);
+        self.item(RowItem { b: b.0, c: c.0, scalar, galois, ..RowItem::new(dst, a.0, prime as u32) });
+    }
+
+    /// An item of the inner product with `n_sums` sums; `init`: with addends, which are then also the destinations.
+    pub(crate) fn inner_product_item(&mut self, prime: usize, n_terms: usize, n_sums: usize, init: bool) {
         let q = self.ring.primes[prime];
-        let mut sum = if init { self.words(prime) } else { vec![0; self.ring.n()] };
-        let row = if init { self.push_row(ARENA, sum.clone()) } else { RowRef::NONE };
+        let mut sums = vec![];
+        let mut inits = [RowRef::NONE; 2];
+        for start in &mut inits[..n_sums] {
+            sums.push(if init { self.words(prime) } else { vec![0; self.ring.n()] });
+            if init {
+                *start = self.push_row(ARENA, sums[sums.len() - 1].clone());
+            }
+        }
         let mut terms = vec![];
         for _ in 0..n_terms {
-            let (a, b) = (self.input(prime), self.input(prime));
-            for (sum, (&a, &b)) in sum.iter_mut().zip(a.1.iter().zip(&b.1)) {
-                *sum = oracle::add(*sum, oracle::mul(a, b, q), q);
+            let a = self.input(prime);
+            let mut factors = [RowRef::NONE; 2];
+            for (factor, sum) in factors.iter_mut().zip(&mut sums) {
+                let b = self.input(prime);
+                for (sum, (&a, &b)) in sum.iter_mut().zip(a.1.iter().zip(&b.1)) {
+                    *sum = oracle::add(*sum, oracle::mul(a, b, q), q);
+                }
+                *factor = b.0;
             }
-            terms.push(Term { a: a.0, b: b.0 });
+            terms.push(Term { a: a.0, b: factors });
         }
-        let dst = if init { row } else { self.output() };
-        self.expect(dst, sum);
+        let mut dst = inits;
+        for (dst, sum) in dst.iter_mut().zip(sums) {
+            if !init {
+                *dst = self.output();
+            }
+            self.expect(*dst, sum);
+        }
         let terms_at = self.table(&terms);
         let n_terms = n_terms as u32;
-        self.item(InnerProductItem { dst, init: row, terms_at, n_terms, prime: prime as u32, pad: 0 });
+        self.item(InnerProductItem { dst, init: inits, terms_at, n_terms, prime: prime as u32, pad: 0 });
     }
 
     /// A conversion between disjoint sets of primes, by the formula of the ABI. `extreme`: not with the constants
@@ -270,9 +305,22 @@ impl<'a, W: CpuWord> Case<'a, W> {
                 })
                 .collect();
             self.expect(row, words);
-            matrix.extend(factors);
+            matrix.push(factors);
         }
-        let (src_at, dst_at, matrix_at) = (self.table(&sources), self.table(&targets), self.table(&matrix));
+        let mut packed = vec![W::ZERO; matrix_pool_words(d.len(), to.len(), W::BITS) * 64 / W::BITS as usize];
+        for (j, (factors, &prime)) in matrix.iter().zip(to).enumerate() {
+            for (i, &m) in factors.iter().enumerate() {
+                let p = u128::from(self.ring.primes[prime]);
+                let montgomery = (u128::from(m) << W::BITS) % p;
+                packed[matrix_position(i, j, d.len())] = W::from_u64(montgomery as u64);
+            }
+        }
+        let (src_at, dst_at) = (self.table(&sources), self.table(&targets));
+        if !self.pool.len().is_multiple_of(2) {
+            self.pool.push(u64::MAX);
+        }
+        let packed: &[u64] = bytemuck::cast_slice(&packed);
+        let matrix_at = self.table(packed);
         let (n_src, n_dst) = (from.len() as u32, to.len() as u32);
         self.item(ConvertBasisItem { src_at, n_src, dst_at, n_dst, matrix_at, pad: 0 });
     }
@@ -298,17 +346,34 @@ impl<'a, W: CpuWord> Case<'a, W> {
         let last = self.ring.primes.len() - 1;
         let n = self.ring.n() as u32;
         match self.kernel.item() {
+            ItemKind::Row if self.kernel == KernelId::SubMulScalar => {
+                for (prime, galois, add) in [
+                    (0, 1, false),
+                    (1, 5, true),
+                    (last - 1, 2 * n - 1, false),
+                    (last, 1, true),
+                    (0, n + 1, true),
+                ] {
+                    self.sub_mul_scalar_item(prime, galois, add);
+                }
+            }
             ItemKind::Row => {
                 for (prime, in_place) in [(0, false), (1, true), (last - 1, false), (last, true)] {
                     self.row_item(prime, in_place);
                 }
             }
             ItemKind::InnerProduct => {
-                for (prime, n_terms, init) in [(0, 1, false), (1, 3, true), (last, W::FIRST_TERMS + 1, true)]
-                {
-                    self.inner_product_item(prime, n_terms, init);
+                for (prime, n_terms, n_sums, init) in [
+                    (0, 1, 1, false),
+                    (1, 3, 1, true),
+                    (last, W::FIRST_TERMS + 1, 1, true),
+                    (0, W::FIRST_TERMS, 1, true),
+                    (0, 1, 2, false),
+                    (last, 3, 2, true),
+                    (1, W::FIRST_TERMS + 1, 2, true),
+                ] {
+                    self.inner_product_item(prime, n_terms, n_sums, init);
                 }
-                self.inner_product_item(0, W::FIRST_TERMS, true);
             }
             ItemKind::ConvertBasis => {
                 self.convert_item(&[0], &[1], false);

@@ -110,6 +110,22 @@ pub(crate) fn ntt(a: &[u64], psi: u64, q: u64) -> Vec<u64> {
     (0..a.len()).map(|i| values[brv(i, log_n)]).collect()
 }
 
+/// The coefficients of what [`ntt`] makes `a` of.
+pub(crate) fn intt(a: &[u64], psi: u64, q: u64) -> Vec<u64> {
+    let log_n = a.len().trailing_zeros();
+    let natural: Vec<u64> = (0..a.len()).map(|i| a[brv(i, log_n)]).collect();
+    let psi_inv = inv(psi, q);
+    let mut x = inv(a.len() as u64, q);
+    dft(&natural, mul(psi_inv, psi_inv, q), q)
+        .iter()
+        .map(|&c| {
+            let y = mul(c, x, q);
+            x = mul(x, psi_inv, q);
+            y
+        })
+        .collect()
+}
+
 /// The coefficients of `a(X^g)` modulo `X^N + 1`.
 pub(crate) fn automorphism(a: &[u64], g: usize, q: u64) -> Vec<u64> {
     let n = a.len();

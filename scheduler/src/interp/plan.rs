@@ -179,7 +179,16 @@ impl<'a, W: Word> Machine<'a, W> {
                     }
                     KernelId::Add => binary(&|x, y| x + y)?,
                     KernelId::Sub => binary(&|x, y| x + q - y)?,
-                    KernelId::SubMulScalar => binary(&|x, y| (x + q - y) * s)?,
+                    KernelId::SubMulScalar => {
+                        let quotient = binary(&|x, y| (x + q - y) * s)?;
+                        let sum = if i.c == RowRef::NONE {
+                            quotient
+                        } else {
+                            let pairs = quotient.iter().zip(self.read(i.c, bindings)?);
+                            pairs.map(|(&x, &c)| ((u128::from(x) + u128::from(c)) % q) as u64).collect()
+                        };
+                        permuted(&sum, i.galois)
+                    }
                     KernelId::MulScalarAdd => binary(&|x, y| x * s + y)?,
                     KernelId::Neg => unary(&|x| q - x),
                     KernelId::MulScalar => unary(&|x| x * s),
@@ -190,18 +199,21 @@ impl<'a, W: Word> Machine<'a, W> {
             }
             Item::InnerProduct { dst, init, prime: p, terms } => {
                 let q = prime(*p)?;
-                let mut sum: Vec<u128> = if *init == RowRef::NONE {
-                    vec![0; self.plan.row_words()]
-                } else {
-                    self.read(*init, bindings)?.iter().map(|&x| u128::from(x)).collect()
-                };
-                for term in terms {
-                    let pairs = self.read(term.a, bindings)?.iter().zip(self.read(term.b, bindings)?);
-                    for (s, (&x, &y)) in sum.iter_mut().zip(pairs) {
-                        *s = (*s + u128::from(x) * u128::from(y)) % q;
+                for (h, &dst) in dst.iter().enumerate().filter(|(_, dst)| **dst != RowRef::NONE) {
+                    let mut sum: Vec<u128> = if init[h] == RowRef::NONE {
+                        vec![0; self.plan.row_words()]
+                    } else {
+                        self.read(init[h], bindings)?.iter().map(|&x| u128::from(x)).collect()
+                    };
+                    for term in terms {
+                        let pairs = self.read(term.a, bindings)?.iter().zip(self.read(term.b[h], bindings)?);
+                        for (s, (&x, &y)) in sum.iter_mut().zip(pairs) {
+                            *s = (*s + u128::from(x) * u128::from(y)) % q;
+                        }
                     }
+                    self.write(dst, bindings, sum.into_iter().map(|s| s as u64).collect())?;
                 }
-                self.write(*dst, bindings, sum.into_iter().map(|s| s as u64).collect())
+                Ok(())
             }
             Item::ConvertBasis { sources, targets, matrix } => {
                 let w = self.plan.word.bits();
@@ -236,15 +248,9 @@ impl<'a, W: Word> Machine<'a, W> {
                 let q = prime(i.prime)? as u64;
                 let a = self.read(i.a, bindings)?;
                 let (n, g) = (a.len(), i.galois as usize);
-                let bits = self.plan.log_n;
-                let reverse = |i: usize| i.reverse_bits() >> (usize::BITS - bits);
                 let mut out = vec![0; n];
                 if kernel == KernelId::AutomorphismEval {
-                    // Position i holds the value at psi^e, e = 2 brv(i) + 1; that of a(X^g) is a's at
-                    // psi^(e g).
-                    for (i, x) in out.iter_mut().enumerate() {
-                        *x = a[reverse((2 * reverse(i) + 1) * g % (2 * n) / 2)];
-                    }
+                    out = permuted(a, i.galois);
                 } else {
                     for (k, &x) in a.iter().enumerate() {
                         let e = k * g % (2 * n);
@@ -255,6 +261,13 @@ impl<'a, W: Word> Machine<'a, W> {
             }
         }
     }
+}
+
+/// The values of `a(X^g)`: position i holds the value at psi^e, e = 2 brv(i) + 1; that of a(X^g) is a's at psi^(e g).
+fn permuted(a: &[u64], galois: u32) -> Vec<u64> {
+    let (n, g) = (a.len(), galois as usize);
+    let reverse = |i: usize| i.reverse_bits() >> (usize::BITS - n.trailing_zeros());
+    (0..n).map(|i| a[reverse((2 * reverse(i) + 1) * g % (2 * n) / 2)]).collect()
 }
 
 fn words<W: Word>(row: &[W]) -> Vec<u64> {

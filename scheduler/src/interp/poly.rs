@@ -130,11 +130,14 @@ impl<W: Word> Machine<'_, W> {
                 x.add_scalar_assign(ring, by_limb(scalars));
                 x
             }
-            Op::SubMulScalar(a, b, scalars) => {
+            Op::SubMulScalar { a, b, scalars, add, galois } => {
                 let mut x = self.eval(*a)?.clone();
                 x.sub_assign(ring, self.eval(*b)?)?;
                 x.mul_scalar_assign(ring, by_limb(scalars));
-                x
+                if let Some(c) = add {
+                    x.add_assign(ring, self.eval(*c)?)?;
+                }
+                ring.automorphism(&x, *galois)?
             }
             Op::Automorphism(a, g) => match &self.values[a.0 as usize] {
                 Poly::Coeff(p) => return Ok(Poly::Coeff(ring.automorphism_coeff(p, *g)?)),

@@ -353,8 +353,8 @@ impl Lowering<'_> {
                 for reads in self.place_value(id, launch, batch.kernel, &mut arena) {
                     dying.extend(reads);
                 }
-                self.items_of(id, &mut items);
             }
+            self.items_of(batch, &mut items);
             // A row that was handed on to its successor is no longer its owner's to release.
             dying.sort_unstable();
             dying.dedup();
@@ -375,14 +375,8 @@ impl Lowering<'_> {
             let level = addressed.last().map_or(Level(0), |a| a.level);
             let node = NodeId(self.function.values.len().saturating_sub(1) as u32);
             let copy = |copy: &Copy| {
-                Item::Row(RowItem {
-                    dst: address(copy.to),
-                    a: self.address(copy.from),
-                    b: RowRef::NONE,
-                    scalar: 0,
-                    prime: self.rows[copy.from].limb.0,
-                    pad: 0,
-                })
+                let prime = self.rows[copy.from].limb.0;
+                Item::Row(RowItem::new(address(copy.to), self.address(copy.from), prime))
             };
             let items = copies.iter().map(copy).collect();
             addressed.push(Addressed { kernel: KernelId::AddScalar, items, node, level });
@@ -457,8 +451,58 @@ impl Lowering<'_> {
         self.rows[row].place.map_or(RowRef::NONE, address)
     }
 
+    /// The items of a launch. Two inner products whose first factors are the same become one item of two sums a limb: both
+    /// halves of a key switch read a digit once.
+    fn items_of(&self, batch: &Batch, items: &mut Vec<Item>) {
+        if batch.kernel != KernelId::InnerProduct {
+            batch.values.iter().for_each(|&id| self.items_of_value(id, items));
+            return;
+        }
+        // What a sum must have in common with another one, and the one that waits for it.
+        let mut waiting: BTreeMap<(Vec<PolyId>, Vec<usize>), PolyId> = BTreeMap::new();
+        let mut sums: Vec<(PolyId, Option<PolyId>)> = Vec::new();
+        for &id in &batch.values {
+            let Op::InnerProduct { terms, .. } = &self.function.value(id).op else { continue };
+            let shared = (terms.iter().map(|t| t.0).collect(), self.needed_positions(id));
+            match waiting.remove(&shared) {
+                Some(first) => match sums.iter_mut().find(|(id, _)| *id == first) {
+                    Some(sum) => sum.1 = Some(id),
+                    None => sums.push((id, None)),
+                },
+                None => {
+                    waiting.insert(shared, id);
+                    sums.push((id, None));
+                }
+            }
+        }
+        for (first, second) in sums {
+            items.extend(
+                self.needed_positions(first).into_iter().map(|p| self.inner_product(first, second, p)),
+            );
+        }
+    }
+
+    /// The sum of one or two inner products at a position.
+    fn inner_product(&self, first: PolyId, second: Option<PolyId>, position: usize) -> Item {
+        let at = |a: PolyId| self.address(self.of[a.0 as usize][position]);
+        let none = (RowRef::NONE, RowRef::NONE, Vec::new());
+        let sum = |id: PolyId| match &self.function.value(id).op {
+            Op::InnerProduct { terms, init } => (at(id), init.map_or(RowRef::NONE, at), terms.clone()),
+            _ => none.clone(),
+        };
+        let (one, two) = (sum(first), second.map_or_else(|| none.clone(), sum));
+        let second_factor = |t: usize| two.2.get(t).map_or(RowRef::NONE, |&(_, b)| at(b));
+        let terms = one.2.iter().enumerate();
+        Item::InnerProduct {
+            dst: [one.0, two.0],
+            init: [one.1, two.1],
+            prime: self.function.value(first).basis[position].0,
+            terms: terms.map(|(t, &(a, b))| Term { a: at(a), b: [at(b), second_factor(t)] }).collect(),
+        }
+    }
+
     /// The items of a value, in order of its limbs.
-    fn items_of(&self, id: PolyId, items: &mut Vec<Item>) {
+    fn items_of_value(&self, id: PolyId, items: &mut Vec<Item>) {
         let value = self.function.value(id);
         let names = &self.of[id.0 as usize];
         if let Op::ConvertBasis(a) = value.op {
@@ -468,18 +512,18 @@ impl Lowering<'_> {
         for position in self.needed_positions(id) {
             let at = |a: PolyId| self.address(self.of[a.0 as usize][position]);
             let (dst, prime) = (self.address(names[position]), value.basis[position].0);
-            let row = |a, b, scalar| Item::Row(RowItem { dst, a, b, scalar, prime, pad: 0 });
+            let row = |a: PolyId| RowItem::new(dst, at(a), prime);
             items.push(match &value.op {
-                Op::Ntt(a) | Op::Intt(a) | Op::Neg(a) => row(at(*a), RowRef::NONE, 0),
-                Op::Add(a, b) | Op::Sub(a, b) => row(at(*a), at(*b), 0),
-                Op::MulScalar(a, s) | Op::AddScalar(a, s) => row(at(*a), RowRef::NONE, s[position]),
-                Op::SubMulScalar(a, b, s) => row(at(*a), at(*b), s[position]),
-                Op::InnerProduct { terms, init } => Item::InnerProduct {
-                    dst,
-                    init: init.map_or(RowRef::NONE, at),
-                    prime,
-                    terms: terms.iter().map(|&(a, b)| Term { a: at(a), b: at(b) }).collect(),
-                },
+                Op::Ntt(a) | Op::Intt(a) | Op::Neg(a) => Item::Row(row(*a)),
+                Op::Add(a, b) | Op::Sub(a, b) => Item::Row(RowItem { b: at(*b), ..row(*a) }),
+                Op::MulScalar(a, s) | Op::AddScalar(a, s) => {
+                    Item::Row(RowItem { scalar: s[position], ..row(*a) })
+                }
+                Op::SubMulScalar { a, b, scalars, add, galois } => {
+                    let (scalar, galois) = (scalars[position], galois.0);
+                    let c = add.map_or(RowRef::NONE, at);
+                    Item::Row(RowItem { b: at(*b), c, scalar, galois, ..row(*a) })
+                }
                 Op::Automorphism(a, g) => {
                     Item::Automorphism(AutomorphismItem { dst, a: at(*a), galois: g.0, prime })
                 }
@@ -531,7 +575,7 @@ impl Lowering<'_> {
         downloads: Vec<PlanStep>,
         options: &Options,
     ) -> Result<Plan> {
-        let mut pool = PoolWriter::default();
+        let mut pool = PoolWriter::new(self.params.primes(), self.params.word());
         let (mut segments, mut schedule) = (Vec::new(), uploads);
         for stage in stages {
             let launches = match stage {
@@ -601,7 +645,7 @@ fn kernel(op: &Op, domain: Domain) -> Option<KernelId> {
         Op::InnerProduct { .. } => KernelId::InnerProduct,
         Op::MulScalar(..) => KernelId::MulScalar,
         Op::AddScalar(..) => KernelId::AddScalar,
-        Op::SubMulScalar(..) => KernelId::SubMulScalar,
+        Op::SubMulScalar { .. } => KernelId::SubMulScalar,
         Op::Automorphism(..) if domain == Domain::Eval => KernelId::AutomorphismEval,
         Op::Automorphism(..) => KernelId::AutomorphismCoeff,
     })

@@ -1,16 +1,23 @@
-//! Sums of products into inner products, which the kernel reduces once.
+//! Operations into their neighbours: fewer passes over memory. Residues are canonical before and after, so bits stay.
 //!
-//! `a + b`, where `b` is an inner product without `init` that nothing else uses, becomes `b` with `init = a`;
-//! where `a` is such a product too, the terms are joined. Residues are canonical before and after, so bits
-//! stay.
+//! **Inner products.** `a + b`, where `b` is an inner product without `init` that nothing else uses, becomes `b` with `init = a`;
+//! where `a` is such a product too, the terms are joined.
+//!
+//! **Divisions.** An addition to the quotient of a division by primes, and an automorphism of that, become part of its last
+//! step.
+
+use fhe_core::params::GaloisElement;
 
 use crate::poly_ir::{Function, Op, PolyId};
+
+/// The automorphism that moves nothing.
+const IDENTITY: GaloisElement = GaloisElement(1);
 
 /// The longest inner product that is made by joining.
 const MAX_TERMS: usize = 1024;
 
-/// Fuses, operands first; what was fused away is left for `poly_dce`.
-pub fn fuse_inner_products(function: &Function) -> Function {
+/// How often each value is read or returned.
+fn count_uses(function: &Function) -> Vec<u32> {
     let mut uses = vec![0u32; function.values.len()];
     for value in &function.values {
         value.op.operands().into_iter().for_each(|a| uses[a.0 as usize] += 1);
@@ -18,6 +25,44 @@ pub fn fuse_inner_products(function: &Function) -> Function {
     for output in &function.outputs {
         uses[output.value.0 as usize] += 1;
     }
+    uses
+}
+
+/// Fuses divisions with what follows, operands first; what was fused away is left for `poly_dce`.
+pub fn fuse_divisions(function: &Function) -> Function {
+    let uses = count_uses(function);
+    let mut out = function.clone();
+    for i in 0..out.values.len() {
+        // A division that only this value reads, and that permutes nothing yet.
+        let division = |id: PolyId| match &out.value(id).op {
+            op @ Op::SubMulScalar { galois: IDENTITY, .. } if uses[id.0 as usize] == 1 => Some(op.clone()),
+            _ => None,
+        };
+        let fused = match out.values[i].op {
+            Op::Add(a, b) => [(a, b), (b, a)].into_iter().find_map(|(x, c)| match division(x) {
+                Some(Op::SubMulScalar { a, b, scalars, add: None, galois }) => {
+                    Some(Op::SubMulScalar { a, b, scalars, add: Some(c), galois })
+                }
+                _ => None,
+            }),
+            Op::Automorphism(x, galois) => match division(x) {
+                Some(Op::SubMulScalar { a, b, scalars, add, .. }) => {
+                    Some(Op::SubMulScalar { a, b, scalars, add, galois })
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some(op) = fused {
+            out.values[i].op = op;
+        }
+    }
+    out
+}
+
+/// Fuses sums of products, operands first; what was fused away is left for `poly_dce`.
+pub fn fuse_inner_products(function: &Function) -> Function {
+    let uses = count_uses(function);
     let mut out = function.clone();
     for i in 0..out.values.len() {
         let Op::Add(a, b) = out.values[i].op else { continue };

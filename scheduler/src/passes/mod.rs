@@ -58,6 +58,8 @@ pub const CKKS: &[CkksPass] = &[
 pub const POLY: &[PolyPass] = &[
     // A sum of products becomes one inner product: one reduction, one pass over memory.
     PolyPass { name: "fuse_inner_products", run: fuse::fuse_inner_products },
+    // The end of a key switch: adding c_0 and permuting are done where the quotient is written.
+    PolyPass { name: "fuse_divisions", run: fuse::fuse_divisions },
     PolyPass { name: "poly_dce", run: dce::poly_dce },
 ];
 

@@ -1,9 +1,10 @@
 //! Items as values: reading them out of the pool, and writing them into it.
 
 use bytemuck::Pod;
+use fhe_core::math::word::WordKind;
 use kernels_gpu::abi::{
     AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem, ItemKind, KernelId,
-    Launch, RowItem, RowRef, Term,
+    Launch, RowItem, RowRef, Term, matrix_pool_words, matrix_position,
 };
 use std::collections::BTreeMap;
 
@@ -15,12 +16,12 @@ use crate::error::{Error, Result};
 pub enum Item {
     /// Of element-wise kernels and transforms.
     Row(RowItem),
-    /// `dst = init + sum a * b`.
+    /// `dst = init + sum a * b`, one or two sums.
     InnerProduct {
-        /// Written.
-        dst: RowRef,
+        /// Written; the second is [`RowRef::NONE`] where there is one sum.
+        dst: [RowRef; 2],
         /// Added, or [`RowRef::NONE`].
-        init: RowRef,
+        init: [RowRef; 2],
         /// Index of the prime.
         prime: u32,
         /// The products.
@@ -44,7 +45,7 @@ impl Item {
     pub fn writes(&self) -> Vec<(RowRef, u32)> {
         match self {
             Self::Row(i) => vec![(i.dst, i.prime)],
-            Self::InnerProduct { dst, prime, .. } => vec![(*dst, *prime)],
+            Self::InnerProduct { dst, prime, .. } => there(dst).map(|row| (row, *prime)).collect(),
             Self::ConvertBasis { targets, .. } => targets.iter().map(|t| (t.row, t.prime)).collect(),
             Self::Automorphism(i) => vec![(i.dst, i.prime)],
         }
@@ -55,11 +56,11 @@ impl Item {
         match self {
             Self::Row(i) => {
                 let b = kernel.reads_b().then_some((i.b, i.prime));
-                core::iter::once((i.a, i.prime)).chain(b).collect()
+                let c = (kernel.reads_c() && i.c != RowRef::NONE).then_some((i.c, i.prime));
+                core::iter::once((i.a, i.prime)).chain(b).chain(c).collect()
             }
-            Self::InnerProduct { init, prime, terms, .. } => {
-                let init = (*init != RowRef::NONE).then_some((*init, *prime));
-                terms.iter().flat_map(|t| [(t.a, *prime), (t.b, *prime)]).chain(init).collect()
+            Self::InnerProduct { dst, .. } => {
+                there(dst).enumerate().flat_map(|(h, _)| self.reads_of_sum(h)).collect()
             }
             Self::ConvertBasis { sources, .. } => sources.iter().map(|s| (s.row, s.prime)).collect(),
             Self::Automorphism(i) => vec![(i.a, i.prime)],
@@ -77,17 +78,25 @@ impl Item {
         rows
     }
 
+    /// The rows that sum `h` of an inner product reads: `a, b` of each term, then what it starts from. Nothing for others.
+    pub fn reads_of_sum(&self, h: usize) -> Vec<(RowRef, u32)> {
+        let Self::InnerProduct { init, prime, terms, .. } = self else { return Vec::new() };
+        let factors = terms.iter().flat_map(|t| [Some(t.a), t.b.get(h).copied()]).flatten();
+        let init = init.get(h).copied().filter(|&row| row != RowRef::NONE);
+        factors.chain(init).map(|row| (row, *prime)).collect()
+    }
+
     /// The same item on other rows; [`RowRef::NONE`] stays.
     #[must_use]
     pub fn map_rows(&self, f: impl Fn(RowRef) -> RowRef) -> Self {
         let f = |row: RowRef| if row == RowRef::NONE { row } else { f(row) };
         match self {
-            Self::Row(i) => Self::Row(RowItem { dst: f(i.dst), a: f(i.a), b: f(i.b), ..*i }),
+            Self::Row(i) => Self::Row(RowItem { dst: f(i.dst), a: f(i.a), b: f(i.b), c: f(i.c), ..*i }),
             Self::InnerProduct { dst, init, prime, terms } => Self::InnerProduct {
-                dst: f(*dst),
-                init: f(*init),
+                dst: dst.map(f),
+                init: init.map(f),
                 prime: *prime,
-                terms: terms.iter().map(|t| Term { a: f(t.a), b: f(t.b) }).collect(),
+                terms: terms.iter().map(|t| Term { a: f(t.a), b: t.b.map(f) }).collect(),
             },
             Self::ConvertBasis { sources, targets, matrix } => Self::ConvertBasis {
                 sources: sources.iter().map(|s| ConvertSource { row: f(s.row), ..*s }).collect(),
@@ -97,6 +106,62 @@ impl Item {
             Self::Automorphism(i) => Self::Automorphism(AutomorphismItem { dst: f(i.dst), a: f(i.a), ..*i }),
         }
     }
+}
+
+/// The rows that are there.
+fn there(rows: &[RowRef; 2]) -> impl Iterator<Item = RowRef> + use<> {
+    rows.to_owned().into_iter().filter(|&row| row != RowRef::NONE)
+}
+
+/// `a b mod p`.
+fn mul_mod(a: u64, b: u64, p: u64) -> u64 {
+    (u128::from(a) * u128::from(b) % u128::from(p)) as u64
+}
+
+/// Montgomery's factor for words of `word` bits modulo a prime, and its inverse (Fermat).
+fn montgomery(word: u32, p: u64) -> (u64, u64) {
+    let r = ((1u128 << word) % u128::from(p)) as u64;
+    let (mut inverse, mut power, mut exponent) = (1, r, p.saturating_sub(2));
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            inverse = mul_mod(inverse, power, p);
+        }
+        power = mul_mod(power, power, p);
+        exponent >>= 1;
+    }
+    (r, inverse)
+}
+
+/// The matrix of a conversion as the pool has it ([`ConvertBasisItem`]), in words of `word` bits. An entry that is no residue
+/// becomes the largest word, which is none either.
+fn pack_matrix(matrix: &[u64], n_src: usize, primes: &[u64], word: u32) -> Vec<u64> {
+    let largest = u64::MAX >> (64 - word);
+    let mut packed = vec![0; matrix_pool_words(n_src, primes.len(), word)];
+    for (j, (row, &p)) in matrix.chunks(n_src.max(1)).zip(primes).enumerate() {
+        let (r, _) = montgomery(word, p);
+        for (i, &m) in row.iter().enumerate() {
+            let bit = matrix_position(i, j, n_src) * word as usize;
+            let x = if m < p { mul_mod(m, r, p) } else { largest };
+            packed[bit / 64] |= (x & largest) << (bit % 64);
+        }
+    }
+    packed
+}
+
+/// [`pack_matrix`] undone: target-major, without Montgomery's factor. A word that is no residue becomes `u64::MAX`. `packed` has
+/// the length that the other arguments ask for.
+fn unpack_matrix(packed: &[u64], n_src: usize, primes: &[u64], word: u32) -> Vec<u64> {
+    let largest = u64::MAX >> (64 - word);
+    let mut matrix = Vec::with_capacity(n_src * primes.len());
+    for (j, &p) in primes.iter().enumerate() {
+        let (_, inverse) = montgomery(word, p);
+        matrix.extend((0..n_src).map(|i| {
+            let bit = matrix_position(i, j, n_src) * word as usize;
+            let x = packed[bit / 64] >> (bit % 64) & largest;
+            if x < p { mul_mod(x, inverse, p) } else { u64::MAX }
+        }));
+    }
+    matrix
 }
 
 /// `n` structs that start at a pool index.
@@ -131,11 +196,20 @@ impl Plan {
             ItemKind::ConvertBasis => table::<ConvertBasisItem>(pool, at, n, "conversion items")?
                 .into_iter()
                 .map(|i| {
-                    let size = i.n_src.checked_mul(i.n_dst).ok_or("conversion matrix is too large")?;
+                    let targets: Vec<ConvertTarget> = table(pool, i.dst_at, i.n_dst, "targets")?;
+                    let primes = targets.iter().map(|t| {
+                        let q = self.primes.get(t.prime as usize).copied().filter(|&q| q > 1);
+                        q.ok_or_else(|| format!("prime {} of {}", t.prime, self.primes.len()))
+                    });
+                    let primes = primes.collect::<core::result::Result<Vec<u64>, String>>()?;
+                    let (n_src, word) = (i.n_src as usize, self.word.bits());
+                    let size = u32::try_from(matrix_pool_words(n_src, targets.len(), word));
+                    let size = size.map_err(|_| "conversion matrix is too large")?;
+                    let packed: Vec<u64> = table(pool, i.matrix_at, size, "matrix")?;
                     Ok(Item::ConvertBasis {
                         sources: table(pool, i.src_at, i.n_src, "sources")?,
-                        targets: table(pool, i.dst_at, i.n_dst, "targets")?,
-                        matrix: table(pool, i.matrix_at, size, "matrix")?,
+                        matrix: unpack_matrix(&packed, n_src, &primes, word),
+                        targets,
                     })
                 })
                 .collect::<core::result::Result<_, String>>()?,
@@ -144,13 +218,20 @@ impl Plan {
 }
 
 /// Writes items and their tables; a matrix that is there already is not written again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PoolWriter {
     words: Vec<u64>,
     matrices: BTreeMap<Vec<u64>, u32>,
+    primes: Vec<u64>,
+    word: WordKind,
 }
 
 impl PoolWriter {
+    /// An empty pool of a plan over these primes.
+    pub fn new(primes: &[u64], word: WordKind) -> Self {
+        Self { words: Vec::new(), matrices: BTreeMap::new(), primes: primes.to_vec(), word }
+    }
+
     /// The pool.
     pub fn finish(self) -> Vec<u64> {
         self.words
@@ -186,11 +267,19 @@ impl PoolWriter {
                     products.push(InnerProductItem { dst, init, terms_at, n_terms, prime, pad: 0 });
                 }
                 Item::ConvertBasis { sources, targets, matrix } => {
-                    let matrix_at = match self.matrices.get(matrix) {
+                    let prime =
+                        |t: &ConvertTarget| self.primes.get(t.prime as usize).copied().unwrap_or(1).max(1);
+                    let primes: Vec<u64> = targets.iter().map(prime).collect();
+                    let packed = pack_matrix(matrix, sources.len(), &primes, self.word.bits());
+                    let matrix_at = match self.matrices.get(&packed) {
                         Some(&at) => at,
                         None => {
-                            let at = self.append(matrix)?;
-                            self.matrices.insert(matrix.clone(), at);
+                            // Even, as the ABI asks.
+                            if !self.words.len().is_multiple_of(2) {
+                                self.words.push(0);
+                            }
+                            let at = self.append(&packed)?;
+                            self.matrices.insert(packed, at);
                             at
                         }
                     };

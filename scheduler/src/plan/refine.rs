@@ -26,6 +26,8 @@ enum Number {
     Key(KeyId, u32),
     /// Kernel, prime, scalar or Galois element, operands in order.
     Made(KernelId, u32, u64, Vec<u32>),
+    /// The end of a division: prime, scalar, whether there is an addend, Galois element, operands.
+    Divided(u32, u64, bool, u32, Vec<u32>),
     /// Prime, `big`, sources with their constants, matrix row.
     Converted(u32, u64, Vec<(u32, u64, u32)>, Vec<u64>),
 }
@@ -116,7 +118,10 @@ fn number_function(function: &Function, params: &Params, numbering: &mut Numberi
                 Op::InnerProduct { init, .. } => all(KernelId::InnerProduct, u64::from(init.is_some())),
                 Op::MulScalar(_, s) => all(KernelId::MulScalar, s[position]),
                 Op::AddScalar(_, s) => all(KernelId::AddScalar, s[position]),
-                Op::SubMulScalar(_, _, s) => all(KernelId::SubMulScalar, s[position]),
+                Op::SubMulScalar { scalars, add, galois, .. } => {
+                    let operands = value.op.operands().into_iter().map(|a| limb_of(a, limb)).collect();
+                    Number::Divided(limb.0, scalars[position], add.is_some(), galois.0, operands)
+                }
                 Op::Automorphism(_, g) if value.domain == Domain::Eval => {
                     all(KernelId::AutomorphismEval, u64::from(g.0))
                 }
@@ -218,9 +223,21 @@ fn number_copy(copy: &RowCopy, rows: &mut Rows) -> core::result::Result<(), Stri
 fn number_item(kernel: KernelId, item: &Item, operands: &[u32]) -> Vec<(RowRef, Number)> {
     let made = |prime: u32, scalar: u64| Number::Made(kernel, prime, scalar, operands.to_vec());
     match item {
+        Item::Row(i) if kernel == KernelId::SubMulScalar => {
+            let add = i.c != RowRef::NONE;
+            vec![(i.dst, Number::Divided(i.prime, i.scalar, add, i.galois, operands.to_vec()))]
+        }
         Item::Row(i) => vec![(i.dst, made(i.prime, i.scalar))],
         Item::InnerProduct { dst, init, prime, .. } => {
-            vec![(*dst, made(*prime, u64::from(*init != RowRef::NONE)))]
+            let mut rest = operands;
+            let mut numbers = Vec::with_capacity(2);
+            for (h, &dst) in dst.iter().enumerate().filter(|(_, dst)| **dst != RowRef::NONE) {
+                let (own, others) = rest.split_at(item.reads_of_sum(h).len());
+                rest = others;
+                let has_init = u64::from(init[h] != RowRef::NONE);
+                numbers.push((dst, Number::Made(kernel, *prime, has_init, own.to_vec())));
+            }
+            numbers
         }
         Item::Automorphism(i) => vec![(i.dst, made(i.prime, u64::from(i.galois)))],
         Item::ConvertBasis { sources, targets, matrix } => {

@@ -95,6 +95,11 @@ fn row(r: RowRef) -> String {
     if r == RowRef::NONE { "none".to_owned() } else { format!("{}:{}", r.slot, r.row) }
 }
 
+/// One row, or two.
+fn pair([a, b]: [RowRef; 2]) -> String {
+    if b == RowRef::NONE { row(a) } else { format!("{} and {}", row(a), row(b)) }
+}
+
 fn join<T>(items: &[T], f: impl Fn(&T) -> String) -> String {
     items.iter().map(f).collect::<Vec<_>>().join(", ")
 }
@@ -104,12 +109,15 @@ fn item_text(item: &Item, kernel: KernelId) -> String {
         Item::Row(i) => {
             let b = if kernel.reads_b() { format!(", {}", row(i.b)) } else { String::new() };
             let scalar = if kernel.reads_scalar() { format!(" scalar {}", i.scalar) } else { String::new() };
-            format!("{} = {}{b}{scalar} prime {}", row(i.dst), row(i.a), i.prime)
+            let add = if i.c == RowRef::NONE { String::new() } else { format!(" add {}", row(i.c)) };
+            let galois = if i.galois == 1 { String::new() } else { format!(" galois {}", i.galois) };
+            format!("{} = {}{b}{scalar}{add}{galois} prime {}", row(i.dst), row(i.a), i.prime)
         }
         Item::InnerProduct { dst, init, prime, terms } => {
-            let terms = join(terms, |t| format!("{} * {}", row(t.a), row(t.b)));
-            let init = if *init == RowRef::NONE { String::new() } else { format!(" init {}", row(*init)) };
-            format!("{} = [{terms}]{init} prime {prime}", row(*dst))
+            let terms = join(terms, |t| format!("{} * {}", row(t.a), pair(t.b)));
+            let init =
+                if init == &[RowRef::NONE; 2] { String::new() } else { format!(" init {}", pair(*init)) };
+            format!("{} = [{terms}]{init} prime {prime}", pair(*dst))
         }
         Item::ConvertBasis { sources, targets, matrix } => {
             let source =
@@ -204,7 +212,8 @@ pub fn parse(text: &str) -> Result<Plan> {
         schedule: Vec::new(),
         peaks: Vec::new(),
     };
-    let mut pool = PoolWriter::default();
+    // Made at the first segment: primes come before.
+    let mut pool: Option<PoolWriter> = None;
     loop {
         let mut line = all.next().ok_or_else(end)?;
         if line.take_punct('}') {
@@ -215,7 +224,8 @@ pub fn parse(text: &str) -> Result<Plan> {
             let name = line.string()?;
             line.punct('{')?;
             line.done()?;
-            let segment = parse_segment(name, &mut all, &mut pool)?;
+            let pool = pool.get_or_insert_with(|| PoolWriter::new(&plan.primes, word));
+            let segment = parse_segment(name, &mut all, pool)?;
             plan.segments.push(segment.ok_or_else(end)?);
             continue;
         }
@@ -225,7 +235,7 @@ pub fn parse(text: &str) -> Result<Plan> {
     if let Some(line) = all.next() {
         return Err(line.error("expected the end of the text"));
     }
-    plan.pool = pool.finish();
+    plan.pool = pool.map(PoolWriter::finish).unwrap_or_default();
     Ok(plan)
 }
 
@@ -409,6 +419,11 @@ fn parse_row(line: &mut Line) -> Result<RowRef> {
     Ok(RowRef { slot, row: line.number()? })
 }
 
+fn parse_pair(line: &mut Line) -> Result<[RowRef; 2]> {
+    let a = parse_row(line)?;
+    Ok([a, if line.take("and") { parse_row(line)? } else { RowRef::NONE }])
+}
+
 fn field<T: core::str::FromStr>(line: &mut Line, name: &str) -> Result<T> {
     line.expect(name)?;
     line.number()
@@ -428,17 +443,19 @@ fn parse_item(line: &mut Line, kernel: KernelId) -> Result<Item> {
         line.expect("matrix")?;
         return Ok(Item::ConvertBasis { sources, targets, matrix: line.list(Line::number)? });
     }
-    let dst = parse_row(line)?;
-    line.punct('=')?;
     if kernel.item() == ItemKind::InnerProduct {
+        let dst = parse_pair(line)?;
+        line.punct('=')?;
         let terms = line.list(|line| {
             let a = parse_row(line)?;
             line.punct('*')?;
-            Ok(Term { a, b: parse_row(line)? })
+            Ok(Term { a, b: parse_pair(line)? })
         })?;
-        let init = if line.take("init") { parse_row(line)? } else { RowRef::NONE };
+        let init = if line.take("init") { parse_pair(line)? } else { [RowRef::NONE; 2] };
         return Ok(Item::InnerProduct { dst, init, prime: field(line, "prime")?, terms });
     }
+    let dst = parse_row(line)?;
+    line.punct('=')?;
     let a = parse_row(line)?;
     if kernel.item() == ItemKind::Automorphism {
         let galois = GaloisElement(field(line, "galois")?);
@@ -452,5 +469,7 @@ fn parse_item(line: &mut Line, kernel: KernelId) -> Result<Item> {
         RowRef::NONE
     };
     let scalar = if kernel.reads_scalar() { field(line, "scalar")? } else { 0 };
-    Ok(Item::Row(RowItem { dst, a, b, scalar, prime: field(line, "prime")?, pad: 0 }))
+    let c = if line.take("add") { parse_row(line)? } else { RowRef::NONE };
+    let galois = if line.take("galois") { line.number()? } else { 1 };
+    Ok(Item::Row(RowItem { dst, a, b, c, scalar, prime: field(line, "prime")?, galois }))
 }

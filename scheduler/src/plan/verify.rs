@@ -96,8 +96,8 @@ fn check_tiers(plan: &Plan) -> Check {
 fn check_padding(plan: &Plan, launch: &kernels_gpu::abi::Launch) -> Check {
     use kernels_gpu::abi::ItemKind;
     let words = launch.kernel.item().pool_words();
-    // The last word of these items is `prime` and `pad`, or `matrix_at` and `pad`.
-    if launch.kernel.item() == ItemKind::Automorphism {
+    // The last word of the others is `prime` and `pad`, or `matrix_at` and `pad`.
+    if matches!(launch.kernel.item(), ItemKind::Automorphism | ItemKind::Row) {
         return Ok(());
     }
     for i in 0..launch.n_items as usize {
@@ -158,15 +158,29 @@ fn check_item(plan: &Plan, kernel: KernelId, item: &Item) -> Check {
     let sized = |n: usize, max: usize, what: &str| {
         ensure((1..=max).contains(&n), "pool", || format!("{n} {what}, expected 1 to {max}"))
     };
+    let galois = |g: u32| {
+        let ok = g % 2 == 1 && u64::from(g) < 2 << plan.log_n;
+        ensure(ok, "constant", || format!("Galois element {g}"))
+    };
     match item {
         Item::Row(i) => {
             below(i.scalar, i.prime, "scalar")?;
             let none = kernel.reads_b() || i.b == RowRef::NONE;
-            ensure(none, "row", || format!("{} reads no b, found {:?}", kernel.name(), i.b))
+            ensure(none, "row", || format!("{} reads no b, found {:?}", kernel.name(), i.b))?;
+            let none = kernel.reads_c() || (i.c == RowRef::NONE && i.galois == 1);
+            ensure(none, "row", || {
+                format!("{} reads no c, found {:?} and Galois element {}", kernel.name(), i.c, i.galois)
+            })?;
+            galois(i.galois)
         }
-        Item::InnerProduct { prime: p, terms, .. } => {
+        Item::InnerProduct { dst, prime: p, terms, .. } => {
             prime(*p)?;
-            sized(terms.len(), u32::MAX as usize, "terms")
+            sized(terms.len(), u32::MAX as usize, "terms")?;
+            for (h, row) in dst.iter().enumerate().filter(|(_, row)| **row != RowRef::NONE) {
+                let read = dst[1] != RowRef::NONE && item.reads_of_sum(1 - h).iter().any(|(r, _)| r == row);
+                ensure(!read, "alias", || format!("sum {h} writes {row:?}, which the other one reads"))?;
+            }
+            Ok(())
         }
         Item::ConvertBasis { sources, targets, matrix } => {
             sized(sources.len(), MAX_CONVERT_SOURCES, "sources")?;
@@ -188,8 +202,7 @@ fn check_item(plan: &Plan, kernel: KernelId, item: &Item) -> Check {
         }
         Item::Automorphism(i) => {
             prime(i.prime)?;
-            let galois = i.galois % 2 == 1 && u64::from(i.galois) < 2 << plan.log_n;
-            ensure(galois, "constant", || format!("Galois element {}", i.galois))
+            galois(i.galois)
         }
     }
 }

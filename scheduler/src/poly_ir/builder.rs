@@ -149,7 +149,8 @@ impl Builder {
 
     /// `(a - b) * scalar`.
     pub fn sub_mul_scalar(&mut self, a: PolyId, b: PolyId, scalars: Vec<u64>) -> PolyId {
-        self.like(Op::SubMulScalar(a, b, scalars), a)
+        let op = Op::SubMulScalar { a, b, scalars, add: None, galois: GaloisElement(1) };
+        self.like(op, a)
     }
 
     /// `a(X^g)`.

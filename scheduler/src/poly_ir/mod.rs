@@ -89,8 +89,19 @@ pub enum Op {
     MulScalar(PolyId, Vec<u64>),
     /// `a + scalar` in every position.
     AddScalar(PolyId, Vec<u64>),
-    /// `(a - b) * scalar`.
-    SubMulScalar(PolyId, PolyId, Vec<u64>),
+    /// `((a - b) * scalar + add)(X^g)`, the last step of a division by primes and what follows it.
+    SubMulScalar {
+        /// What is divided.
+        a: PolyId,
+        /// Its remainder.
+        b: PolyId,
+        /// A residue for each limb.
+        scalars: Vec<u64>,
+        /// Added to the quotient.
+        add: Option<PolyId>,
+        /// The automorphism, 1 for none.
+        galois: GaloisElement,
+    },
     /// `a(X^g)`.
     Automorphism(PolyId, GaloisElement),
 }
@@ -113,7 +124,7 @@ impl Op {
             Self::InnerProduct { .. } => "inner_product",
             Self::MulScalar(..) => "mul_scalar",
             Self::AddScalar(..) => "add_scalar",
-            Self::SubMulScalar(..) => "sub_mul_scalar",
+            Self::SubMulScalar { .. } => "sub_mul_scalar",
             Self::Automorphism(..) => "automorphism",
         }
     }
@@ -130,7 +141,8 @@ impl Op {
             | Self::MulScalar(a, _)
             | Self::AddScalar(a, _)
             | Self::Automorphism(a, _) => vec![*a],
-            Self::Add(a, b) | Self::Sub(a, b) | Self::SubMulScalar(a, b, _) => vec![*a, *b],
+            Self::Add(a, b) | Self::Sub(a, b) => vec![*a, *b],
+            Self::SubMulScalar { a, b, add, .. } => [*a, *b].into_iter().chain(*add).collect(),
             Self::Concat(parts) => parts.clone(),
             Self::InnerProduct { terms, init } => {
                 terms.iter().flat_map(|&(a, b)| [a, b]).chain(*init).collect()
@@ -153,7 +165,10 @@ impl Op {
             Self::Automorphism(a, g) => Self::Automorphism(f(*a), *g),
             Self::Add(a, b) => Self::Add(f(*a), f(*b)),
             Self::Sub(a, b) => Self::Sub(f(*a), f(*b)),
-            Self::SubMulScalar(a, b, s) => Self::SubMulScalar(f(*a), f(*b), s.clone()),
+            Self::SubMulScalar { a, b, scalars, add, galois } => {
+                let (a, b, add) = (f(*a), f(*b), add.map(f));
+                Self::SubMulScalar { a, b, scalars: scalars.clone(), add, galois: *galois }
+            }
             Self::Concat(parts) => Self::Concat(parts.iter().map(|&a| f(a)).collect()),
             Self::InnerProduct { terms, init } => {
                 let terms = terms.iter().map(|&(a, b)| (f(a), f(b))).collect();

@@ -72,7 +72,11 @@ impl fmt::Display for Op {
                 init.map_or(Ok(()), |a| write!(f, " init {a}"))
             }
             Self::MulScalar(a, s) | Self::AddScalar(a, s) => write!(f, " {a}, {s:?}"),
-            Self::SubMulScalar(a, b, s) => write!(f, " {a}, {b}, {s:?}"),
+            Self::SubMulScalar { a, b, scalars, add, galois } => {
+                write!(f, " {a}, {b}, {scalars:?}")?;
+                add.map_or(Ok(()), |c| write!(f, " add {c}"))?;
+                if *galois == GaloisElement(1) { Ok(()) } else { write!(f, " galois {galois}") }
+            }
             Self::Automorphism(a, g) => write!(f, " {a}, {g}"),
         }
     }
@@ -241,7 +245,12 @@ fn parse_op(line: &mut Line) -> Result<Op> {
         }
         "mul_scalar" => Op::MulScalar(poly(line)?, scalars(line)?),
         "add_scalar" => Op::AddScalar(poly(line)?, scalars(line)?),
-        "sub_mul_scalar" => Op::SubMulScalar(poly(line)?, after_comma(line)?, scalars(line)?),
+        "sub_mul_scalar" => {
+            let (a, b, scalars) = (poly(line)?, after_comma(line)?, scalars(line)?);
+            let add = if line.take("add") { Some(poly(line)?) } else { None };
+            let galois = GaloisElement(if line.take("galois") { line.number()? } else { 1 });
+            Op::SubMulScalar { a, b, scalars, add, galois }
+        }
         "automorphism" => {
             let a = poly(line)?;
             line.punct(',')?;

@@ -11,7 +11,7 @@
 //! | `galois` | a Galois element is odd and below 2N |
 //! | `output` | every output has polynomials 0 and 1, in order, evaluation domain, of one basis |
 
-use fhe_core::params::{LimbIdx, Params};
+use fhe_core::params::{GaloisElement, LimbIdx, Params};
 use kernels_gpu::abi::MAX_CONVERT_SOURCES;
 
 use super::{Domain, Function, Op, PolyId, Value};
@@ -142,18 +142,24 @@ fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result
             typed(eval && same(get(a), value), "an operand of its type, as values")?;
             check_scalars(params, id, value, scalars)
         }
-        Op::SubMulScalar(a, b, scalars) => {
-            typed(eval && same(get(a), value) && same(get(b), value), "operands of its type, as values")?;
-            check_scalars(params, id, value, scalars)
+        Op::SubMulScalar { scalars, galois, .. } => {
+            let all = value.op.operands().iter().all(|a| same(get(a), value));
+            typed(eval && all, "operands of its type, as values")?;
+            check_scalars(params, id, value, scalars)?;
+            check_galois(params, id, *galois)
         }
         Op::Automorphism(a, g) => {
             typed(same(get(a), value), "an operand of its type")?;
-            if g.0 % 2 == 1 && u64::from(g.0) < 2 * params.n() as u64 {
-                return Ok(());
-            }
-            Err(("galois", format!("{id} has {g}")))
+            check_galois(params, id, *g)
         }
     }
+}
+
+fn check_galois(params: &Params, id: PolyId, g: GaloisElement) -> core::result::Result<(), Broken> {
+    if g.0 % 2 == 1 && u64::from(g.0) < 2 * params.n() as u64 {
+        return Ok(());
+    }
+    Err(("galois", format!("{id} has {g}")))
 }
 
 fn check_scalars(

@@ -68,7 +68,7 @@ impl Call<'_> {
         let mut replay = || {
             let captured = match graph.take() {
                 Some(captured) => captured,
-                None => Graph::capture(self.driver, &capture)?,
+                None => Graph::capture(self.driver, capture)?,
             };
             // SAFETY: as for its launches.
             unsafe { captured.launch() }?;
