@@ -3,9 +3,15 @@
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod device;
+#[cfg(test)]
 mod errors;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod kernels;
+#[cfg(test)]
+mod memory;
 #[cfg(test)]
 mod null;
 #[cfg(test)]
@@ -13,4 +19,16 @@ mod refusals;
 #[cfg(test)]
 mod session;
 #[cfg(test)]
+mod sharing;
+#[cfg(test)]
+mod simulated;
+#[cfg(test)]
+mod spilled;
+#[cfg(test)]
+mod story;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+mod trace;
+#[cfg(test)]
+mod watched;
