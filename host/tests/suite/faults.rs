@@ -3,7 +3,8 @@
 
 use crate::story::{Stage, Story, story};
 use crate::watched::{INJECTED, Kind};
-use host::{Error, LoadedProgram, Result, Session};
+use host::{BackendKind, Error, LoadedProgram, Result, Session};
+use std::sync::Arc;
 
 /// Repeats what failed: an injected failure happens once.
 fn retried<T>(errors: &mut Vec<Error>, mut what: impl FnMut() -> Result<T>) -> T {
@@ -164,6 +165,14 @@ fn a_kernel_that_fails() {
                 false => assert!(kernel.starts_with("one of "), "{error}"),
             }
             drop((loaded, session));
+            // A new session finds the device lost, or does without it.
+            let again = |kind| {
+                let builder = Session::builder().threads(1).backend(kind);
+                builder.build_with(|_| Ok(Arc::clone(&stage.driver)))
+            };
+            let error = again(BackendKind::Cuda).unwrap_err();
+            assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
+            assert!(again(BackendKind::Auto).unwrap().backend_name().starts_with("cpu"));
             stage.ends();
         }
     }

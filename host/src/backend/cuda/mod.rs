@@ -44,9 +44,14 @@ impl CudaBackend {
     /// A backend on a device that a driver has opened. The device's size is a limit beside the given ones.
     ///
     /// # Errors
-    /// [`Error::Driver`].
+    /// [`Error::Driver`]; [`Error::DeviceLost`] for a device that this process has lost.
     pub fn new(driver: Arc<dyn Driver>, limits: Limits) -> Result<Self> {
-        let (_, total) = driver.memory().map_err(|e| driver_error(e, "memory of the device"))?;
+        let what = "memory of the device";
+        let refused = |e: DriverError| match driver.synchronize() {
+            Ok(()) => driver_error(e, what),
+            Err(_) => Error::DeviceLost { during: what.to_owned(), words: e.to_string() },
+        };
+        let (_, total) = driver.memory().map_err(refused)?;
         let machine = Some(limits.machine.map_or(total, |m| m.min(total)));
         Ok(Self { driver, health: Arc::default(), ledger: Ledger::new(Limits { machine, ..limits }) })
     }
