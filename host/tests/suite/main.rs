@@ -11,6 +11,8 @@ mod faults;
 #[cfg(test)]
 mod kernels;
 #[cfg(test)]
+mod lost;
+#[cfg(test)]
 mod null;
 #[cfg(test)]
 mod refusals;
