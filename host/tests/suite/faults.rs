@@ -1,9 +1,10 @@
 //! A driver that fails, at every call of every kind: a typed error in the driver's words that names what was done, nothing
 //! leaked, and the next run right. On a simulated device, and on a real one where there is one.
 
-use crate::story::{Stage, Story, story};
+use crate::story::{Stage, Story, program, story};
 use crate::watched::{INJECTED, Kind};
 use host::{BackendKind, Error, LoadedProgram, Result, Session};
+use scheduler::Options;
 use std::sync::Arc;
 
 /// Repeats what failed: an injected failure happens once.
@@ -124,6 +125,7 @@ fn a_lost_device() {
             story.run(&mut loaded).unwrap_err(),
             loaded.load_keys(&story.keys).unwrap_err(),
             story.load(&session).unwrap_err(),
+            session.compile(&program(), &story.params, &Options::default()).unwrap_err(),
         ];
         for error in later {
             let text = error.to_string();

@@ -36,7 +36,7 @@ fn params() -> Params {
 }
 
 /// A constant, a product and a rotation: every phase of a key switch.
-fn program() -> Program {
+pub fn program() -> Program {
     dsl::build("story", |g| {
         let x = g.input("x", 4)?;
         let w = g.plain("w", &[0.5, -0.25, 0.125, 1.0])?;
