@@ -72,6 +72,24 @@ pub enum Error {
         /// The budget.
         budget: u64,
     },
+    /// The file in which a program keeps what does not fit memory cannot be made, written or read.
+    #[error("spill file in `{directory}`: {during}: {words}")]
+    SpillFile {
+        /// The directory that the session was given.
+        directory: String,
+        /// What was being done.
+        during: &'static str,
+        /// The system's words, or found and expected.
+        words: String,
+    },
+    /// A plan that needs a file, in a session without a directory for it.
+    #[error("{what} needs {found} bytes in a file: expected a session with a spill directory")]
+    NoSpillDirectory {
+        /// The program.
+        what: String,
+        /// Bytes of the file tier.
+        found: u64,
+    },
     /// The driver, or a kernel, failed.
     #[error("device error during {during}: {words}")]
     Driver {

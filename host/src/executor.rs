@@ -39,6 +39,8 @@ pub struct RunTimes {
     pub host: Duration,
     /// In calls.
     pub calls: Duration,
+    /// In copies between tiers; on a device those that a call waits for count there.
+    pub copies: Duration,
     /// Launch by launch, where asked for.
     pub profile: Profile,
 }
@@ -88,6 +90,17 @@ pub fn run(instance: &mut dyn Instance, host: &mut dyn HostSteps, options: RunOp
                 times.host += time;
                 if options.profile {
                     let (what, start) = (HostWork::Step(step), times.profile.at(clock));
+                    times.profile.record_host(HostRecord { what, start, time });
+                }
+            }
+            PlanStep::Copy(copies) => {
+                instance.copy(&copies)?;
+                let time = clock.elapsed();
+                times.copies += time;
+                if options.profile {
+                    let rows = |up| copies.iter().filter(|c| c.is_fetch() == up).map(|c| u64::from(c.rows)).sum();
+                    let what = HostWork::Copy { fetched: rows(true), spilled: rows(false) };
+                    let start = times.profile.at(clock);
                     times.profile.record_host(HostRecord { what, start, time });
                 }
             }

@@ -15,7 +15,7 @@ proptest! {
 
     #[test]
     fn u32_words(steps in random_steps(), batch_rows in 1u32..400, segment_launches in 1u32..40) {
-        let options = Options { batch_rows, segment_launches };
+        let options = Options { batch_rows, segment_launches, ..Options::default() };
         check_everywhere::<u32>(&random_program(&steps, 4), Preset::Toy10, &options, 1e-5);
     }
 

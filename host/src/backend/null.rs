@@ -9,7 +9,8 @@ use crate::memory::{MemoryClass, MemoryReport};
 use crate::profile::{Profile, StepRecord, Stopwatch};
 use crate::work::Work;
 use kernels_gpu::abi::KernelId;
-use scheduler::plan::{BufferId, SegmentId, Step};
+use scheduler::compile::MemoryLimits;
+use scheduler::plan::{BufferId, Plan, RowCopy, SegmentId, Step};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -25,6 +26,10 @@ pub struct Counts {
     pub bytes_in: u64,
     /// Bytes read from outside: outputs.
     pub bytes_out: u64,
+    /// Bytes copied to the arena from other tiers.
+    pub bytes_fetched: u64,
+    /// Bytes copied from the arena to other tiers.
+    pub bytes_spilled: u64,
     /// Work by kernel name.
     pub kernels: BTreeMap<&'static str, Work>,
 }
@@ -68,6 +73,10 @@ impl NullBackend {
 impl Backend for NullBackend {
     fn name(&self) -> String {
         "null".to_owned()
+    }
+
+    fn room(&self, _: &Plan) -> Result<MemoryLimits> {
+        Ok(MemoryLimits::default())
     }
 
     fn load(&self, plan: Arc<CheckedPlan>) -> Result<Box<dyn Instance>> {
@@ -116,6 +125,16 @@ impl Instance for NullInstance {
                 let (step, kernel) = (i as u32, launch.kernel);
                 profile.record(StepRecord { segment, step, node: *node, kernel, work, start, time });
             }
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, copies: &[RowCopy]) -> Result<()> {
+        for copy in copies {
+            self.plan.check_copy(copy)?;
+            let bytes = u64::from(copy.rows) * self.plan.plan().row_bytes() as u64;
+            let mut counts = self.backend.lock();
+            *(if copy.is_fetch() { &mut counts.bytes_fetched } else { &mut counts.bytes_spilled }) += bytes;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use cudarc::driver::result::{self, ctx, device, event, graph, module, primary_ct
 use cudarc::driver::sys;
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
+use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -238,6 +239,47 @@ impl Driver for CudaDriver {
         // SAFETY: the caller's promise; `to` lives until the stream has been waited for.
         unsafe { result::memcpy_dtoh_async(to, from, self.stream) }.map_err(wrong("cuMemcpyDtoH"))?;
         self.synchronize()
+    }
+
+    fn allocate_pinned(&self, bytes: usize) -> DriverResult<NonNull<u8>> {
+        self.bind()?;
+        // SAFETY: freed by `free_pinned`; whoever asked for it writes it before it is read.
+        let start = unsafe { result::malloc_host(bytes.max(1), sys::CU_MEMHOSTALLOC_PORTABLE) };
+        let start = start.map_err(wrong("cuMemHostAlloc"))?;
+        NonNull::new(start.cast()).ok_or_else(|| plain("cuMemHostAlloc", "gave no address"))
+    }
+
+    unsafe fn free_pinned(&self, start: NonNull<u8>) {
+        if self.bind().is_ok() {
+            // SAFETY: the caller's promise, and this driver's stream; a device that is lost copies no more.
+            let _ = unsafe { (stream::synchronize(self.stream), result::free_host(start.as_ptr().cast())) };
+        }
+    }
+
+    unsafe fn submit_to_device(&self, to: u64, from: NonNull<u8>, bytes: usize) -> DriverResult<()> {
+        self.bind()?;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let from = std::slice::from_raw_parts(from.as_ptr(), bytes);
+            result::memcpy_htod_async(to, from, self.stream)
+        }
+        .map_err(wrong("cuMemcpyHtoDAsync"))
+    }
+
+    unsafe fn submit_to_host(&self, to: NonNull<u8>, from: u64, bytes: usize) -> DriverResult<()> {
+        self.bind()?;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let to = std::slice::from_raw_parts_mut(to.as_ptr(), bytes);
+            result::memcpy_dtoh_async(to, from, self.stream)
+        }
+        .map_err(wrong("cuMemcpyDtoHAsync"))
+    }
+
+    fn wait(&self, event: EventHandle) -> DriverResult<()> {
+        self.bind()?;
+        // SAFETY: an event that `record` gave and that is not freed.
+        unsafe { event::synchronize(event.0 as sys::CUevent) }.map_err(wrong("cuEventSynchronize"))
     }
 
     unsafe fn fill(&self, to: u64, byte: u8, bytes: u64) -> DriverResult<()> {

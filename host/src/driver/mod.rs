@@ -2,11 +2,16 @@
 //!
 //! [`Driver`] is thin on purpose, so that another driver, or one that fails when a test wants it to, can stand
 //! in. [`cuda`] is the one that computes. Everything is ordered by one stream; copies wait for what was submitted
-//! before them. Owners ([`DeviceMemory`], [`Graph`], [`Event`]) give back what they hold when they are dropped.
+//! before them, those of pinned memory are only submitted. Owners ([`DeviceMemory`], [`PinnedMemory`], [`Graph`],
+//! [`Event`]) give back what they hold when they are dropped.
 
 pub mod cuda;
+mod pinned;
+
+pub use pinned::PinnedMemory;
 
 use std::fmt;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +104,42 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// # Errors
     /// The driver's.
     unsafe fn copy_to_host(&self, to: &mut [u8], from: u64) -> DriverResult<()>;
+
+    /// Allocates host memory that the device copies to and from by itself.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn allocate_pinned(&self, bytes: usize) -> DriverResult<NonNull<u8>>;
+
+    /// Frees what [`Driver::allocate_pinned`] gave, after all that was submitted.
+    ///
+    /// # Safety
+    /// Not freed before, and not used after.
+    unsafe fn free_pinned(&self, start: NonNull<u8>);
+
+    /// Submits a copy to the device and does not wait.
+    ///
+    /// # Safety
+    /// `from` is pinned memory that is there, and is not written, until the copy is done; so is the device memory.
+    ///
+    /// # Errors
+    /// The driver's.
+    unsafe fn submit_to_device(&self, to: u64, from: NonNull<u8>, bytes: usize) -> DriverResult<()>;
+
+    /// Submits a copy from the device and does not wait.
+    ///
+    /// # Safety
+    /// `to` is pinned memory that is there, and is not touched, until the copy is done; so is the device memory.
+    ///
+    /// # Errors
+    /// The driver's.
+    unsafe fn submit_to_host(&self, to: NonNull<u8>, from: u64, bytes: usize) -> DriverResult<()>;
+
+    /// Waits until a mark is reached.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn wait(&self, event: EventHandle) -> DriverResult<()>;
 
     /// Sets every byte.
     ///
@@ -335,6 +376,14 @@ impl Event {
     /// The driver's, and those of kernels.
     pub fn elapsed(&self, to: &Self) -> DriverResult<Duration> {
         self.driver.elapsed(self.handle, to.handle)
+    }
+
+    /// Waits until it is reached.
+    ///
+    /// # Errors
+    /// The driver's, and those of kernels.
+    pub fn wait(&self) -> DriverResult<()> {
+        self.driver.wait(self.handle)
     }
 }
 

@@ -121,7 +121,10 @@ fn host_event(
     name: impl Fn(&HostWork) -> (String, Option<u32>),
 ) -> Event {
     let (name, level) = name(&record.what);
-    let rows = record.what.buffer().and_then(|id| plan.buffer(id)).map(|b| u64::from(b.rows));
+    let rows = match record.what {
+        HostWork::Copy { fetched, spilled } => Some(fetched + spilled),
+        what => what.buffer().and_then(|id| plan.buffer(id)).map(|b| u64::from(b.rows)),
+    };
     let bytes = rows.map(|rows| rows * plan.row_bytes() as u64);
     let args = Args { rows, bytes, level, ..Args::default() };
     complete(pid, HOST_TRACK, name, (record.start, record.time), args)
@@ -131,7 +134,7 @@ impl HostWork {
     /// The buffer that it writes or reads.
     pub fn buffer(&self) -> Option<BufferId> {
         match *self {
-            Self::ReadInputs => None,
+            Self::ReadInputs | Self::Copy { .. } => None,
             Self::Step(
                 HostStep::Encode { buffer, .. }
                 | HostStep::LoadKey { buffer, .. }
@@ -145,6 +148,7 @@ impl HostWork {
     pub fn name(&self) -> String {
         match self {
             Self::ReadInputs => "read inputs".to_owned(),
+            Self::Copy { fetched, spilled } => format!("fetch {fetched} rows, spill {spilled}"),
             Self::Step(HostStep::Encode { constant, .. }) => format!("encode constant {}", constant.0),
             Self::Step(HostStep::LoadKey { key: KeyId::Relinearization, .. }) => {
                 "load relinearization key".to_owned()

@@ -27,6 +27,8 @@ pub struct RunReport {
     pub transfers: Duration,
     /// Computing.
     pub compute: Duration,
+    /// Copying between tiers what does not fit the device.
+    pub copies: Duration,
     /// Launch by launch, unless switched off.
     pub profile: Profile,
 }
@@ -36,11 +38,12 @@ impl RunReport {
     pub fn times(&self) -> String {
         let ms = |t: Duration| t.as_secs_f64() * 1e3;
         format!(
-            "{:.3} ms: inputs {:.3}, transfers {:.3}, compute {:.3}",
+            "{:.3} ms: inputs {:.3}, transfers {:.3}, compute {:.3}, copies {:.3}",
             ms(self.total),
             ms(self.read_inputs),
             ms(self.transfers),
-            ms(self.compute)
+            ms(self.compute),
+            ms(self.copies)
         )
     }
 }
@@ -246,13 +249,13 @@ impl LoadedProgram {
             }
             _ => Err(foreign(step)),
         };
-        let RunTimes { host, calls, mut profile, .. } =
+        let RunTimes { host, calls, copies, mut profile, .. } =
             executor::run(&mut *self.instance, &mut transfer, self.options)?;
         let total = clock.elapsed();
         if self.options.profile {
             profile.precede(HostWork::ReadInputs, read_inputs);
         }
-        self.last_run = RunReport { total, read_inputs, transfers: host, compute: calls, profile };
+        self.last_run = RunReport { total, read_inputs, transfers: host, compute: calls, copies, profile };
         Ok(outputs)
     }
 

@@ -15,7 +15,7 @@ use host::{BackendKind, Error, Session};
 use kernels_gpu::abi::launch::{KernelArgs, contract};
 use kernels_gpu::abi::{KernelId, RowRef};
 use kernels_gpu::ptx;
-use scheduler::plan::HostStep;
+use scheduler::plan::{HostStep, Tier};
 use scheduler::{Options, compile};
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn a_program_is_captured_once_and_replayed() {
     assert_eq!(stage.script.held(), held);
     assert_eq!(stage.device.as_ref().unwrap().n_run(), 2 * n_run);
     let memory = loaded.memory_report();
-    assert_eq!(stage.device.as_ref().unwrap().live().bytes, memory.total_actual());
+    assert_eq!(stage.device.as_ref().unwrap().live().bytes, memory.actual_in(Tier::Device));
     drop((loaded, session));
     stage.ends();
 }
@@ -175,7 +175,7 @@ fn a_device_without_enough_memory() {
     let roomy = Device::new(DEVICE_BYTES);
     let session = build(&roomy, Limits::default());
     let loaded = story.load(&session).unwrap();
-    let needed = loaded.memory_report().total_actual();
+    let needed = loaded.memory_report().actual_in(Tier::Device);
     drop((loaded, session));
 
     let error = story.load(&build(&Device::new(needed - 1), Limits::default())).unwrap_err();

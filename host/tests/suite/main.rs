@@ -13,6 +13,8 @@ mod kernels;
 #[cfg(test)]
 mod lost;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod null;
 #[cfg(test)]
 mod refusals;
@@ -22,6 +24,8 @@ mod session;
 mod sharing;
 #[cfg(test)]
 mod simulated;
+#[cfg(test)]
+mod spilled;
 #[cfg(test)]
 mod story;
 #[cfg(test)]

@@ -130,7 +130,10 @@ fn reports_say_what_was_planned_and_done() {
     let key = (params.digits().len() * 2 * params.primes().len() * params.n() * 4) as u64;
     assert_eq!(memory.planned(MemoryClass::Keys), n_keys as u64 * key);
     let text = memory.to_string();
-    assert!(MemoryClass::ALL.iter().all(|c| text.contains(c.name())), "{text}");
+    // All that a program on the processor has, where everything fits.
+    let beside = [MemoryClass::Spill, MemoryClass::Staging];
+    let classes = MemoryClass::ALL.iter().filter(|c| !beside.contains(c));
+    assert!(classes.into_iter().all(|c| text.contains(c.name())), "{text}");
 }
 
 #[test]

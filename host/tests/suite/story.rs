@@ -101,7 +101,12 @@ impl Stage {
 
     /// A simulated device.
     pub fn simulated() -> Self {
-        let device = Device::new(DEVICE_BYTES);
+        Self::simulated_of(DEVICE_BYTES)
+    }
+
+    /// A simulated device of some size.
+    pub fn simulated_of(bytes: u64) -> Self {
+        let device = Device::new(bytes);
         Self::new(device.open(), Some(device))
     }
 

@@ -212,11 +212,13 @@ pub fn run_once(instance: &mut dyn Instance, rows: &[u8], profile: bool) -> Vec<
     out
 }
 
-/// Peaks as the buffers add up.
+/// Peaks as the buffers add up, tier by tier.
 pub fn set_peaks(plan: &mut Plan) {
-    let rows = plan.buffers.iter().map(|b| u64::from(b.rows)).sum();
-    let bytes = rows * plan.row_bytes() as u64;
-    plan.peaks = vec![Peak { device: DeviceIdx(0), tier: Tier::Device, rows, bytes }];
+    let of_tier = |tier| {
+        let rows = plan.buffers.iter().filter(|b| b.tier == tier).map(|b| u64::from(b.rows)).sum();
+        Peak { device: DeviceIdx(0), tier, rows, bytes: rows * plan.row_bytes() as u64 }
+    };
+    plan.peaks = Tier::ALL.into_iter().map(of_tier).filter(|peak| peak.rows > 0).collect();
 }
 
 /// A ring with the limbs of all its primes.

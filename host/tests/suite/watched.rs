@@ -3,6 +3,7 @@
 use host::driver::{Driver, DriverError, DriverResult, EventHandle, Function, GraphHandle, Grid};
 use kernels_gpu::abi::launch::KernelArgs;
 use std::collections::BTreeMap;
+use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,10 @@ pub enum Kind {
     LaunchGraph,
     Record,
     Elapsed,
+    AllocatePinned,
+    SubmitToDevice,
+    SubmitToHost,
+    Wait,
 }
 
 /// The words of an injected failure.
@@ -31,6 +36,7 @@ pub const INJECTED: &str = "injected failure";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     pub allocations: i64,
+    pub pinned: i64,
     pub graphs: i64,
     pub events: i64,
     pub streams: i64,
@@ -111,7 +117,7 @@ impl Script {
 
     fn call(&self, kind: Kind) -> DriverResult<()> {
         let mut state = self.lock();
-        let out_of_memory = kind == Kind::Allocate && !state.failed;
+        let out_of_memory = matches!(kind, Kind::Allocate | Kind::AllocatePinned) && !state.failed;
         let refused = |words: &str| DriverError { call: "watched", words: words.to_owned(), out_of_memory };
         if state.failed && state.for_good {
             state.after += 1;
@@ -191,6 +197,36 @@ impl Driver for Watched {
         self.script.call(Kind::CopyToHost)?;
         // SAFETY: as above.
         unsafe { self.inner.copy_to_host(to, from) }
+    }
+
+    fn allocate_pinned(&self, bytes: usize) -> DriverResult<NonNull<u8>> {
+        self.script.call(Kind::AllocatePinned)?;
+        let start = self.inner.allocate_pinned(bytes)?;
+        self.script.hold(|held| held.pinned += 1);
+        Ok(start)
+    }
+
+    unsafe fn free_pinned(&self, start: NonNull<u8>) {
+        self.script.hold(|held| held.pinned -= 1);
+        // SAFETY: as above.
+        unsafe { self.inner.free_pinned(start) };
+    }
+
+    unsafe fn submit_to_device(&self, to: u64, from: NonNull<u8>, bytes: usize) -> DriverResult<()> {
+        self.script.call(Kind::SubmitToDevice)?;
+        // SAFETY: as above.
+        unsafe { self.inner.submit_to_device(to, from, bytes) }
+    }
+
+    unsafe fn submit_to_host(&self, to: NonNull<u8>, from: u64, bytes: usize) -> DriverResult<()> {
+        self.script.call(Kind::SubmitToHost)?;
+        // SAFETY: as above.
+        unsafe { self.inner.submit_to_host(to, from, bytes) }
+    }
+
+    fn wait(&self, event: EventHandle) -> DriverResult<()> {
+        self.script.call(Kind::Wait)?;
+        self.inner.wait(event)
     }
 
     unsafe fn fill(&self, to: u64, byte: u8, bytes: u64) -> DriverResult<()> {

@@ -8,6 +8,7 @@
 //!    transforms of all digits, both halves of a key switch, all rotations of a hoisted set.
 //! 3. *Memory.* The lowest free row of the arena; rows are free after their last reader; in place where the
 //!    kernel allows.
+//!    What does not fit the device is fetched and spilled: [`super::memory`].
 //! 4. *Segments.* A run of groups of one level, up to [`Options::segment_launches`] launches.
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use kernels_gpu::abi::{
 };
 
 use super::constants::{inverse_mod, product_mod};
-use super::memory::Arena;
+use super::memory::{self, Arena, Stage};
 use crate::ckks_ir::{self, InputIdx};
 use crate::compile::Options;
 use crate::error::Result;
@@ -55,8 +56,8 @@ struct Batch {
 /// Lowers a verified function.
 ///
 /// # Errors
-/// [`crate::Error::TooLarge`] when the pool does not fit its index; [`crate::Error::Core`] when a level is
-/// not there.
+/// [`crate::Error::TooLarge`] when the pool does not fit its index; [`crate::Error::DeviceBudget`] when one item
+/// does not fit the device; [`crate::Error::Core`] when a level is not there.
 pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<Plan> {
     let mut lowering = Lowering {
         function,
@@ -72,15 +73,28 @@ pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<
     lowering.mark_needed();
     let batches = lowering.batches(options);
     let launches = lowering.assign(&batches, &copies);
-    lowering.emit(launches, setup, uploads, downloads, options)
+    let row_bytes = (params.n() * params.word().bytes()) as u64;
+    let buffers = core::mem::take(&mut lowering.buffers);
+    let fitted = memory::fit(launches, buffers, row_bytes, &options.memory)?;
+    lowering.buffers = fitted.buffers;
+    lowering.emit(fitted.stages, setup, uploads, downloads, options)
 }
 
 /// A launch whose rows are (buffer, row) pairs: slots come with segments.
-struct Addressed {
-    kernel: KernelId,
-    items: Vec<Item>,
-    node: NodeId,
-    level: Level,
+#[derive(Clone, Debug)]
+pub(crate) struct Addressed {
+    pub(super) kernel: KernelId,
+    pub(super) items: Vec<Item>,
+    pub(super) node: NodeId,
+    pub(super) level: Level,
+}
+
+impl Addressed {
+    /// The same kernel on other items.
+    pub(super) fn with_items(&self, items: Vec<Item>) -> Self {
+        let Self { kernel, node, level, .. } = *self;
+        Self { kernel, items, node, level }
+    }
 }
 
 /// A copy into an output's buffer of a row that lives elsewhere.
@@ -555,7 +569,7 @@ impl Lowering<'_> {
 
     fn emit(
         self,
-        launches: Vec<Addressed>,
+        stages: Vec<Stage>,
         setup: Vec<HostStep>,
         uploads: Vec<PlanStep>,
         downloads: Vec<PlanStep>,
@@ -563,15 +577,24 @@ impl Lowering<'_> {
     ) -> Result<Plan> {
         let mut pool = PoolWriter::new(self.params.primes(), self.params.word());
         let (mut segments, mut schedule) = (Vec::new(), uploads);
-        let mut rest = launches.as_slice();
-        while let Some(first) = rest.first() {
-            let same = rest.iter().take_while(|l| l.level == first.level).count();
-            let (chunk, after) = rest.split_at(same.min(options.segment_launches.max(1) as usize));
-            rest = after;
-            let (mut segment, bindings) = segment(chunk, &mut pool)?;
-            segment.name = format!("s{}_level{}", segments.len(), first.level);
-            schedule.push(PlanStep::Call { segment: SegmentId(segments.len() as u32), bindings });
-            segments.push(segment);
+        for stage in stages {
+            let launches = match stage {
+                Stage::Launches(launches) => launches,
+                Stage::Copies(copies) => {
+                    schedule.push(PlanStep::Copy(copies));
+                    continue;
+                }
+            };
+            let mut rest = launches.as_slice();
+            while let Some(first) = rest.first() {
+                let same = rest.iter().take_while(|l| l.level == first.level).count();
+                let (chunk, after) = rest.split_at(same.min(options.segment_launches.max(1) as usize));
+                rest = after;
+                let (mut segment, bindings) = segment(chunk, &mut pool)?;
+                segment.name = format!("s{}_level{}", segments.len(), first.level);
+                schedule.push(PlanStep::Call { segment: SegmentId(segments.len() as u32), bindings });
+                segments.push(segment);
+            }
         }
         schedule.extend(downloads);
         let mut plan = Plan {

@@ -24,8 +24,8 @@ pub(super) struct Kernels {
 
 impl Kernels {
     /// Bytes of the ring tables.
-    pub(super) fn table_bytes(plan: &CheckedPlan) -> u64 {
-        image_bytes::<u32>(plan.plan().log_n, plan.plan().primes.len()) as u64
+    pub(super) fn table_bytes(plan: &Plan) -> u64 {
+        image_bytes::<u32>(plan.log_n, plan.primes.len()) as u64
     }
 
     /// Loads what the plan names, and no more.

@@ -15,6 +15,7 @@ use memory::{Memory, Seen};
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ enum Work {
     Launch(Launch),
     Fill(u64, u8, u64),
     Event(usize),
+    /// Device address, pinned address and bytes: read or written when the copy is its turn, and no sooner.
+    ToDevice(u64, usize, usize),
+    ToHost(usize, u64, usize),
 }
 
 #[derive(Default)]
@@ -47,6 +51,7 @@ struct Stream {
 pub struct Live {
     pub allocations: usize,
     pub bytes: u64,
+    pub pinned: usize,
     pub graphs: usize,
     pub events: usize,
     pub streams: usize,
@@ -56,6 +61,7 @@ pub struct Live {
 struct State {
     total: u64,
     memory: Memory,
+    pinned: BTreeMap<usize, Box<[u8]>>,
     streams: BTreeMap<usize, Stream>,
     functions: Vec<(String, u32)>,
     graphs: BTreeMap<usize, Vec<Launch>>,
@@ -113,6 +119,7 @@ impl Device {
         Live {
             allocations: state.memory.n_blocks(),
             bytes: state.memory.bytes(),
+            pinned: state.pinned.values().map(|bytes| bytes.len()).sum(),
             graphs: state.graphs.len(),
             events: state.events.len(),
             streams: state.streams.len(),
@@ -173,14 +180,36 @@ impl State {
 
     /// Does what was submitted.
     fn drain(&mut self, call: &'static str, stream: usize) -> DriverResult<()> {
+        self.drain_to(call, stream, None)
+    }
+
+    /// Does what was submitted before a mark, and no more: copies that nobody waits for stay where they are.
+    fn drain_to(&mut self, call: &'static str, stream: usize, mark: Option<usize>) -> DriverResult<()> {
         self.outside_capture(call, stream)?;
-        while let Some(work) = self.streams.get_mut(&stream).and_then(|s| s.queue.pop_front()) {
+        let reached = |s: &Self| mark.is_some_and(|mark| s.events.get(&mark).is_some_and(Option::is_some));
+        while !reached(self)
+            && let Some(work) = self.streams.get_mut(&stream).and_then(|s| s.queue.pop_front())
+        {
             match work {
                 Work::Launch(launch) => self.run(&launch),
                 Work::Event(event) => {
                     let clock = self.clock;
                     if let Some(reached) = self.events.get_mut(&event) {
                         *reached = Some(clock);
+                    }
+                }
+                Work::ToDevice(to, from, bytes) => {
+                    let Self { memory, pinned, .. } = &mut *self;
+                    let copied = part(pinned, from, bytes).and_then(|from| memory.copy_in(to, from));
+                    if let Err(words) = copied {
+                        self.lost.get_or_insert(words);
+                    }
+                }
+                Work::ToHost(to, from, bytes) => {
+                    let Self { memory, pinned, .. } = &mut *self;
+                    let copied = part(pinned, to, bytes).and_then(|to| memory.copy_out(to, from));
+                    if let Err(words) = copied {
+                        self.lost.get_or_insert(words);
                     }
                 }
                 Work::Fill(to, byte, bytes) => {
@@ -217,6 +246,13 @@ impl State {
     fn stream(&mut self, stream: usize) -> &mut Stream {
         self.streams.entry(stream).or_default()
     }
+}
+
+/// A part of pinned memory.
+fn part(pinned: &mut BTreeMap<usize, Box<[u8]>>, at: usize, bytes: usize) -> Result<&mut [u8], String> {
+    let below = pinned.range_mut(..=at).next_back();
+    let found = below.and_then(|(start, block)| block.get_mut(at - start..)?.get_mut(..bytes));
+    found.ok_or_else(|| format!("{bytes} bytes at {at:#x}: not pinned"))
 }
 
 impl Drop for SimulatedDriver {
@@ -273,6 +309,47 @@ impl Driver for SimulatedDriver {
         state.drain("copy to host", self.stream)?;
         let copied = state.memory.copy_out(to, from);
         copied.map_err(|words| state.misuse("copy to host", words))
+    }
+
+    fn allocate_pinned(&self, bytes: usize) -> DriverResult<NonNull<u8>> {
+        let mut state = self.device.lock();
+        state.outside_capture("allocate pinned", self.stream)?;
+        let mut block = vec![0xEF; bytes].into_boxed_slice();
+        let start = NonNull::from(&mut *block).cast::<u8>();
+        state.pinned.insert(start.as_ptr() as usize, block);
+        Ok(start)
+    }
+
+    unsafe fn free_pinned(&self, start: NonNull<u8>) {
+        let mut state = self.device.lock();
+        let _ = state.drain("free pinned", self.stream);
+        if state.pinned.remove(&(start.as_ptr() as usize)).is_none() {
+            state.misuse("free pinned", format!("{start:?} is not pinned"));
+        }
+    }
+
+    unsafe fn submit_to_device(&self, to: u64, from: NonNull<u8>, bytes: usize) -> DriverResult<()> {
+        let mut state = self.device.lock();
+        state.outside_capture("submit to device", self.stream)?;
+        let copy = Work::ToDevice(to, from.as_ptr() as usize, bytes);
+        state.stream(self.stream).queue.push_back(copy);
+        Ok(())
+    }
+
+    unsafe fn submit_to_host(&self, to: NonNull<u8>, from: u64, bytes: usize) -> DriverResult<()> {
+        let mut state = self.device.lock();
+        state.outside_capture("submit to host", self.stream)?;
+        let copy = Work::ToHost(to.as_ptr() as usize, from, bytes);
+        state.stream(self.stream).queue.push_back(copy);
+        Ok(())
+    }
+
+    fn wait(&self, event: EventHandle) -> DriverResult<()> {
+        let mut state = self.device.lock();
+        if !state.events.contains_key(&event.0) {
+            return Err(state.misuse("wait", format!("no event {}", event.0)));
+        }
+        state.drain_to("wait", self.stream, Some(event.0))
     }
 
     unsafe fn fill(&self, to: u64, byte: u8, bytes: u64) -> DriverResult<()> {
