@@ -10,6 +10,7 @@ use host::backend::Backend;
 use host::backend::cpu::{CpuBackend, available_lanes, thread_pool};
 use host::check::CheckedPlan;
 use host::memory::{Limits, MemoryClass};
+use host::profile::HostWork;
 use host::tiers::LowerTiers;
 use host::{BackendKind, Error, LoadedProgram, Session, SessionBuilder};
 use kernels_gpu::abi::launch::GPU_MIN_LOG_N;
@@ -191,6 +192,25 @@ fn the_null_backend_counts_what_the_plan_copies() {
         assert_eq!((counts.bytes_fetched, counts.bytes_spilled), (expected.fetched, expected.spilled));
         assert!(counts.bytes_fetched > 0);
     }
+}
+
+#[test]
+fn profiles_tell_of_copies() {
+    let directory = Directory::new("profile");
+    let fixture = Fixture::<u32>::new(Preset::Toy10);
+    let compiled = fixture.fitted(fixture.device_limits(4)[1], Some(0));
+    let session = builder(&directory.0).backend(BackendKind::Cpu).threads(1).profile(true).build().unwrap();
+    let mut loaded = fixture.load(&session, compiled).unwrap();
+    fixture.run(&mut loaded).unwrap();
+    let (mut rows_up, mut rows_down) = (0, 0);
+    for step in loaded.last_run().profile.host_steps() {
+        if let HostWork::Copy { fetched, spilled } = step.what {
+            (rows_up, rows_down) = (rows_up + fetched, rows_down + spilled);
+        }
+    }
+    let (row_bytes, expected) = (loaded.plan().row_bytes() as u64, loaded.plan().copied_bytes());
+    assert_eq!((rows_up * row_bytes, rows_down * row_bytes), (expected.fetched, expected.spilled));
+    assert!(rows_up > 0 && loaded.trace().contains("fetch "));
 }
 
 #[test]

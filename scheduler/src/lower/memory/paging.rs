@@ -57,11 +57,14 @@ pub(super) fn page(trace: Trace) -> Option<Paging> {
     let mut pager = Pager {
         now: vec![State::default(); values.len()],
         values,
-        free: (0..u32::try_from(capacity).unwrap_or(u32::MAX - 1)).collect(),
+        free: FreeRows {
+            given_back: BTreeSet::new(),
+            next: 0,
+            end: capacity.min(u64::from(u32::MAX)) as u32,
+        },
         freed: BTreeSet::new(),
         held: BTreeSet::new(),
         slots: Arena::default(),
-        arena_rows: 0,
         open: Window::default(),
         windows: Vec::new(),
     };
@@ -69,6 +72,28 @@ pub(super) fn page(trace: Trace) -> Option<Paging> {
         pager.moment(moment)?;
     }
     Some(pager.finish())
+}
+
+/// Rows that nothing holds, the lowest first.
+struct FreeRows {
+    given_back: BTreeSet<u32>,
+    /// Rows from here to `end` were never taken.
+    next: u32,
+    end: u32,
+}
+
+impl FreeRows {
+    fn len(&self) -> usize {
+        self.given_back.len() + (self.end - self.next) as usize
+    }
+
+    fn take(&mut self) -> Option<u32> {
+        self.given_back.pop_first().or_else(|| {
+            let row = (self.next < self.end).then_some(self.next);
+            self.next += u32::from(row.is_some());
+            row
+        })
+    }
 }
 
 /// Where a value is.
@@ -85,13 +110,12 @@ struct Pager {
     values: Vec<Value>,
     now: Vec<State>,
     /// Rows that are free and were so when the window was opened.
-    free: BTreeSet<u32>,
+    free: FreeRows,
     /// Rows that became free since.
     freed: BTreeSet<u32>,
     /// Values in rows that the launch in hand does not touch, by next use, the one to go first last.
     held: BTreeSet<(usize, bool, ValueIdx)>,
     slots: Arena,
-    arena_rows: u32,
     open: Window,
     windows: Vec<Window>,
 }
@@ -125,8 +149,8 @@ impl Pager {
             self.make_room(needed)?;
         }
         for (below, value) in fetches {
-            let row = self.free.pop_first()?;
-            self.hold(value, row);
+            let row = self.free.take()?;
+            self.now[value].row = Some(row);
             self.open.transfers.push(Transfer { row, below, is_fetch: true });
         }
         let mut rows: BTreeMap<RowRef, u32> = BTreeMap::new();
@@ -136,9 +160,9 @@ impl Pager {
         for made in &moment.makes {
             let row = match made.over {
                 Some(over) => self.now[over].row.take()?,
-                None => self.freed.pop_first().or_else(|| self.free.pop_first())?,
+                None => self.freed.pop_first().or_else(|| self.free.take())?,
             };
-            self.hold(made.value, row);
+            self.now[made.value].row = Some(row);
             rows.insert(made.row, row);
         }
         for &(_, value) in &moment.reads {
@@ -152,11 +176,6 @@ impl Pager {
         let items = moment.launch.items.iter().map(|item| item.map_rows(physical)).collect();
         self.open.launches.push(moment.launch.with_items(items));
         Some(())
-    }
-
-    fn hold(&mut self, value: ValueIdx, row: u32) {
-        self.now[value].row = Some(row);
-        self.arena_rows = self.arena_rows.max(row + 1);
     }
 
     /// After a launch that used it: whether there is more to come.
@@ -180,7 +199,7 @@ impl Pager {
         if !done.launches.is_empty() || !done.transfers.is_empty() {
             self.windows.push(done);
         }
-        self.free.append(&mut self.freed);
+        self.free.given_back.append(&mut self.freed);
     }
 
     /// Spills or drops values until so many rows are free.
@@ -192,7 +211,7 @@ impl Pager {
         }
         victims.sort_unstable();
         for (row, value) in victims {
-            self.free.insert(row);
+            self.free.given_back.insert(row);
             if self.below(value).is_none() {
                 self.spill(row, value);
             }
@@ -222,7 +241,7 @@ impl Pager {
         }
         self.close();
         let n_copied = self.windows.iter().map(|w| w.transfers.len()).sum();
-        let (arena_rows, n_slots) = (self.arena_rows, self.slots.peak());
+        let (arena_rows, n_slots) = (self.free.next, self.slots.peak());
         Paging { windows: self.windows, arena_rows, n_slots, n_copied }
     }
 }

@@ -57,24 +57,27 @@ pub(super) fn by_traffic(traffic: &[u64], buffers: &[Buffer]) -> Vec<usize> {
 pub(super) fn choices(launches: &[Addressed], buffers: &[Buffer], room: u64) -> Vec<Absent> {
     let order = by_traffic(&traffic(launches, buffers), buffers);
     let mut resident: u64 = order.iter().map(|&i| u64::from(buffers[i].rows)).sum();
-    let mut absent: Vec<bool> = buffers.iter().map(|b| b.kind == BufferKind::Arena).collect();
-    let mut feasible = Vec::new();
-    let mut consider = |resident: u64, absent: &[bool]| {
-        if let Some(capacity) = room.checked_sub(resident).filter(|&c| c > 0) {
-            feasible.push(Absent { buffers: absent.to_vec(), capacity });
+    // How many leave, and what is left to the arena.
+    let mut feasible: Vec<(usize, u64)> = Vec::new();
+    for n_absent in 0..=order.len() {
+        if n_absent > 0 {
+            resident -= u64::from(buffers[order[n_absent - 1]].rows);
         }
-    };
-    consider(resident, &absent);
-    for i in order {
-        resident -= u64::from(buffers[i].rows);
-        absent[i] = true;
-        consider(resident, &absent);
+        if let Some(capacity) = room.checked_sub(resident).filter(|&c| c > 0) {
+            feasible.push((n_absent, capacity));
+        }
     }
     // The first that leaves the arena as large as it would be, and some between the ends.
     let whole_arena = buffers.first().map_or(0, |b| u64::from(b.rows));
-    let natural = feasible.iter().position(|c| c.capacity >= whole_arena);
+    let natural = feasible.iter().position(|&(_, capacity)| capacity >= whole_arena);
     let last = feasible.len().saturating_sub(1);
     let mut picked: BTreeSet<usize> = (0..N_TRIED).map(|i| i * last / (N_TRIED - 1)).collect();
     picked.extend(natural);
-    picked.into_iter().filter_map(|i| feasible.get(i).cloned()).collect()
+    let choice = |i: usize| {
+        let &(n_absent, capacity) = feasible.get(i)?;
+        let mut absent: Vec<bool> = buffers.iter().map(|b| b.kind == BufferKind::Arena).collect();
+        order[..n_absent].iter().for_each(|&i| absent[i] = true);
+        Some(Absent { buffers: absent, capacity })
+    };
+    picked.into_iter().filter_map(choice).collect()
 }
