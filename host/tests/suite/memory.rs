@@ -2,12 +2,15 @@
 //! way to be out of memory, tier by tier.
 
 use crate::client::{Client, everything, named};
-use crate::support::{Bench, PlanMaker, arena, device, input, output, row_item, set_peaks};
+use crate::simulated::Device;
+use crate::story::DEVICE_BYTES;
+use crate::support::{Bench, PlanMaker, arena, device, input, output, real_driver, row_item, set_peaks};
 use fhe_core::ckks::Ciphertext;
 use fhe_core::math::word::{Word, WordKind};
 use fhe_core::params::Preset;
 use host::backend::Backend;
 use host::backend::cpu::{CpuBackend, available_lanes, thread_pool};
+use host::backend::cuda::CudaBackend;
 use host::check::CheckedPlan;
 use host::memory::{Limits, MemoryClass};
 use host::profile::HostWork;
@@ -301,6 +304,46 @@ fn copies_and_calls_that_are_refused() {
         set_peaks(&mut plan);
         let error = CheckedPlan::new(plan).unwrap_err();
         assert!(matches!(error, Error::InvalidPlan { rule: "tiers", .. }), "{error}");
+    }
+}
+
+/// 600 rows of 16 KiB pass through chunks of 4 MiB in three parts, the last not whole.
+#[test]
+fn transfers_larger_than_a_chunk() {
+    let directory = Directory::new("chunks");
+    let lower = LowerTiers { directory: Some(directory.0.clone()), ..LowerTiers::default() };
+    let bench = Bench::<u32>::new(Preset::Toy12);
+    let pool = thread_pool(Some(1)).unwrap();
+    let cpu = CpuBackend::new(pool, None, Limits::default()).unwrap().with_lower_tiers(lower.clone());
+    let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(cpu)];
+    for driver in [Some(Device::new(DEVICE_BYTES).open()), real_driver()].into_iter().flatten() {
+        let cuda = CudaBackend::new(driver, Limits::default()).unwrap().with_lower_tiers(lower.clone());
+        backends.push(Box::new(cuda));
+    }
+    const ROWS: u32 = 600;
+    let bytes: Vec<u8> = (0..ROWS as usize * 4 * bench.n()).map(|i| (i / 7 + i / 4096 * 31) as u8).collect();
+    for tier in [Tier::Host, Tier::File] {
+        let mut plan = PlanMaker::new(&bench.params, ROWS as usize, 1, 1).plan;
+        plan.buffers.push(Buffer { tier, rows: ROWS, kind: BufferKind::Spill, ..plan.buffers[0].clone() });
+        set_peaks(&mut plan);
+        let plan = Arc::new(CheckedPlan::new(plan).unwrap());
+        for backend in &backends {
+            let mut instance = backend.load(Arc::clone(&plan)).unwrap();
+            instance.write(BufferId(0), 0, &bytes).unwrap();
+            instance.copy(&[row_copy((0, 0), (3, 0), ROWS)]).unwrap();
+            assert!(instance.read(BufferId(3), 0..ROWS).unwrap() == bytes, "{} {tier:?}", backend.name());
+            instance.write(BufferId(0), 0, &vec![0; bytes.len()]).unwrap();
+            // All but a row, and those one further.
+            instance.copy(&[row_copy((3, 0), (0, 1), ROWS - 1)]).unwrap();
+            let row = bytes.len() / ROWS as usize;
+            let back = instance.read(BufferId(0), 1..ROWS).unwrap();
+            assert!(back == bytes[..bytes.len() - row], "{} {tier:?}", backend.name());
+            // Rows one by one.
+            for at in 0..ROWS {
+                instance.write(BufferId(0), at, &bytes[at as usize * row..][..row]).unwrap();
+            }
+            assert!(instance.read(BufferId(0), 0..ROWS).unwrap() == bytes, "{} {tier:?}", backend.name());
+        }
     }
 }
 

@@ -47,6 +47,8 @@ impl Chunk {
 pub(super) struct Staging {
     driver: Arc<dyn Driver>,
     chunks: [Chunk; 2],
+    /// The chunk that was not used last, so that transfers of one row each overlap, too.
+    next: usize,
     chunk_bytes: u64,
 }
 
@@ -62,12 +64,18 @@ impl Staging {
     /// The driver's.
     pub(super) fn new(driver: &Arc<dyn Driver>, chunk_bytes: u64) -> DriverResult<Self> {
         let chunk = || Ok(Chunk { memory: PinnedMemory::new(driver, chunk_bytes)?, copied: None });
-        Ok(Self { driver: Arc::clone(driver), chunks: [chunk()?, chunk()?], chunk_bytes })
+        Ok(Self { driver: Arc::clone(driver), chunks: [chunk()?, chunk()?], next: 0, chunk_bytes })
     }
 
     /// Bytes of both.
     pub(super) fn bytes(&self) -> u64 {
         2 * self.chunk_bytes
+    }
+
+    fn turn(&mut self) -> usize {
+        let which = self.next;
+        self.next = 1 - which;
+        which
     }
 
     fn parts(&self, len: u64) -> impl Iterator<Item = Range<u64>> + use<> {
@@ -83,7 +91,8 @@ impl Staging {
         len: u64,
         mut fill: impl FnMut(Range<u64>, &mut [u8]) -> Result<(), Error>,
     ) -> Result<(), Failure> {
-        for (range, which) in self.parts(len).zip([0, 1].into_iter().cycle()) {
+        for range in self.parts(len) {
+            let which = self.turn();
             let chunk = &mut self.chunks[which];
             chunk.wait()?;
             let size = range.end - range.start;
@@ -105,7 +114,8 @@ impl Staging {
         mut take: impl FnMut(Range<u64>, &[u8]) -> Result<(), Error>,
     ) -> Result<(), Failure> {
         let mut on_its_way: Option<(Range<u64>, usize)> = None;
-        for (range, which) in self.parts(len).zip([0, 1].into_iter().cycle()) {
+        for range in self.parts(len) {
+            let which = self.turn();
             let chunk = &mut self.chunks[which];
             chunk.wait()?;
             from.submit_into(offset + range.start, &mut chunk.memory, 0, range.end - range.start)?;
