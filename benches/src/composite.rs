@@ -36,8 +36,7 @@ pub const ALL: [Shape; 5] = [
         name: "mul_relinearize_rescale",
         lines: &[
             "mul %0, %0 {level TOP product degree 2}",
-            "relinearize %1 {level TOP product degree 1}",
-            "rescale %2 {level NEXT canonical degree 1}",
+            "relinearize_rescale %1 {level NEXT canonical degree 1}",
         ],
         left_out: &[],
     },
