@@ -86,7 +86,7 @@ pub const ALL: [Shape; 7] = [
     Shape {
         name: "mul_relinearize_rescale",
         inputs: 2,
-        lines: &["mul %0, %1 {level LEVEL product degree 2}", "relinearize %2 PRODUCT", "rescale %3 NEXT"],
+        lines: &["mul %0, %1 {level LEVEL product degree 2}", "relinearize_rescale %2 NEXT"],
         all_out: false,
         left_out: &[],
         floor: |s| s.mul_relinearize_rescale(),

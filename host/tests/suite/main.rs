@@ -7,6 +7,8 @@ mod errors;
 #[cfg(test)]
 mod kernels;
 #[cfg(test)]
+mod merged;
+#[cfg(test)]
 mod null;
 #[cfg(test)]
 mod refusals;
