@@ -20,6 +20,7 @@ use ferrocerium::models::digits::{Network, TestSplit, classify_logits, encrypted
 use ferrocerium::prelude::*;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Encrypted inference of handwritten digits.
@@ -40,6 +41,9 @@ struct Args {
     /// Print where the server's time and memory went.
     #[arg(long)]
     report: bool,
+    /// Write the last image's run, launch by launch, as a trace for Perfetto or chrome://tracing.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -85,7 +89,10 @@ impl Server {
     fn start(network: &Network, params: &Params, args: &Args) -> Result<Self> {
         let compiled = compile(&encrypted::program(network)?, params, &Options::default())?;
         let offer = Offer::new(params, &compiled.manifest).to_bytes();
-        let session = Session::builder().backend(args.backend.into()).profile(args.report).build()?;
+        let session = Session::builder()
+            .backend(args.backend.into())
+            .profile(args.report || args.trace.is_some())
+            .build()?;
         Ok(Self { program: session.load(compiled, params)?, offer, backend: session.backend_name() })
     }
 
@@ -142,6 +149,9 @@ fn main() -> Result<()> {
         agree += usize::from(encrypted == plain);
         max_error = larger(max_error, error);
         seconds += elapsed;
+    }
+    if let Some(file) = &args.trace {
+        std::fs::write(file, server.program.trace()).with_context(|| file.display().to_string())?;
     }
     let summary = Summary {
         images: args.images,

@@ -1,6 +1,11 @@
 //! Where a run spends its time and memory: a product, a matrix and a rotation at a preset.
 //!
-//! `cargo run --release -p host --example profile -- n14 2`
+//! ```sh
+//! cargo run --release -p host --example profile -- n14 --threads 2 --trace profile.json --roof 40
+//! cargo run --release -p host --example profile -- n16 --backend cuda --roof 4000
+//! ```
+//!
+//! `--roof` is what the device's memory can move in GB/s, by its data sheet or a measurement; without it rates are not compared.
 
 use fhe_core::ckks::{Encoder, Encryptor};
 use fhe_core::math::sampling::Randomness;
@@ -8,27 +13,52 @@ use fhe_core::math::word::{Word, WordKind};
 use fhe_core::params::{Params, Preset};
 use fhe_core::ring::Ring;
 use fhe_core::rlwe::KeyGenerator;
+use host::profile::Roof;
 use host::{BackendKind, Session};
 use scheduler::{Options, dsl};
 use std::error::Error;
 
+struct Args {
+    preset: Preset,
+    backend: BackendKind,
+    threads: Option<usize>,
+    trace: Option<String>,
+    roof: Option<Roof>,
+}
+
+fn args() -> Result<Args, Box<dyn Error>> {
+    let mut args =
+        Args { preset: Preset::N14, backend: BackendKind::Cpu, threads: None, trace: None, roof: None };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word}: expected a value, found none"));
+        match word.as_str() {
+            "--backend" => args.backend = value()?.parse()?,
+            "--threads" => args.threads = Some(value()?.parse()?),
+            "--trace" => args.trace = Some(value()?),
+            "--roof" => args.roof = Some(Roof { bytes_per_second: value()?.parse::<f64>()? * 1e9 }),
+            preset => args.preset = preset.parse()?,
+        }
+    }
+    Ok(args)
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut args = std::env::args().skip(1);
-    let preset: Preset = args.next().as_deref().unwrap_or("n14").parse()?;
-    let params = preset.params()?;
-    let mut builder = Session::builder().backend(BackendKind::Cpu);
-    if let Some(threads) = args.next() {
-        builder = builder.threads(threads.parse()?);
+    let args = args()?;
+    let params = args.preset.params()?;
+    let mut builder = Session::builder().backend(args.backend).profile(true);
+    if let Some(threads) = args.threads {
+        builder = builder.threads(threads);
     }
     let session = builder.build()?;
     println!("{params}\n{}\n", session.backend_name());
     match params.word() {
-        WordKind::U32 => profile::<u32>(&session, &params),
-        WordKind::U64 => profile::<u64>(&session, &params),
+        WordKind::U32 => profile::<u32>(&session, &params, &args),
+        WordKind::U64 => profile::<u64>(&session, &params, &args),
     }
 }
 
-fn profile<W: Word>(session: &Session, params: &Params) -> Result<(), Box<dyn Error>> {
+fn profile<W: Word>(session: &Session, params: &Params, args: &Args) -> Result<(), Box<dyn Error>> {
     let matrix: Vec<f64> = (0..64 * 64).map(|i| f64::from(i * 7 % 11) / 11.0 - 0.4).collect();
     let program = dsl::build("profile", |g| {
         let x = g.input("x", 64)?;
@@ -53,8 +83,14 @@ fn profile<W: Word>(session: &Session, params: &Params) -> Result<(), Box<dyn Er
     for _ in 0..5 {
         loaded.run(&[("x", &input)])?;
     }
-    println!("{}\n", loaded.last_run());
-    println!("{}\n", loaded.last_run().profile.node_table(8));
+    let run = loaded.last_run();
+    println!("{}\n", run.times());
+    println!("{}\n", run.profile.kernel_table(args.roof));
+    println!("{}\n", run.profile.node_table(8, args.roof));
+    println!("{}\n", run.profile.launch_table(8, args.roof));
     println!("{}", loaded.memory_report());
+    if let Some(file) = &args.trace {
+        std::fs::write(file, loaded.trace())?;
+    }
     Ok(())
 }

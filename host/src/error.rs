@@ -72,12 +72,39 @@ pub enum Error {
         /// The budget.
         budget: u64,
     },
+    /// The file in which a program keeps what does not fit memory cannot be made, written or read.
+    #[error("spill file in `{directory}`: {during}: {words}")]
+    SpillFile {
+        /// The directory that the session was given.
+        directory: String,
+        /// What was being done.
+        during: &'static str,
+        /// The system's words, or found and expected.
+        words: String,
+    },
+    /// A plan that needs a file, in a session without a directory for it.
+    #[error("{what} needs {found} bytes in a file: expected a session with a spill directory")]
+    NoSpillDirectory {
+        /// The program.
+        what: String,
+        /// Bytes of the file tier.
+        found: u64,
+    },
     /// The driver, or a kernel, failed.
     #[error("device error during {during}: {words}")]
     Driver {
         /// What was being done: the program, the segment or the node.
         during: String,
         /// The driver's call and words.
+        words: String,
+    },
+    /// The device does not answer any more: a kernel or the hardware failed, and the driver repeats the error whatever is
+    /// asked of it. Programs on it cannot be used any more; on NVIDIA devices nothing of this process can use it.
+    #[error("device lost during {during}: {words}: start the process again")]
+    DeviceLost {
+        /// What was being done: the program, the segment or the node.
+        during: String,
+        /// The driver's call and words; for a later call, those of the first error and when it was.
         words: String,
     },
     /// A buffer, or rows of one, that the plan has not.

@@ -2,7 +2,7 @@
 
 use crate::backend::Instance;
 use crate::error::Result;
-use crate::profile::{Profile, Stopwatch};
+use crate::profile::{HostRecord, HostWork, Profile, Stopwatch};
 use scheduler::plan::{HostStep, PlanStep};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub struct RunOptions {
 }
 
 /// What a run took.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunTimes {
     /// From the first step to the last.
     pub total: Duration,
@@ -39,11 +39,13 @@ pub struct RunTimes {
     pub host: Duration,
     /// In calls.
     pub calls: Duration,
+    /// In copies between tiers; on a device those that a call waits for count there.
+    pub copies: Duration,
     /// Launch by launch, where asked for.
     pub profile: Profile,
 }
 
-/// Does the steps of [`scheduler::plan::Plan::setup`] that `wanted` picks.
+/// Does the steps of [`scheduler::plan::Plan::setup`] that `wanted` picks, and tells of each.
 ///
 /// # Errors
 /// Those of the steps; steps before the one that failed are done.
@@ -51,9 +53,16 @@ pub fn setup(
     instance: &mut dyn Instance,
     host: &mut dyn HostSteps,
     wanted: impl Fn(&HostStep) -> bool,
-) -> Result<()> {
+) -> Result<Profile> {
+    let mut profile = Profile::starting_now();
     let steps: Vec<HostStep> = instance.plan().plan().setup.iter().filter(|s| wanted(s)).copied().collect();
-    steps.iter().try_for_each(|step| host.host_step(step, instance))
+    for step in steps {
+        let clock = Stopwatch::start();
+        host.host_step(&step, instance)?;
+        let (what, start, time) = (HostWork::Step(step), profile.at(clock), clock.elapsed());
+        profile.record_host(HostRecord { what, start, time });
+    }
+    Ok(profile)
 }
 
 /// Does the schedule once.
@@ -61,10 +70,10 @@ pub fn setup(
 /// # Errors
 /// Those of the steps. The next run starts from the first step again, so nothing of a failed one is seen.
 pub fn run(instance: &mut dyn Instance, host: &mut dyn HostSteps, options: RunOptions) -> Result<RunTimes> {
-    let mut times = RunTimes::default();
+    let mut times = RunTimes { profile: Profile::starting_now(), ..RunTimes::default() };
     let total = Stopwatch::start();
     if options.poison {
-        instance.poison();
+        instance.poison()?;
     }
     let mut step_idx = 0;
     while let Some(step) = instance.plan().plan().schedule.get(step_idx).cloned() {
@@ -77,7 +86,24 @@ pub fn run(instance: &mut dyn Instance, host: &mut dyn HostSteps, options: RunOp
             }
             PlanStep::Host(step) => {
                 host.host_step(&step, instance)?;
-                times.host += clock.elapsed();
+                let time = clock.elapsed();
+                times.host += time;
+                if options.profile {
+                    let (what, start) = (HostWork::Step(step), times.profile.at(clock));
+                    times.profile.record_host(HostRecord { what, start, time });
+                }
+            }
+            PlanStep::Copy(copies) => {
+                instance.copy(&copies)?;
+                let time = clock.elapsed();
+                times.copies += time;
+                if options.profile {
+                    let rows =
+                        |up| copies.iter().filter(|c| c.is_fetch() == up).map(|c| u64::from(c.rows)).sum();
+                    let what = HostWork::Copy { fetched: rows(true), spilled: rows(false) };
+                    let start = times.profile.at(clock);
+                    times.profile.record_host(HostRecord { what, start, time });
+                }
             }
         }
         step_idx += 1;

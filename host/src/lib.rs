@@ -8,6 +8,7 @@
 //! check      what every plan must satisfy before any device sees it
 //! work       rows, bytes and multiplications of launches
 //! memory     limits, allocations, reports
+//! tiers      limits of each tier; the file tier
 //! profile    time by kernel and by node
 //! ```
 //!
@@ -22,6 +23,7 @@ pub mod executor;
 pub mod memory;
 pub mod profile;
 pub mod session;
+pub mod tiers;
 pub mod work;
 
 pub use backend::BackendKind;

@@ -1,7 +1,8 @@
 //! Limits, aligned allocations that may fail, and the memory report.
 //!
 //! Running out of memory is three things: more than the machine has ([`Error::TooBig`]), more than the session may
-//! take ([`Error::OverBudget`]), and a refusal of the system that may pass ([`Error::NotNow`]).
+//! take ([`Error::OverBudget`]), and a refusal of the system that may pass ([`Error::NotNow`]). Each tier has limits of its
+//! own: [`crate::tiers`].
 
 use crate::error::{Error, Result};
 use scheduler::plan::{BufferKind, DeviceIdx, Tier};
@@ -29,6 +30,12 @@ impl Limits {
     pub fn of_machine() -> Self {
         let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         Self { machine: meminfo_bytes(&text, "MemTotal:"), budget: meminfo_bytes(&text, "MemAvailable:") }
+    }
+
+    /// For pinned memory, which nothing else can use while it is held: half of what is available.
+    pub fn of_pinned() -> Self {
+        let Self { machine, budget } = Self::of_machine();
+        Self { machine, budget: budget.map(|bytes| bytes / 2) }
     }
 }
 
@@ -59,6 +66,12 @@ impl Ledger {
     /// Bytes that are reserved.
     pub fn in_use(&self) -> u64 {
         self.in_use.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that can be reserved at present; `None` is unknown.
+    pub fn left(&self) -> Option<u64> {
+        let budget = self.limits.budget.map(|b| b.saturating_sub(self.in_use()));
+        budget.into_iter().chain(self.limits.machine).min()
     }
 
     /// Reserves bytes until the result is dropped.
@@ -155,14 +168,26 @@ pub enum MemoryClass {
     Keys,
     /// Encoded constants.
     Constants,
+    /// Values between kernels for which the arena has no room.
+    Spill,
     /// Twiddles, shared by the programs of one ring.
     Tables,
+    /// Pinned memory through which host and device exchange what lies elsewhere.
+    Staging,
 }
 
 impl MemoryClass {
     /// Every class, in the order of reports.
-    pub const ALL: [Self; 6] =
-        [Self::Arena, Self::Inputs, Self::Outputs, Self::Keys, Self::Constants, Self::Tables];
+    pub const ALL: [Self; 8] = [
+        Self::Arena,
+        Self::Inputs,
+        Self::Outputs,
+        Self::Keys,
+        Self::Constants,
+        Self::Spill,
+        Self::Tables,
+        Self::Staging,
+    ];
 
     /// The name in reports.
     pub const fn name(self) -> &'static str {
@@ -172,7 +197,9 @@ impl MemoryClass {
             Self::Outputs => "outputs",
             Self::Keys => "keys",
             Self::Constants => "constants",
+            Self::Spill => "spill",
             Self::Tables => "tables",
+            Self::Staging => "staging",
         }
     }
 
@@ -184,6 +211,7 @@ impl MemoryClass {
             BufferKind::Output(_) => Self::Outputs,
             BufferKind::Key(_) => Self::Keys,
             BufferKind::Constant(_) => Self::Constants,
+            BufferKind::Spill => Self::Spill,
         }
     }
 }
@@ -210,13 +238,6 @@ pub struct MemoryReport {
     pub uses: Vec<MemoryUse>,
 }
 
-/// The name of a tier.
-pub(crate) const fn tier_name(tier: Tier) -> &'static str {
-    match tier {
-        Tier::Device => "device",
-    }
-}
-
 impl MemoryReport {
     /// Adds bytes to an entry, which is made if it is not there.
     pub(crate) fn add(
@@ -227,7 +248,7 @@ impl MemoryReport {
         planned: u64,
         actual: u64,
     ) {
-        let (device, tier) = (device.0, tier_name(tier));
+        let (device, tier) = (device.0, tier.name());
         let same = |u: &&mut MemoryUse| (u.device, u.tier, u.class) == (device, tier, class);
         if let Some(entry) = self.uses.iter_mut().find(same) {
             entry.planned += planned;
@@ -241,6 +262,18 @@ impl MemoryReport {
     /// Planned bytes of a class, over all devices and tiers.
     pub fn planned(&self, class: MemoryClass) -> u64 {
         self.uses.iter().filter(|u| u.class == class).map(|u| u.planned).sum()
+    }
+
+    /// Planned and allocated bytes of a tier, without tables and staging, which no plan knows.
+    pub fn of_tier(&self, tier: Tier) -> (u64, u64) {
+        let beside = |class| matches!(class, MemoryClass::Tables | MemoryClass::Staging);
+        let uses = self.uses.iter().filter(|u| u.tier == tier.name() && !beside(u.class));
+        uses.fold((0, 0), |(planned, actual), u| (planned + u.planned, actual + u.actual))
+    }
+
+    /// Allocated bytes of a tier, all classes.
+    pub fn actual_in(&self, tier: Tier) -> u64 {
+        self.uses.iter().filter(|u| u.tier == tier.name()).map(|u| u.actual).sum()
     }
 
     /// Planned bytes in all.

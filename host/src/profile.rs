@@ -1,15 +1,20 @@
-//! Time and work of a run, by kernel and by node: where the clock is read.
+//! Time and work of a run, by kernel, node and launch: where the clock is read.
+//!
+//! A [`Profile`] keeps every launch and host step of one run, in order, with their sums. Two things are made of it: tables
+//! with bytes, rate and, where the caller states a [`Roof`], the share of it ([`table`]); and a trace ([`trace`]).
+
+pub mod table;
+pub mod trace;
 
 use crate::work::Work;
 use kernels_gpu::abi::KernelId;
-use scheduler::plan::NodeId;
+use scheduler::plan::{HostStep, NodeId, SegmentId};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::{Duration, Instant};
 
 /// A running clock.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {
@@ -27,13 +32,46 @@ impl Stopwatch {
 /// What a backend tells of one launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepRecord {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Which of its launches.
+    pub step: u32,
     /// What the launch was made from.
     pub node: NodeId,
     /// The kernel.
     pub kernel: KernelId,
     /// Its work.
     pub work: Work,
+    /// When it was submitted, from the start of the profile.
+    pub start: Duration,
     /// Its time on the device; zero where nothing is executed.
+    pub time: Duration,
+}
+
+/// Work of the host.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum HostWork {
+    /// A step of the plan.
+    Step(HostStep),
+    /// Reading and checking the inputs of a run, before its first step.
+    ReadInputs,
+    /// Copies between tiers; on a device, submitting those that need no help of the host.
+    Copy {
+        /// Rows to the arena.
+        fetched: u64,
+        /// Rows from the arena.
+        spilled: u64,
+    },
+}
+
+/// What the executor tells of one host step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HostRecord {
+    /// What was done.
+    pub what: HostWork,
+    /// When it began, from the start of the profile.
+    pub start: Duration,
+    /// Its time.
     pub time: Duration,
 }
 
@@ -64,34 +102,92 @@ fn nanoseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S
     serializer.serialize_u64(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// Sums over launches. Its `Display` is the table by kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// One launch of a segment, by its place in the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LaunchKey {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Which of its launches.
+    pub step: u32,
+    /// What the launch was made from.
+    pub node: NodeId,
+    /// The kernel.
+    pub kernel: KernelId,
+}
+
+/// The most bytes a second that the caller believes a device can move: what rates are compared with. It is stated, for
+/// nothing here can know it.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Roof {
+    /// Bytes a second.
+    pub bytes_per_second: f64,
+}
+
+impl Roof {
+    /// Time at the roof over the time taken: 1 is as fast as can be. Bytes that caches keep from memory may bring it above.
+    pub fn share(&self, entry: &Entry) -> f64 {
+        entry.gigabytes_per_second() * 1e9 / self.bytes_per_second
+    }
+}
+
+/// Launches and host steps of a run, and their sums. Its `Display` is the table by kernel.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Profile {
+    origin: Option<Stopwatch>,
+    steps: Vec<StepRecord>,
+    host: Vec<HostRecord>,
     kernels: BTreeMap<KernelId, Entry>,
     nodes: BTreeMap<(NodeId, KernelId), Entry>,
+    launches: BTreeMap<LaunchKey, Entry>,
 }
 
-/// A line of the JSON form.
-#[derive(Serialize)]
-struct Line {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    node: Option<u32>,
-    kernel: &'static str,
-    #[serde(flatten)]
-    entry: Entry,
-}
-
-#[derive(Serialize)]
-struct Lines {
-    kernels: Vec<Line>,
-    nodes: Vec<Line>,
+/// The end of the last of some spans.
+fn end(last: Option<(Duration, Duration)>) -> Duration {
+    last.map_or(Duration::ZERO, |(start, time)| start + time)
 }
 
 impl Profile {
-    /// Adds a launch.
-    pub fn record(&mut self, record: &StepRecord) {
-        self.kernels.entry(record.kernel).or_default().add(record);
-        self.nodes.entry((record.node, record.kernel)).or_default().add(record);
+    /// An empty one that starts now.
+    pub fn starting_now() -> Self {
+        Self { origin: Some(Stopwatch::start()), ..Self::default() }
+    }
+
+    /// When a clock was started, from the start of the profile.
+    pub fn at(&self, clock: Stopwatch) -> Duration {
+        self.origin.map_or(Duration::ZERO, |origin| clock.0.saturating_duration_since(origin.0))
+    }
+
+    /// Adds a launch, which started after those before it had ended: two clocks may differ by a little.
+    pub fn record(&mut self, mut record: StepRecord) {
+        record.start = record.start.max(end(self.steps.last().map(|s| (s.start, s.time))));
+        let StepRecord { segment, step, node, kernel, .. } = record;
+        self.kernels.entry(kernel).or_default().add(&record);
+        self.nodes.entry((node, kernel)).or_default().add(&record);
+        self.launches.entry(LaunchKey { segment, step, node, kernel }).or_default().add(&record);
+        self.steps.push(record);
+    }
+
+    /// Adds a host step, which started after those before it had ended.
+    pub fn record_host(&mut self, mut record: HostRecord) {
+        record.start = record.start.max(end(self.host.last().map(|s| (s.start, s.time))));
+        self.host.push(record);
+    }
+
+    /// Puts work of the host that was over when the profile started at its front.
+    pub(crate) fn precede(&mut self, what: HostWork, time: Duration) {
+        self.host.iter_mut().for_each(|h| h.start += time);
+        self.steps.iter_mut().for_each(|s| s.start += time);
+        self.host.insert(0, HostRecord { what, start: Duration::ZERO, time });
+    }
+
+    /// Every launch, in order.
+    pub fn steps(&self) -> &[StepRecord] {
+        &self.steps
+    }
+
+    /// Every host step, in order.
+    pub fn host_steps(&self) -> &[HostRecord] {
+        &self.host
     }
 
     /// By kernel, in ABI order.
@@ -104,6 +200,11 @@ impl Profile {
         self.nodes.iter().map(|(&(n, k), e)| (n, k, e))
     }
 
+    /// By place in the plan, ascending; a segment's launches add up over its calls.
+    pub fn by_launch(&self) -> impl Iterator<Item = (LaunchKey, &Entry)> {
+        self.launches.iter().map(|(&key, e)| (key, e))
+    }
+
     /// The sum over all launches.
     pub fn total(&self) -> Entry {
         self.kernels.values().fold(Entry::default(), |mut sum, e| {
@@ -111,77 +212,5 @@ impl Profile {
             sum.time += e.time;
             sum
         })
-    }
-
-    /// The table of the `n` nodes that took longest.
-    pub fn node_table(&self, n: usize) -> String {
-        let mut nodes: Vec<_> = self.by_node().collect();
-        nodes.sort_by_key(|(node, kernel, e)| (std::cmp::Reverse(e.time), *node, *kernel));
-        let lines = nodes.into_iter().take(n);
-        table(lines.map(|(node, kernel, e)| (format!("{} {}", node.0, kernel.name()), *e)))
-    }
-
-    /// Kernels and nodes as JSON.
-    pub fn to_json(&self) -> String {
-        let kernels = self.by_kernel().map(|(k, e)| Line { node: None, kernel: k.name(), entry: *e });
-        let nodes = self.by_node().map(|(n, k, e)| Line { node: Some(n.0), kernel: k.name(), entry: *e });
-        let lines = Lines { kernels: kernels.collect(), nodes: nodes.collect() };
-        // Integers and fixed names: serialization cannot fail.
-        serde_json::to_string_pretty(&lines).unwrap_or_default()
-    }
-}
-
-fn table(lines: impl Iterator<Item = (String, Entry)>) -> String {
-    let mut text = format!(
-        "{:24} {:>9} {:>9} {:>11} {:>11} {:>9} {:>8}",
-        "", "launches", "items", "time ms", "MiB", "Mmul", "GB/s"
-    );
-    for (name, e) in lines {
-        text.push_str(&format!(
-            "\n{name:24} {:>9} {:>9} {:>11.3} {:>11.3} {:>9.2} {:>8.2}",
-            e.work.launches,
-            e.work.items,
-            e.time.as_secs_f64() * 1e3,
-            e.work.bytes as f64 / (1u64 << 20) as f64,
-            e.work.multiplications as f64 / 1e6,
-            e.gigabytes_per_second()
-        ));
-    }
-    text
-}
-
-impl fmt::Display for Profile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kernels = self.by_kernel().map(|(k, e)| (k.name().to_owned(), *e));
-        f.write_str(&table(kernels.chain([("total".to_owned(), self.total())])))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_add_up_by_kernel_and_by_node() {
-        let mut profile = Profile::default();
-        let work =
-            Work { launches: 1, items: 2, rows_read: 2, rows_written: 2, bytes: 4000, multiplications: 7 };
-        for (node, kernel) in [(1, KernelId::Ntt), (2, KernelId::Ntt), (2, KernelId::Add)] {
-            let time = Duration::from_micros(1);
-            profile.record(&StepRecord { node: NodeId(node), kernel, work, time });
-        }
-        assert_eq!(
-            profile.by_kernel().map(|(k, e)| (k, e.work.launches)).collect::<Vec<_>>(),
-            [(KernelId::Ntt, 2), (KernelId::Add, 1)]
-        );
-        assert_eq!(profile.by_node().count(), 3);
-        assert_eq!(profile.total().work.bytes, 12_000);
-        assert_eq!(profile.total().gigabytes_per_second(), 4.0);
-        let json: serde_json::Value = serde_json::from_str(&profile.to_json()).unwrap();
-        assert_eq!(json["kernels"][0]["kernel"], "ntt");
-        assert_eq!(json["kernels"][0]["nanoseconds"], 2000);
-        assert_eq!(json["nodes"][2]["node"], 2);
-        assert!(profile.to_string().lines().last().unwrap().starts_with("total"));
-        assert_eq!(profile.node_table(2).lines().count(), 3);
     }
 }

@@ -105,6 +105,16 @@ pub enum Error {
         /// The largest.
         expected: u64,
     },
+    /// A device that cannot hold what one item of a launch reads and writes.
+    #[error("device memory: {item} needs {needed} bytes at once, available are {available}")]
+    DeviceBudget {
+        /// Node and kernel.
+        item: String,
+        /// Bytes of its rows.
+        needed: u64,
+        /// The limit.
+        available: u64,
+    },
     /// The parameters or the reference refuse.
     #[error(transparent)]
     Core(#[from] fhe_core::Error),

@@ -1,7 +1,7 @@
 //! Devices behind one trait: a [`Backend`] loads checked plans, an [`Instance`] is one of them with its memory.
 //!
 //! Buffers are bytes in whole rows; what they mean is the plan's and the caller's. Launches of a call take effect
-//! in order, each complete before the next starts.
+//! in order, each complete before the next starts; so do calls and copies.
 
 pub mod cpu;
 pub mod cuda;
@@ -11,7 +11,8 @@ use crate::check::CheckedPlan;
 use crate::error::{Error, Result};
 use crate::memory::MemoryReport;
 use crate::profile::{Profile, Stopwatch};
-use scheduler::plan::{BufferId, Plan, PlanStep, SegmentId};
+use scheduler::compile::MemoryLimits;
+use scheduler::plan::{BufferId, Plan, PlanStep, RowCopy, SegmentId};
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
@@ -23,10 +24,17 @@ pub trait Backend: Send + Sync {
     /// Its name, with what tells it from others of its kind.
     fn name(&self) -> String;
 
+    /// Bytes that the buffers of a plan may take at present in each tier, beside its tables.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedRing`], [`Error::Driver`].
+    fn room(&self, plan: &Plan) -> Result<MemoryLimits>;
+
     /// Allocates all that a plan says.
     ///
     /// # Errors
-    /// [`Error::TooBig`], [`Error::OverBudget`], [`Error::NotNow`]; nothing stays allocated.
+    /// [`Error::TooBig`], [`Error::OverBudget`], [`Error::NotNow`]; [`Error::SpillFile`],
+    /// [`Error::NoSpillDirectory`]; nothing stays allocated.
     fn load(&self, plan: Arc<CheckedPlan>) -> Result<Box<dyn Instance>>;
 }
 
@@ -38,19 +46,20 @@ pub trait Instance: Send {
     /// Copies whole rows into a buffer, from row `row` on.
     ///
     /// # Errors
-    /// [`Error::BufferAccess`].
+    /// [`Error::BufferAccess`]; in the file tier [`Error::SpillFile`] and [`Error::NotNow`].
     fn write(&mut self, buffer: BufferId, row: u32, bytes: &[u8]) -> Result<()>;
 
     /// Copies rows out of a buffer.
     ///
     /// # Errors
-    /// [`Error::BufferAccess`].
+    /// As [`Self::write`].
     fn read(&self, buffer: BufferId, rows: Range<u32>) -> Result<Vec<u8>>;
 
     /// Executes a segment with the buffer of each slot, and tells of each launch.
     ///
     /// # Errors
-    /// [`Error::InvalidPlan`] when the segment may not be called so.
+    /// [`Error::InvalidPlan`] when the segment may not be called so; [`Error::Driver`] and [`Error::DeviceLost`], which name
+    /// the plan's node where it is known: when submitting always, afterwards only in a run with a profile.
     fn call(
         &mut self,
         segment: SegmentId,
@@ -73,9 +82,19 @@ pub trait Instance: Send {
         Ok(clock.elapsed())
     }
 
-    /// Overwrites the arena and the outputs with [`POISON`], so that a read of a row that the run has not written
+    /// Copies rows between the arena and other tiers.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPlan`] when they may not be copied so; in the file tier [`Error::SpillFile`] and
+    /// [`Error::NotNow`].
+    fn copy(&mut self, copies: &[RowCopy]) -> Result<()>;
+
+    /// Overwrites the arena, the outputs and what was spilled with [`POISON`], so that a read of a row that the run has not written
     /// shows in the result.
-    fn poison(&mut self);
+    ///
+    /// # Errors
+    /// The driver's: a run that was to be poisoned is not done without.
+    fn poison(&mut self) -> Result<()>;
 
     /// Planned and allocated bytes.
     fn memory(&self) -> MemoryReport;

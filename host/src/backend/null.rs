@@ -6,10 +6,11 @@ use super::{Backend, Instance};
 use crate::check::CheckedPlan;
 use crate::error::Result;
 use crate::memory::{MemoryClass, MemoryReport};
-use crate::profile::{Profile, StepRecord};
+use crate::profile::{Profile, StepRecord, Stopwatch};
 use crate::work::Work;
 use kernels_gpu::abi::KernelId;
-use scheduler::plan::{BufferId, SegmentId, Step};
+use scheduler::compile::MemoryLimits;
+use scheduler::plan::{BufferId, Plan, RowCopy, SegmentId, Step};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -25,6 +26,10 @@ pub struct Counts {
     pub bytes_in: u64,
     /// Bytes read from outside: outputs.
     pub bytes_out: u64,
+    /// Bytes copied to the arena from other tiers.
+    pub bytes_fetched: u64,
+    /// Bytes copied from the arena to other tiers.
+    pub bytes_spilled: u64,
     /// Work by kernel name.
     pub kernels: BTreeMap<&'static str, Work>,
 }
@@ -70,6 +75,10 @@ impl Backend for NullBackend {
         "null".to_owned()
     }
 
+    fn room(&self, _: &Plan) -> Result<MemoryLimits> {
+        Ok(MemoryLimits::default())
+    }
+
     fn load(&self, plan: Arc<CheckedPlan>) -> Result<Box<dyn Instance>> {
         Ok(Box::new(NullInstance { backend: self.clone(), plan }))
     }
@@ -112,14 +121,27 @@ impl Instance for NullInstance {
             let work = self.plan.work(segment, i);
             *counts.kernels.entry(launch.kernel.name()).or_default() += work;
             if let Some(profile) = profile.as_deref_mut() {
-                let time = Duration::ZERO;
-                profile.record(&StepRecord { node: *node, kernel: launch.kernel, work, time });
+                let (start, time) = (profile.at(Stopwatch::start()), Duration::ZERO);
+                let (step, kernel) = (i as u32, launch.kernel);
+                profile.record(StepRecord { segment, step, node: *node, kernel, work, start, time });
             }
         }
         Ok(())
     }
 
-    fn poison(&mut self) {}
+    fn copy(&mut self, copies: &[RowCopy]) -> Result<()> {
+        for copy in copies {
+            self.plan.check_copy(copy)?;
+            let bytes = u64::from(copy.rows) * self.plan.plan().row_bytes() as u64;
+            let mut counts = self.backend.lock();
+            *(if copy.is_fetch() { &mut counts.bytes_fetched } else { &mut counts.bytes_spilled }) += bytes;
+        }
+        Ok(())
+    }
+
+    fn poison(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     fn memory(&self) -> MemoryReport {
         let mut report = MemoryReport::default();

@@ -11,6 +11,7 @@
 //! | `sizes` | inner products have terms, conversions 1 to 64 sources and targets |
 //! | `hazards` | no row is written twice in a launch, or written by one item and read by another; in place only as the ABI allows |
 //! | `calls` | slots are bound to buffers that are large enough, written ones to the arena or an output, and to one slot |
+//! | `tiers` | the arena and all that a call binds are on the device; a copy is between the arena and a buffer of another tier, within both, and writes the arena, an output or a spill buffer |
 //! | `host-steps` | each writes or reads a buffer of its own kind, in the list it belongs to |
 //!
 //! The ABI version and the ring have errors of their own.
@@ -22,7 +23,8 @@ use crate::error::{Error, Result};
 use crate::work::Work;
 use kernels_gpu::abi::{ABI_VERSION, ARENA, KernelId};
 use scheduler::plan::{
-    Access, Buffer, BufferId, BufferKind, HostStep, Plan, PlanStep, Segment, SegmentId, Step,
+    Access, Buffer, BufferId, BufferKind, HostStep, Place, Plan, PlanStep, RowCopy, Segment, SegmentId, Step,
+    Tier,
 };
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -56,6 +58,7 @@ impl CheckedPlan {
             match step {
                 PlanStep::Call { segment, bindings } => drop(checked.check_call(*segment, bindings)?),
                 PlanStep::Host(step) => checked.check_host_step(step, false)?,
+                PlanStep::Copy(copies) => copies.iter().try_for_each(|copy| checked.check_copy(copy))?,
             }
         }
         checked.plan.setup.iter().try_for_each(|step| checked.check_host_step(step, true))?;
@@ -88,6 +91,11 @@ impl CheckedPlan {
     /// Bytes of a buffer.
     pub fn buffer_bytes(&self, buffer: &Buffer) -> u64 {
         u64::from(buffer.rows) * self.plan.row_bytes() as u64
+    }
+
+    /// Bytes of all buffers of a tier.
+    pub fn tier_bytes(&self, tier: Tier) -> u64 {
+        self.plan.buffers.iter().filter(|b| b.tier == tier).map(|b| self.buffer_bytes(b)).sum()
     }
 
     /// A buffer that has the given rows.
@@ -152,6 +160,10 @@ impl CheckedPlan {
             if buffer.rows < slot.rows {
                 return fail(format!("slot {i}: buffer of {} rows, expected {}", buffer.rows, slot.rows));
             }
+            if buffer.tier != Tier::Device {
+                let problem = format!("slot {i} is bound to buffer {} in {:?}", id.0, buffer.tier);
+                return Err(broken("tiers", format!("segment `{}`: {problem}", found.name)));
+            }
             let writes = slot.access != Access::Read;
             if writes && !matches!(buffer.kind, BufferKind::Arena | BufferKind::Output(_)) {
                 return fail(format!("slot {i} writes {:?}, expected the arena or an output", buffer.kind));
@@ -165,6 +177,33 @@ impl CheckedPlan {
             }
         }
         Ok(found)
+    }
+
+    /// A copy that may be made.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPlan`], rule `tiers`.
+    pub fn check_copy(&self, copy: &RowCopy) -> Result<()> {
+        let fail = |problem: String| Err(broken("tiers", format!("copy {copy}: {problem}")));
+        let (up, down) = if copy.is_fetch() { (copy.to, copy.from) } else { (copy.from, copy.to) };
+        if up.buffer != BufferId(ARENA) {
+            return fail("expected the arena on one side".into());
+        }
+        let rows = |place: Place| place.row..place.row.saturating_add(copy.rows);
+        for place in [up, down] {
+            if self.check_rows(place.buffer, &rows(place)).is_err() {
+                return fail(format!("rows {:?} are not of buffer {}", rows(place), place.buffer.0));
+            }
+        }
+        let below = self.plan.buffer(down.buffer).map(|b| (b.tier, b.kind));
+        match below {
+            Some((Tier::Host | Tier::File, kind))
+                if copy.is_fetch() || matches!(kind, BufferKind::Output(_) | BufferKind::Spill) =>
+            {
+                Ok(())
+            }
+            _ => fail(format!("found {below:?}, expected another tier's, and to be written by the program")),
+        }
     }
 
     fn check_host_step(&self, step: &HostStep, in_setup: bool) -> Result<()> {
@@ -194,6 +233,9 @@ fn check_buffers(plan: &Plan) -> Result<()> {
         .collect();
     if arenas != [0] {
         return Err(broken("buffers", format!("arenas are buffers {arenas:?}, expected [0]")));
+    }
+    if let Some(arena) = plan.buffers.first().filter(|b| b.tier != Tier::Device) {
+        return Err(broken("tiers", format!("the arena is in {:?}", arena.tier)));
     }
     let mut rows: BTreeMap<_, u64> = BTreeMap::new();
     for buffer in &plan.buffers {

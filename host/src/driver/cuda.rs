@@ -10,6 +10,7 @@ use cudarc::driver::result::{self, ctx, device, event, graph, module, primary_ct
 use cudarc::driver::sys;
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
+use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,6 +53,46 @@ fn wrong(call: &'static str) -> impl Fn(result::DriverError) -> DriverError {
     }
 }
 
+/// The oldest driver whose compiler takes PTX 8.0, as it counts itself: 1000 times the CUDA version.
+const OLDEST_DRIVER: i32 = 12_000;
+
+/// Refuses a driver that is too old for the kernels, before it is asked for what it may not have.
+fn check_driver_version(found: i32) -> DriverResult<()> {
+    if found >= OLDEST_DRIVER {
+        return Ok(());
+    }
+    let (major, minor) = (found / 1000, found % 1000 / 10);
+    let words =
+        format!("the driver is too old: it is for CUDA {major}.{minor}, expected 12.0 or later (driver 525)");
+    Err(plain("cuDriverGetVersion", words))
+}
+
+/// Refuses a device that is not there.
+fn check_ordinal(ordinal: u32, count: u32) -> DriverResult<()> {
+    match count {
+        0 => Err(plain("open", "the driver finds no device")),
+        1 if ordinal > 0 => Err(plain("open", format!("device {ordinal}, expected 0, the only one"))),
+        _ if ordinal >= count => Err(plain("open", format!("device {ordinal}, expected 0 to {}", count - 1))),
+        _ => Ok(()),
+    }
+}
+
+/// What to do about a module that does not load.
+fn advice(code: sys::CUresult) -> &'static str {
+    match code {
+        sys::CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => {
+            ": the driver is too old for PTX 8.0, expected driver 525 or later"
+        }
+        sys::CUresult::CUDA_ERROR_JIT_COMPILER_NOT_FOUND => {
+            ": the driver's PTX compiler (libnvidia-ptxjitcompiler) is not installed"
+        }
+        sys::CUresult::CUDA_ERROR_JIT_COMPILATION_DISABLED => {
+            ": the driver is told not to compile, expected CUDA_DISABLE_PTX_JIT unset"
+        }
+        _ => "",
+    }
+}
+
 fn plain(call: &'static str, words: impl Into<String>) -> DriverError {
     DriverError { call, words: words.into(), out_of_memory: false }
 }
@@ -60,12 +101,17 @@ impl CudaDriver {
     /// Number of devices.
     ///
     /// # Errors
-    /// No driver on this machine, or one that does not start.
+    /// No driver on this machine, one that is too old, or one that does not start.
     pub fn device_count() -> DriverResult<u32> {
         // SAFETY: only looks whether the library can be opened.
         if !unsafe { sys::is_culib_present() } {
             return Err(plain("load", "no NVIDIA driver is installed (libcuda was not found)"));
         }
+        let mut version = 0;
+        // SAFETY: writes the number; it may be called before `cuInit`.
+        let asked = unsafe { sys::cuDriverGetVersion(&raw mut version) };
+        asked.result().map_err(wrong("cuDriverGetVersion"))?;
+        check_driver_version(version)?;
         result::init().map_err(wrong("cuInit"))?;
         let count = device::get_count().map_err(wrong("cuDeviceGetCount"))?;
         Ok(u32::try_from(count).unwrap_or(0))
@@ -78,9 +124,7 @@ impl CudaDriver {
     /// kernels are not compiled.
     pub fn open(ordinal: u32) -> DriverResult<Self> {
         let count = Self::device_count()?;
-        if ordinal >= count {
-            return Err(plain("open", format!("device {ordinal}, expected one of {count}")));
-        }
+        check_ordinal(ordinal, count)?;
         let device = device::get(ordinal as i32).map_err(wrong("cuDeviceGet"))?;
         let name = device::get_name(device).map_err(wrong("cuDeviceGetName"))?;
         let attribute = |which| {
@@ -126,9 +170,7 @@ impl Device {
         // SAFETY: a text that ends with zero.
         let module = unsafe { module::load_data(text.as_ptr().cast::<c_void>()) }.map_err(|e| {
             let mut error = wrong("cuModuleLoadData")(e);
-            if e.0 == sys::CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION {
-                error.words.push_str(": the driver is too old for PTX 8.0, expected 525 or later");
-            }
+            error.words.push_str(advice(e.0));
             error
         })?;
         modules.insert(ptx.as_ptr() as usize, module as usize);
@@ -184,8 +226,8 @@ impl Driver for CudaDriver {
 
     unsafe fn free(&self, address: u64) {
         if self.bind().is_ok() {
-            // SAFETY: the caller's promise; `cuMemFree` waits for the device.
-            let _ = unsafe { result::free_sync(address) };
+            // SAFETY: the caller's promise. `cuMemFree` is not said to wait for a stream that does not block, so this does.
+            let _ = unsafe { (stream::synchronize(self.stream), result::free_sync(address)) };
         }
     }
 
@@ -201,6 +243,47 @@ impl Driver for CudaDriver {
         // SAFETY: the caller's promise; `to` lives until the stream has been waited for.
         unsafe { result::memcpy_dtoh_async(to, from, self.stream) }.map_err(wrong("cuMemcpyDtoH"))?;
         self.synchronize()
+    }
+
+    fn allocate_pinned(&self, bytes: usize) -> DriverResult<NonNull<u8>> {
+        self.bind()?;
+        // SAFETY: freed by `free_pinned`; whoever asked for it writes it before it is read.
+        let start = unsafe { result::malloc_host(bytes.max(1), sys::CU_MEMHOSTALLOC_PORTABLE) };
+        let start = start.map_err(wrong("cuMemHostAlloc"))?;
+        NonNull::new(start.cast()).ok_or_else(|| plain("cuMemHostAlloc", "gave no address"))
+    }
+
+    unsafe fn free_pinned(&self, start: NonNull<u8>) {
+        if self.bind().is_ok() {
+            // SAFETY: the caller's promise, and this driver's stream; a device that is lost copies no more.
+            let _ = unsafe { (stream::synchronize(self.stream), result::free_host(start.as_ptr().cast())) };
+        }
+    }
+
+    unsafe fn submit_to_device(&self, to: u64, from: NonNull<u8>, bytes: usize) -> DriverResult<()> {
+        self.bind()?;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let from = std::slice::from_raw_parts(from.as_ptr(), bytes);
+            result::memcpy_htod_async(to, from, self.stream)
+        }
+        .map_err(wrong("cuMemcpyHtoDAsync"))
+    }
+
+    unsafe fn submit_to_host(&self, to: NonNull<u8>, from: u64, bytes: usize) -> DriverResult<()> {
+        self.bind()?;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let to = std::slice::from_raw_parts_mut(to.as_ptr(), bytes);
+            result::memcpy_dtoh_async(to, from, self.stream)
+        }
+        .map_err(wrong("cuMemcpyDtoHAsync"))
+    }
+
+    fn wait(&self, event: EventHandle) -> DriverResult<()> {
+        self.bind()?;
+        // SAFETY: an event that `record` gave and that is not freed.
+        unsafe { event::synchronize(event.0 as sys::CUevent) }.map_err(wrong("cuEventSynchronize"))
     }
 
     unsafe fn fill(&self, to: u64, byte: u8, bytes: u64) -> DriverResult<()> {
@@ -279,20 +362,56 @@ impl Driver for CudaDriver {
     fn record(&self) -> DriverResult<EventHandle> {
         self.bind()?;
         let event = event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map_err(wrong("cuEventCreate"))?;
-        // SAFETY: an event and a stream of this driver.
-        unsafe { event::record(event, self.stream) }.map_err(wrong("cuEventRecord"))?;
+        // SAFETY: an event and a stream of this driver; the event is given out or destroyed.
+        unsafe {
+            event::record(event, self.stream).map_err(|e| {
+                let _ = event::destroy(event);
+                wrong("cuEventRecord")(e)
+            })?;
+        }
         Ok(EventHandle(event as usize))
     }
 
     fn elapsed(&self, from: EventHandle, to: EventHandle) -> DriverResult<Duration> {
         self.bind()?;
         let (from, to) = (from.0 as sys::CUevent, to.0 as sys::CUevent);
-        // SAFETY: events that `record` gave, and the caller gives back.
-        unsafe {
-            let waited = event::synchronize(to).map_err(wrong("cuEventSynchronize"));
-            let ms = waited.and_then(|()| event::elapsed(from, to).map_err(wrong("cuEventElapsedTime")));
-            let _ = (event::destroy(from), event::destroy(to));
-            Ok(Duration::from_secs_f64(f64::from(ms?) / 1e3))
+        // SAFETY: events that `record` gave and that are not freed.
+        let ms = unsafe {
+            event::synchronize(to).map_err(wrong("cuEventSynchronize"))?;
+            event::elapsed(from, to).map_err(wrong("cuEventElapsedTime"))?
+        };
+        Ok(Duration::from_secs_f64(f64::from(ms.max(0.0)) / 1e3))
+    }
+
+    unsafe fn free_event(&self, event: EventHandle) {
+        if self.bind().is_ok() {
+            // SAFETY: the caller's promise.
+            let _ = unsafe { event::destroy(event.0 as sys::CUevent) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_is_not_there() {
+        let words = |ordinal, count| check_ordinal(ordinal, count).map_err(|e| e.words);
+        assert_eq!(words(0, 0), Err("the driver finds no device".to_owned()));
+        assert_eq!(words(1, 1), Err("device 1, expected 0, the only one".to_owned()));
+        assert_eq!(words(4, 4), Err("device 4, expected 0 to 3".to_owned()));
+        assert_eq!((words(0, 1), words(3, 4)), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn a_driver_that_is_too_old_is_told_so() {
+        let words = "cuDriverGetVersion: the driver is too old: it is for CUDA 11.4, expected 12.0 or later (driver 525)";
+        assert_eq!(check_driver_version(11_040).unwrap_err().to_string(), words);
+        assert_eq!(check_driver_version(12_000), Ok(()));
+        assert_eq!(check_driver_version(13_010), Ok(()));
+        assert!(advice(sys::CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION).contains("expected driver 525"));
+        assert!(advice(sys::CUresult::CUDA_ERROR_JIT_COMPILER_NOT_FOUND).contains("not installed"));
+        assert_eq!(advice(sys::CUresult::CUDA_ERROR_INVALID_VALUE), "");
     }
 }

@@ -2,11 +2,16 @@
 //!
 //! [`Driver`] is thin on purpose, so that another driver, or one that fails when a test wants it to, can stand
 //! in. [`cuda`] is the one that computes. Everything is ordered by one stream; copies wait for what was submitted
-//! before them. Owners ([`DeviceMemory`], [`Graph`]) give back what they hold when they are dropped.
+//! before them, those of pinned memory are only submitted. Owners ([`DeviceMemory`], [`PinnedMemory`], [`Graph`],
+//! [`Event`]) give back what they hold when they are dropped.
 
 pub mod cuda;
+mod pinned;
+
+pub use pinned::PinnedMemory;
 
 use std::fmt;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,6 +105,42 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// The driver's.
     unsafe fn copy_to_host(&self, to: &mut [u8], from: u64) -> DriverResult<()>;
 
+    /// Allocates host memory that the device copies to and from by itself.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn allocate_pinned(&self, bytes: usize) -> DriverResult<NonNull<u8>>;
+
+    /// Frees what [`Driver::allocate_pinned`] gave, after all that was submitted.
+    ///
+    /// # Safety
+    /// Not freed before, and not used after.
+    unsafe fn free_pinned(&self, start: NonNull<u8>);
+
+    /// Submits a copy to the device and does not wait.
+    ///
+    /// # Safety
+    /// `from` is pinned memory that is there, and is not written, until the copy is done; so is the device memory.
+    ///
+    /// # Errors
+    /// The driver's.
+    unsafe fn submit_to_device(&self, to: u64, from: NonNull<u8>, bytes: usize) -> DriverResult<()>;
+
+    /// Submits a copy from the device and does not wait.
+    ///
+    /// # Safety
+    /// `to` is pinned memory that is there, and is not touched, until the copy is done; so is the device memory.
+    ///
+    /// # Errors
+    /// The driver's.
+    unsafe fn submit_to_host(&self, to: NonNull<u8>, from: u64, bytes: usize) -> DriverResult<()>;
+
+    /// Waits until a mark is reached.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn wait(&self, event: EventHandle) -> DriverResult<()>;
+
     /// Sets every byte.
     ///
     /// # Safety
@@ -140,7 +181,7 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// Ends a capture; the launches since its begin can be replayed.
     ///
     /// # Errors
-    /// The driver's; the capture is over all the same.
+    /// The driver's, among them that a launch in the capture failed; the capture is over all the same.
     fn end_capture(&self) -> DriverResult<GraphHandle>;
 
     /// Submits a graph.
@@ -164,11 +205,17 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// The driver's.
     fn record(&self) -> DriverResult<EventHandle>;
 
-    /// Device time between two marks, which are freed. Waits for the second.
+    /// Device time between two marks. Waits for the second.
     ///
     /// # Errors
-    /// The driver's.
+    /// The driver's, and those of kernels.
     fn elapsed(&self, from: EventHandle, to: EventHandle) -> DriverResult<Duration>;
+
+    /// Frees a mark.
+    ///
+    /// # Safety
+    /// Not freed before, and not used after.
+    unsafe fn free_event(&self, event: EventHandle);
 }
 
 /// Device memory with an owner.
@@ -281,7 +328,8 @@ impl Graph {
                 unsafe { driver.free_graph(handle) };
                 Err(error)
             }
-            (_, Err(error)) => Err(error),
+            // That the capture is broken is no news then.
+            (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(error),
         }
     }
 
@@ -302,5 +350,46 @@ impl Drop for Graph {
     fn drop(&mut self) {
         // SAFETY: captured by `capture`, and nobody has it any more.
         unsafe { self.driver.free_graph(self.handle) };
+    }
+}
+
+/// A mark in the stream with an owner.
+#[derive(Debug)]
+pub struct Event {
+    driver: Arc<dyn Driver>,
+    handle: EventHandle,
+}
+
+impl Event {
+    /// Marks the present end of the stream.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn record(driver: &Arc<dyn Driver>) -> DriverResult<Self> {
+        let handle = driver.record()?;
+        Ok(Self { driver: Arc::clone(driver), handle })
+    }
+
+    /// Device time up to a later mark, which is waited for.
+    ///
+    /// # Errors
+    /// The driver's, and those of kernels.
+    pub fn elapsed(&self, to: &Self) -> DriverResult<Duration> {
+        self.driver.elapsed(self.handle, to.handle)
+    }
+
+    /// Waits until it is reached.
+    ///
+    /// # Errors
+    /// The driver's, and those of kernels.
+    pub fn wait(&self) -> DriverResult<()> {
+        self.driver.wait(self.handle)
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: recorded by `record`, and nobody has it any more.
+        unsafe { self.driver.free_event(self.handle) };
     }
 }

@@ -25,29 +25,35 @@ use crate::backend::cuda::CudaBackend;
 use crate::backend::null::{Counts, NullBackend};
 use crate::backend::{Backend, BackendKind};
 use crate::check::{CheckedPlan, broken};
-use crate::driver::DriverError;
 use crate::driver::cuda::CudaDriver;
+use crate::driver::{Driver, DriverError, DriverResult};
 use crate::error::{Error, Result};
 use crate::executor::RunOptions;
 use crate::memory::Limits;
 use crate::profile::Stopwatch;
+use crate::tiers::LowerTiers;
 use fhe_core::params::Params;
 use kernels_gpu::cpu::LaneKind;
 use rayon::ThreadPool;
+use scheduler::compile::{MemoryLimits, refit};
 use scheduler::dsl::Program;
-use scheduler::plan::Plan;
+use scheduler::plan::{Plan, Tier};
 use scheduler::{Compiled, Options};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Makes a [`Session`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SessionBuilder {
     kind: BackendKind,
     threads: Option<usize>,
     lanes: Option<LaneKind>,
     device: u32,
     limits: Option<Limits>,
+    host_limits: Option<Limits>,
+    file_limits: Limits,
+    spill_directory: Option<PathBuf>,
     options: RunOptions,
 }
 
@@ -73,7 +79,8 @@ impl SessionBuilder {
         self
     }
 
-    /// Bytes that all programs of the session may take together; all if not called.
+    /// Bytes of the device, or of the processor's memory, that all programs of the session may take together; all if
+    /// not called. A program that [`Session::compile`] cannot fit is planned with host memory and files.
     #[must_use]
     pub fn memory_budget(mut self, bytes: u64) -> Self {
         self.limits.get_or_insert_with(Limits::default).budget = Some(bytes);
@@ -87,6 +94,34 @@ impl SessionBuilder {
         self
     }
 
+    /// Memory of the host for what does not fit a device. If not called, half of what is available, since it is pinned;
+    /// and none for the processor, whose device that memory is.
+    #[must_use]
+    pub fn host_limits(mut self, limits: Limits) -> Self {
+        self.host_limits = Some(limits);
+        self
+    }
+
+    /// Bytes of files for what does not fit memory; as many as there is room for if not called.
+    #[must_use]
+    pub fn file_limits(mut self, limits: Limits) -> Self {
+        self.file_limits = limits;
+        self
+    }
+
+    /// Where files are made for what does not fit memory. They have no name and are gone with their program. If not
+    /// called, programs that need one are refused.
+    #[must_use]
+    pub fn spill_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.spill_directory = Some(directory.into());
+        self
+    }
+
+    fn lower_tiers(&self, host: impl FnOnce() -> Limits) -> LowerTiers {
+        let host = self.host_limits.unwrap_or_else(host);
+        LowerTiers { host, file: self.file_limits, directory: self.spill_directory.clone() }
+    }
+
     /// Which of the machine's NVIDIA devices; the first if not called.
     #[must_use]
     pub fn device(mut self, ordinal: u32) -> Self {
@@ -94,8 +129,8 @@ impl SessionBuilder {
         self
     }
 
-    /// Whether every launch is timed (no if not called): on a
-    /// device this runs launch by launch instead of as a graph.
+    /// Whether every launch is timed (no if not called): on a device this runs launch by launch instead of as a graph, and
+    /// the error of a kernel that fails names its node.
     #[must_use]
     pub fn profile(mut self, on: bool) -> Self {
         self.options.profile = on;
@@ -109,11 +144,12 @@ impl SessionBuilder {
         self
     }
 
-    fn on_device(&self) -> Result<Arc<dyn Backend>> {
+    fn on_device(&self, open: impl FnOnce(u32) -> DriverResult<Arc<dyn Driver>>) -> Result<Arc<dyn Backend>> {
         let unavailable =
             |e: DriverError| Error::BackendUnavailable { backend: "cuda", reason: e.to_string() };
-        let driver = CudaDriver::open(self.device).map_err(unavailable)?;
-        Ok(Arc::new(CudaBackend::new(Arc::new(driver), self.limits.unwrap_or_default())?))
+        let driver = open(self.device).map_err(unavailable)?;
+        let backend = CudaBackend::new(driver, self.limits.unwrap_or_default())?;
+        Ok(Arc::new(backend.with_lower_tiers(self.lower_tiers(Limits::of_pinned))))
     }
 
     /// Starts the backend. [`BackendKind::Auto`] is an NVIDIA device for the programs that it has kernels for, and the processor for
@@ -122,14 +158,23 @@ impl SessionBuilder {
     /// # Errors
     /// [`Error::BackendUnavailable`].
     pub fn build(self) -> Result<Session> {
+        self.build_with(|ordinal| Ok(Arc::new(CudaDriver::open(ordinal)?)))
+    }
+
+    /// As [`Self::build`], with another driver than CUDA's: `open` opens a device by its number.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn build_with(self, open: impl FnOnce(u32) -> DriverResult<Arc<dyn Driver>>) -> Result<Session> {
         let pool = thread_pool(self.threads)?;
         let mut null = None;
         let on_cpu = || -> Result<Arc<dyn Backend>> {
             let limits = self.limits.unwrap_or_else(Limits::of_machine);
-            Ok(Arc::new(CpuBackend::new(Arc::clone(&pool), self.lanes, limits)?))
+            let backend = CpuBackend::new(Arc::clone(&pool), self.lanes, limits)?;
+            Ok(Arc::new(backend.with_lower_tiers(self.lower_tiers(Limits::default))))
         };
         let (backend, fallback) = match self.kind {
-            BackendKind::Auto => match self.on_device() {
+            BackendKind::Auto => match self.on_device(open) {
                 Ok(device) => (device, Some(on_cpu()?)),
                 Err(error) => {
                     tracing::info!(%error, "no device: the processor computes");
@@ -140,7 +185,7 @@ impl SessionBuilder {
             BackendKind::Null => {
                 (Arc::new(null.insert(NullBackend::new()).clone()) as Arc<dyn Backend>, None)
             }
-            BackendKind::Cuda => (self.on_device()?, None),
+            BackendKind::Cuda => (self.on_device(open)?, None),
         };
         tracing::debug!(backend = %backend.name(), limits = ?self.limits, "session");
         Ok(Session { backend, fallback, null, pool, options: self.options })
@@ -172,6 +217,9 @@ impl Session {
             lanes: None,
             device: 0,
             limits: None,
+            host_limits: None,
+            file_limits: Limits::default(),
+            spill_directory: None,
             options: RunOptions { poison: false, profile: false },
         }
     }
@@ -186,15 +234,34 @@ impl Session {
         self.null.as_ref().map(NullBackend::counts)
     }
 
-    /// Compiles a program and loads it.
+    /// Compiles a program and loads it. The plan fits the memory that is there: what the device has no room for is
+    /// fetched from host memory and files and spilled there.
     ///
     /// # Errors
-    /// [`Error::Compile`], and those of [`Self::load`].
+    /// [`Error::Compile`], among them the bytes that are needed where spilling does not help; those of [`Self::load`].
     pub fn compile(&self, program: &Program, params: &Params, options: &Options) -> Result<LoadedProgram> {
         let clock = Stopwatch::start();
         let compiled = scheduler::compile(program, params, options)?;
         tracing::debug!(program = program.name(), time = ?clock.elapsed(), "compiled");
-        self.load(compiled, params)
+        self.load(self.fit(compiled, params, options)?, params)
+    }
+
+    /// The same program with a plan that fits the memory there is.
+    fn fit(&self, compiled: Compiled, params: &Params, options: &Options) -> Result<Compiled> {
+        let room = match (self.backend.room(&compiled.plan), &self.fallback) {
+            (Err(Error::UnsupportedRing { .. }), Some(processor)) => processor.room(&compiled.plan)?,
+            (room, _) => room?,
+        };
+        let exceeds = |tier, limit: Option<u64>| limit.is_some_and(|l| compiled.plan.peak_bytes(tier) > l);
+        if !exceeds(Tier::Device, room.device) && !exceeds(Tier::Host, room.host) {
+            return Ok(compiled);
+        }
+        let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+        let asked = options.memory;
+        let memory =
+            MemoryLimits { device: least(asked.device, room.device), host: least(asked.host, room.host) };
+        tracing::info!(program = %compiled.plan.name, ?memory, "planned again, to fit");
+        Ok(refit(&compiled, params, &Options { memory, ..options.clone() })?)
     }
 
     /// Allocates what a compiled program needs and encodes its constants.
@@ -202,7 +269,7 @@ impl Session {
     /// # Errors
     /// [`Error::Core`] when it was compiled for other parameters or a constant does not encode;
     /// [`Error::AbiMismatch`], [`Error::UnsupportedRing`], [`Error::InvalidPlan`]; [`Error::TooBig`],
-    /// [`Error::OverBudget`], [`Error::NotNow`].
+    /// [`Error::OverBudget`], [`Error::NotNow`]; [`Error::NoSpillDirectory`], [`Error::SpillFile`].
     pub fn load(&self, compiled: Compiled, params: &Params) -> Result<LoadedProgram> {
         let Compiled { plan, manifest, .. } = compiled;
         let plan = Arc::new(CheckedPlan::new(plan)?);

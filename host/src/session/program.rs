@@ -5,8 +5,9 @@ use crate::backend::Instance;
 use crate::error::{Error, Result};
 use crate::executor::{self, RunOptions, RunTimes};
 use crate::memory::MemoryReport;
-use crate::profile::{Profile, Stopwatch};
+use crate::profile::{HostWork, Profile, Stopwatch, trace};
 use crate::work::Work;
+use fhe_core::params::Level;
 use kernels_gpu::abi::KernelId;
 use rayon::ThreadPool;
 use scheduler::compile::Manifest;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What the last run took. Its `Display` is a table.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunReport {
     /// From bytes to bytes.
     pub total: Duration,
@@ -26,21 +27,30 @@ pub struct RunReport {
     pub transfers: Duration,
     /// Computing.
     pub compute: Duration,
+    /// Copying between tiers what does not fit the device.
+    pub copies: Duration,
     /// Launch by launch, unless switched off.
     pub profile: Profile,
 }
 
-impl fmt::Display for RunReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl RunReport {
+    /// The line with the times.
+    pub fn times(&self) -> String {
         let ms = |t: Duration| t.as_secs_f64() * 1e3;
-        writeln!(
-            f,
-            "{:.3} ms: inputs {:.3}, transfers {:.3}, compute {:.3}",
+        format!(
+            "{:.3} ms: inputs {:.3}, transfers {:.3}, compute {:.3}, copies {:.3}",
             ms(self.total),
             ms(self.read_inputs),
             ms(self.transfers),
-            ms(self.compute)
-        )?;
+            ms(self.compute),
+            ms(self.copies)
+        )
+    }
+}
+
+impl fmt::Display for RunReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.times())?;
         self.profile.fmt(f)
     }
 }
@@ -53,6 +63,9 @@ pub struct LoadedProgram {
     pool: Arc<ThreadPool>,
     options: RunOptions,
     has_keys: bool,
+    /// Encoding of the constants, loading of the keys.
+    encoded: Profile,
+    keys_loaded: Profile,
     last_run: RunReport,
 }
 
@@ -87,6 +100,11 @@ fn foreign(step: &HostStep) -> Error {
     crate::check::broken("host-steps", format!("{step:?} is not of the manifest"))
 }
 
+/// The level that the lowering names a segment after: `s7_level3`.
+fn level_of(segment: &str) -> Option<u32> {
+    segment.rsplit_once("_level")?.1.parse().ok()
+}
+
 impl LoadedProgram {
     pub(super) fn new(
         mut instance: Box<dyn Instance>,
@@ -102,9 +120,9 @@ impl LoadedProgram {
             let constant = manifest.constants.get(constant.0 as usize).ok_or_else(|| foreign(step))?;
             fill(instance, buffer, &codec.encode(constant, level, log_scale)?.chunks())
         };
-        executor::setup(&mut *instance, &mut encode, |s| matches!(s, HostStep::Encode { .. }))?;
-        let last_run = RunReport::default();
-        Ok(Self { instance, codec, manifest, pool, options, has_keys: false, last_run })
+        let encoded = executor::setup(&mut *instance, &mut encode, |s| matches!(s, HostStep::Encode { .. }))?;
+        let (keys_loaded, last_run) = (Profile::default(), RunReport::default());
+        Ok(Self { instance, codec, manifest, pool, options, has_keys: false, encoded, keys_loaded, last_run })
     }
 
     /// What to bring: inputs, keys; and what comes back.
@@ -132,6 +150,33 @@ impl LoadedProgram {
         &self.last_run
     }
 
+    /// The setup and the last run as a trace for Perfetto or chrome://tracing (see [`trace`]); of the run nothing is known
+    /// unless the session profiles.
+    pub fn trace(&self) -> String {
+        let profiles =
+            [("constants", &self.encoded), ("keys", &self.keys_loaded), ("run", &self.last_run.profile)];
+        trace::to_chrome(self.plan(), &profiles, |what| self.describe(what), level_of)
+    }
+
+    /// Name and level of work of the host.
+    fn describe(&self, what: &HostWork) -> (String, Option<u32>) {
+        let Manifest { inputs, outputs, .. } = &self.manifest;
+        let named = |verb, found: Option<(&String, Level)>| {
+            found.map(|(name, level)| (format!("{verb} `{name}`"), Some(level.0)))
+        };
+        let found = match *what {
+            HostWork::Step(HostStep::Upload { input, .. }) => {
+                named("upload", inputs.get(input.0 as usize).map(|s| (&s.name, s.level)))
+            }
+            HostWork::Step(HostStep::Download { output, .. }) => {
+                named("download", outputs.get(output.0 as usize).map(|s| (&s.name, s.level)))
+            }
+            HostWork::Step(HostStep::Encode { level, .. }) => Some((what.name(), Some(level.0))),
+            _ => None,
+        };
+        found.unwrap_or_else(|| (what.name(), None))
+    }
+
     fn n_keys(&self) -> usize {
         self.plan().setup.iter().filter(|s| matches!(s, HostStep::LoadKey { .. })).count()
     }
@@ -153,7 +198,7 @@ impl LoadedProgram {
                 _ => Err(foreign(step)),
             };
             let is_key = |s: &HostStep| matches!(s, HostStep::LoadKey { .. });
-            executor::setup(&mut *self.instance, &mut load, is_key)?;
+            self.keys_loaded = executor::setup(&mut *self.instance, &mut load, is_key)?;
             self.has_keys = true;
             tracing::debug!(program = %self.plan().name, keys = self.n_keys(), "keys loaded");
             Ok(())
@@ -220,10 +265,13 @@ impl LoadedProgram {
             }
             _ => Err(foreign(step)),
         };
-        let RunTimes { host, calls, profile, .. } =
+        let RunTimes { host, calls, copies, mut profile, .. } =
             executor::run(&mut *self.instance, &mut transfer, self.options)?;
         let total = clock.elapsed();
-        self.last_run = RunReport { total, read_inputs, transfers: host, compute: calls, profile };
+        if self.options.profile {
+            profile.precede(HostWork::ReadInputs, read_inputs);
+        }
+        self.last_run = RunReport { total, read_inputs, transfers: host, compute: calls, copies, profile };
         Ok(outputs)
     }
 

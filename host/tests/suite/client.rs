@@ -21,7 +21,10 @@ pub struct Client<W: Word> {
 
 impl<W: Word> Client<W> {
     pub fn new(preset: Preset) -> Self {
-        let ring = Ring::new(&preset.params().unwrap()).unwrap();
+        Self::of(Ring::new(&preset.params().unwrap()).unwrap())
+    }
+
+    pub fn of(ring: Ring<W>) -> Self {
         let mut randomness = Randomness::insecure_reproducible(11);
         let generator = KeyGenerator::new(&ring);
         let secret = generator.secret_key(&mut randomness);

@@ -3,9 +3,17 @@
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod device;
+#[cfg(test)]
 mod errors;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod kernels;
+#[cfg(test)]
+mod lost;
+#[cfg(test)]
+mod memory;
 #[cfg(test)]
 mod merged;
 #[cfg(test)]
@@ -15,4 +23,16 @@ mod refusals;
 #[cfg(test)]
 mod session;
 #[cfg(test)]
+mod sharing;
+#[cfg(test)]
+mod simulated;
+#[cfg(test)]
+mod spilled;
+#[cfg(test)]
+mod story;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+mod trace;
+#[cfg(test)]
+mod watched;

@@ -1,5 +1,7 @@
 //! Handmade plans, random rows and the list of backends.
 
+use crate::simulated::Device;
+use crate::story::DEVICE_BYTES;
 use bytemuck::Pod;
 use fhe_core::math::word::{Word, WordKind};
 use fhe_core::params::{LimbIdx, Params, Preset};
@@ -8,6 +10,7 @@ use host::backend::cpu::{CpuBackend, available_lanes, thread_pool};
 use host::backend::cuda::CudaBackend;
 use host::backend::{Backend, Instance};
 use host::check::CheckedPlan;
+use host::driver::Driver;
 use host::driver::cuda::CudaDriver;
 use host::executor::{self, RunOptions};
 use host::memory::Limits;
@@ -24,13 +27,17 @@ use scheduler::plan::{
 };
 use std::sync::{Arc, OnceLock};
 
-/// The backend of an NVIDIA device, if this machine has one. One for all tests: each would compile the kernels anew.
+/// The driver of an NVIDIA device, if this machine has one. One for all tests: each would compile the kernels anew.
+pub fn real_driver() -> Option<Arc<dyn Driver>> {
+    static DRIVER: OnceLock<Option<Arc<dyn Driver>>> = OnceLock::new();
+    let open = || Some(Arc::new(CudaDriver::open(0).ok()?) as Arc<dyn Driver>);
+    DRIVER.get_or_init(open).clone()
+}
+
+/// The backend of an NVIDIA device, if this machine has one.
 pub fn device() -> Option<Arc<dyn Backend>> {
     static DEVICE: OnceLock<Option<Arc<CudaBackend>>> = OnceLock::new();
-    let open = || {
-        let driver = CudaDriver::open(0).ok()?;
-        Some(Arc::new(CudaBackend::new(Arc::new(driver), Limits::default()).unwrap()))
-    };
+    let open = || Some(Arc::new(CudaBackend::new(real_driver()?, Limits::default()).unwrap()));
     DEVICE.get_or_init(open).clone().map(|backend| backend as Arc<dyn Backend>)
 }
 
@@ -39,9 +46,20 @@ pub fn on_device(plan: &Plan) -> bool {
     plan.word == WordKind::U32 && (GPU_MIN_LOG_N..=GPU_MAX_LOG_N).contains(&plan.log_n)
 }
 
-/// Every processor backend of this machine, all lanes, and one, two and three threads; and its device.
+/// Whether the backend can, and should, run the plan: the emulator is slow, so the simulated device takes the smallest ring.
+fn suits(backend: &dyn Backend, plan: &Plan) -> bool {
+    let name = backend.name();
+    if name.contains("simulated") {
+        return on_device(plan) && plan.log_n == GPU_MIN_LOG_N;
+    }
+    !name.starts_with("cuda") || on_device(plan)
+}
+
+/// Every processor backend of this machine, all lanes, and one, two and three threads; its device; and a simulated one.
 pub fn backends() -> Vec<Arc<dyn Backend>> {
     let mut all: Vec<Arc<dyn Backend>> = device().into_iter().collect();
+    let simulated = Device::new(DEVICE_BYTES).open();
+    all.push(Arc::new(CudaBackend::new(simulated, Limits::default()).unwrap()));
     for lanes in available_lanes() {
         for threads in [1, 2, 3] {
             let pool = thread_pool(Some(threads)).unwrap();
@@ -159,7 +177,7 @@ impl PlanMaker {
         let plan = Arc::new(CheckedPlan::new(self.plan.clone()).unwrap());
         let mut first: Option<Vec<u8>> = None;
         for backend in backends {
-            if backend.name().starts_with("cuda") && !on_device(plan.plan()) {
+            if !suits(&**backend, plan.plan()) {
                 continue;
             }
             let mut instance = backend.load(Arc::clone(&plan)).unwrap();
@@ -194,11 +212,13 @@ pub fn run_once(instance: &mut dyn Instance, rows: &[u8], profile: bool) -> Vec<
     out
 }
 
-/// Peaks as the buffers add up.
+/// Peaks as the buffers add up, tier by tier.
 pub fn set_peaks(plan: &mut Plan) {
-    let rows = plan.buffers.iter().map(|b| u64::from(b.rows)).sum();
-    let bytes = rows * plan.row_bytes() as u64;
-    plan.peaks = vec![Peak { device: DeviceIdx(0), tier: Tier::Device, rows, bytes }];
+    let of_tier = |tier| {
+        let rows = plan.buffers.iter().filter(|b| b.tier == tier).map(|b| u64::from(b.rows)).sum();
+        Peak { device: DeviceIdx(0), tier, rows, bytes: rows * plan.row_bytes() as u64 }
+    };
+    plan.peaks = Tier::ALL.into_iter().map(of_tier).filter(|peak| peak.rows > 0).collect();
 }
 
 /// A ring with the limbs of all its primes.

@@ -21,7 +21,7 @@ use crate::thread::{Machine, Quad, ThreadKernel, convert_basis, every_kernel, ha
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use memory::{Global, Shared};
-pub use pointers::run_args;
+pub use pointers::{EmulatedGrid, Space, has_entry, run_addressed, run_args};
 
 /// A thread and what it can reach.
 struct Thread<'a, 'b, W> {

@@ -1,44 +1,127 @@
-//! Threads that reach memory by the addresses of a [`KernelArgs`], as on a GPU. Alignment is checked; that an address is
-//! right shows in the results.
+//! Threads that reach memory by the addresses of a [`KernelArgs`], as on a GPU.
+//!
+//! [`Space`] is what lies at the addresses: memory of the host ([`run_args`]), or a simulated device's, which knows what
+//! was allocated ([`run_addressed`]). Alignment, shared memory, grid and argument are checked here; that an address is right is
+//! for the space to say, or shows in the results.
 
 use super::every_kernel;
 use crate::abi::KernelId;
 use crate::abi::launch::{KernelArgs, contract, n_entries};
 use crate::thread::addressed::{Addressed, Isa};
 use crate::thread::{Quad, ThreadKernel, convert_basis, has_item, ntt, pointwise};
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 
+/// Global memory by address, in words of four bytes.
+pub trait Space {
+    /// Reads words. What is not there is left as it is, after a [`Space::fault`].
+    ///
+    /// # Safety
+    /// As the space says.
+    unsafe fn read(&self, at: u64, words: &mut [u32]);
+
+    /// Writes words. What is not there is not written, after a [`Space::fault`].
+    ///
+    /// # Safety
+    /// As the space says.
+    unsafe fn write(&self, at: u64, words: &[u32]);
+
+    /// A rule of the machine was broken. The access has no effect, and the launch goes on if this returns.
+    fn fault(&self, what: String);
+}
+
+/// Grid and block of a launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmulatedGrid {
+    /// Blocks.
+    pub blocks: u32,
+    /// Threads of a block.
+    pub threads: u32,
+    /// Dynamic shared memory of a block, in bytes.
+    pub shared_bytes: u32,
+}
+
+/// Memory of the host at its exposed addresses.
+struct HostMemory;
+
+impl Space for HostMemory {
+    /// # Safety
+    /// The address is valid for it.
+    unsafe fn read(&self, at: u64, words: &mut [u32]) {
+        let from: *const u32 = core::ptr::with_exposed_provenance(at as usize);
+        // SAFETY: the caller's promise; the words are the caller's own.
+        unsafe { from.copy_to_nonoverlapping(words.as_mut_ptr(), words.len()) };
+    }
+
+    /// # Safety
+    /// The address is valid for it.
+    unsafe fn write(&self, at: u64, words: &[u32]) {
+        let to: *mut u32 = core::ptr::with_exposed_provenance_mut(at as usize);
+        // SAFETY: the caller's promise; the words are the caller's own.
+        unsafe { to.copy_from_nonoverlapping(words.as_ptr(), words.len()) };
+    }
+
+    fn fault(&self, what: String) {
+        unreachable!("{what}")
+    }
+}
+
 /// A thread and its block's shared memory.
-#[derive(Clone, Copy)]
 struct Pointers<'a> {
     block: u32,
     thread: u32,
     shared: &'a RefCell<Vec<u32>>,
+    space: &'a dyn Space,
 }
 
-/// The pointer at an address.
-fn at<T>(address: u64, align: u64) -> *mut T {
-    assert!(address.is_multiple_of(align), "address {address:#x} is not aligned to {align}");
-    core::ptr::with_exposed_provenance_mut(address as usize)
-}
+impl Pointers<'_> {
+    fn is_aligned(&self, at: u64, words: usize) -> bool {
+        let aligned = at.is_multiple_of(4 * words as u64);
+        if !aligned {
+            self.space.fault(format!("address {at:#x} is not aligned to {} bytes", 4 * words));
+        }
+        aligned
+    }
 
-/// Reads as many bytes as a `T` has, aligned to that.
-///
-/// # Safety
-/// The address is valid for it.
-unsafe fn read<T>(address: u64) -> T {
-    // SAFETY: the caller's promise.
-    unsafe { at::<T>(address, size_of::<T>() as u64).read() }
-}
+    /// # Safety
+    /// As [`Space::read`].
+    unsafe fn read<const N: usize>(&self, at: u64) -> [u32; N] {
+        let mut words = [0; N];
+        if self.is_aligned(at, N) {
+            // SAFETY: the caller's promise.
+            unsafe { self.space.read(at, &mut words) };
+        }
+        words
+    }
 
-/// Writes.
-///
-/// # Safety
-/// The address is valid for it.
-unsafe fn write<T>(address: u64, x: T) {
-    // SAFETY: the caller's promise.
-    unsafe { at::<T>(address, size_of::<T>() as u64).write(x) };
+    /// # Safety
+    /// As [`Space::write`].
+    unsafe fn write<const N: usize>(&self, at: u64, words: [u32; N]) {
+        if self.is_aligned(at, N) {
+            // SAFETY: the caller's promise.
+            unsafe { self.space.write(at, &words) };
+        }
+    }
+
+    fn in_shared<const N: usize, T>(&self, at: u32, found: impl FnOnce(&mut [u32]) -> T) -> Option<T> {
+        let mut shared = self.shared.borrow_mut();
+        let n_bytes = 4 * shared.len();
+        let words = shared.get_mut(at as usize / 4..).and_then(|rest| rest.get_mut(..N));
+        if let (true, Some(words)) = (at.is_multiple_of(4 * N as u32), words) {
+            return Some(found(words));
+        }
+        let accessed = 4 * N;
+        self.space.fault(format!("{accessed} bytes at {at} of {n_bytes} bytes of shared memory"));
+        None
+    }
+
+    fn shared_read<const N: usize>(&self, at: u32) -> [u32; N] {
+        let mut out = [0; N];
+        let _ = self.in_shared::<N, _>(at, |words| out.copy_from_slice(words));
+        out
+    }
 }
 
 impl Isa for Pointers<'_> {
@@ -50,67 +133,77 @@ impl Isa for Pointers<'_> {
     }
     unsafe fn constant(&self, at: u64) -> u32 {
         // SAFETY: the caller's promise, here and below.
-        unsafe { read(at) }
+        unsafe { self.read::<1>(at)[0] }
     }
     unsafe fn constant_u64(&self, at: u64) -> u64 {
         // SAFETY: as above.
-        unsafe { read(at) }
+        let [low, high] = unsafe { self.read::<2>(at) };
+        u64::from(low) | u64::from(high) << 32
     }
     unsafe fn constant_pair(&self, at: u64) -> [u32; 2] {
         // SAFETY: as above.
-        unsafe { read(at) }
+        unsafe { self.read(at) }
     }
     unsafe fn constant_quad(&self, at: u64) -> Quad<u32> {
         // SAFETY: as above.
-        unsafe { read(at) }
+        unsafe { self.read(at) }
     }
     unsafe fn global_load(&self, at: u64) -> u32 {
         // SAFETY: as above.
-        unsafe { read(at) }
+        unsafe { self.read::<1>(at)[0] }
     }
     unsafe fn global_load_quad(&self, at: u64) -> Quad<u32> {
         // SAFETY: as above.
-        unsafe { read(at) }
+        unsafe { self.read(at) }
     }
     unsafe fn global_store(&self, at: u64, x: u32) {
         // SAFETY: as above.
-        unsafe { write(at, x) };
+        unsafe { self.write(at, [x]) };
     }
     unsafe fn global_store_quad(&self, at: u64, x: Quad<u32>) {
         // SAFETY: as above.
-        unsafe { write(at, x) };
+        unsafe { self.write(at, x) };
     }
     unsafe fn shared_load(&self, at: u32) -> u32 {
-        self.shared.borrow()[at as usize / 4]
+        self.shared_read::<1>(at)[0]
     }
     unsafe fn shared_load_quad(&self, at: u32) -> Quad<u32> {
-        assert!(at.is_multiple_of(16), "shared address {at} is not aligned to 16");
-        let (shared, at) = (self.shared.borrow(), at as usize / 4);
-        [shared[at], shared[at + 1], shared[at + 2], shared[at + 3]]
+        self.shared_read(at)
     }
     unsafe fn shared_store(&self, at: u32, x: u32) {
-        self.shared.borrow_mut()[at as usize / 4] = x;
+        let _ = self.in_shared::<1, _>(at, |words| words[0] = x);
     }
     unsafe fn shared_store_quad(&self, at: u32, x: Quad<u32>) {
-        assert!(at.is_multiple_of(16), "shared address {at} is not aligned to 16");
-        self.shared.borrow_mut()[at as usize / 4..][..4].copy_from_slice(&x);
+        let _ = self.in_shared::<4, _>(at, |words| words.copy_from_slice(&x));
     }
 }
 
-/// Runs every thread of one entry.
+/// Runs every thread of a grid, if it is one of the entry's contract.
 ///
 /// # Safety
-/// As [`run_args`].
-unsafe fn run_grid<K: ThreadKernel<u32>>(args: &KernelArgs) {
-    let Some(contract) = contract(K::KERNEL, K::ENTRY_IDX, args.log_n, 4) else {
-        unreachable!("no contract at log N = {}", args.log_n)
+/// As [`run_addressed`].
+unsafe fn run_grid<K: ThreadKernel<u32>>(
+    entry: &str,
+    grid: Option<EmulatedGrid>,
+    args: &KernelArgs,
+    space: &dyn Space,
+) {
+    let contract = match contract(K::KERNEL, K::ENTRY_IDX, args.log_n, 4) {
+        Some(contract) if contract.entry == entry => contract,
+        _ => return space.fault(format!("{entry}: log N {} in its argument", args.log_n)),
     };
-    let blocks_per_item = (1 << args.log_n) / contract.words_per_block;
-    for block in 0..args.n_items * blocks_per_item {
-        let shared = RefCell::new(alloc::vec![u32::MAX; contract.shared_bytes as usize / 4]);
+    let blocks = args.n_items * ((1 << args.log_n) / contract.words_per_block);
+    let expected = EmulatedGrid { blocks, threads: contract.threads, shared_bytes: contract.shared_bytes };
+    let grid = grid.unwrap_or(expected);
+    let fits = grid.shared_bytes <= expected.shared_bytes;
+    if (grid.blocks, grid.threads, fits) != (expected.blocks, expected.threads, true) {
+        return space.fault(format!("{entry}: {grid:?}, expected {expected:?} or less shared memory"));
+    }
+    for block in 0..grid.blocks {
+        let shared = RefCell::new(alloc::vec![u32::MAX; grid.shared_bytes as usize / 4]);
         for phase in 0..K::PHASES {
-            for thread in 0..contract.threads {
-                let m = Addressed { args: *args, isa: Pointers { block, thread, shared: &shared } };
+            for thread in 0..grid.threads {
+                let m = Addressed { args: *args, isa: Pointers { block, thread, shared: &shared, space } };
                 if has_item::<u32, K, _>(&m) {
                     // SAFETY: the caller's promises.
                     unsafe { K::phase(&m, phase) };
@@ -123,13 +216,26 @@ unsafe fn run_grid<K: ThreadKernel<u32>>(args: &KernelArgs) {
 /// Finds a kernel function by its name in the contract.
 macro_rules! dispatch {
     ($($name:ident: $kernel:ty,)*) => {
+        /// Whether there is a kernel function of that name.
+        pub fn has_entry(entry: &str) -> bool {
+            matches!(entry, $(stringify!($name))|*)
+        }
+
+        /// Runs a kernel function on a grid, the contract's if `None`. A grid that is not the contract's, an argument for
+        /// another ring size and an unknown name are faults of the space, and nothing is run.
+        ///
         /// # Safety
-        /// As [`run_args`].
-        unsafe fn run_entry(entry: &str, args: &KernelArgs) {
+        /// As the space's accesses: one that checks them itself asks for nothing.
+        pub unsafe fn run_addressed(
+            entry: &str,
+            grid: Option<EmulatedGrid>,
+            args: &KernelArgs,
+            space: &dyn Space,
+        ) {
             match entry {
                 // SAFETY: the caller's promises.
-                $(stringify!($name) => unsafe { run_grid::<$kernel>(args) },)*
-                _ => unreachable!("no kernel function {entry}"),
+                $(stringify!($name) => unsafe { run_grid::<$kernel>(entry, grid, args, space) },)*
+                _ => space.fault(format!("no kernel function {entry}")),
             }
         }
     };
@@ -137,6 +243,9 @@ macro_rules! dispatch {
 every_kernel!(dispatch);
 
 /// Runs a launch with addresses of the host for those of the device, as a driver would with the grid of the contract.
+///
+/// # Panics
+/// When a kernel breaks a rule of the machine.
 ///
 /// # Safety
 /// The addresses are exposed ones of memory that holds what [`KernelArgs`] says, the rows that the launch writes for
@@ -147,6 +256,6 @@ pub unsafe fn run_args(kernel: KernelId, args: &KernelArgs) {
             unreachable!("no contract for {} at log N = {}", kernel.name(), args.log_n)
         };
         // SAFETY: the caller's promises.
-        unsafe { run_entry(contract.entry, args) };
+        unsafe { run_addressed(contract.entry, None, args, &HostMemory) };
     }
 }

@@ -9,7 +9,7 @@ use kernels_gpu::abi::{KernelId, RowRef, fraction_bits};
 
 use super::Env;
 use crate::error::{Error, Result};
-use crate::plan::{BufferId, HostStep, Item, Plan, PlanStep, Step};
+use crate::plan::{BufferId, HostStep, Item, Place, Plan, PlanStep, RowCopy, Step};
 
 /// Sets a plan up and runs it once; outputs are given at `levels`, by output.
 ///
@@ -62,6 +62,7 @@ impl<'a, W: Word> Machine<'a, W> {
                     outputs.push((*output, self.download(*buffer, level)?));
                 }
                 PlanStep::Host(step) => self.host(step)?,
+                PlanStep::Copy(copies) => copies.iter().try_for_each(|copy| self.copy(copy))?,
             }
         }
         outputs.sort_by_key(|(output, _)| *output);
@@ -92,6 +93,23 @@ impl<'a, W: Word> Machine<'a, W> {
             return Err(Error::Interp(format!("`{step}`: {} rows, expected {expected:?}", rows.len())));
         }
         self.buffers[buffer.0 as usize] = rows.into_iter().map(Some).collect();
+        Ok(())
+    }
+
+    fn place(&mut self, place: Place, at: u32) -> Result<&mut Option<Vec<u64>>> {
+        let buffer = self.buffers.get_mut(place.buffer.0 as usize);
+        let row = buffer.and_then(|b| b.get_mut(place.row as usize + at as usize));
+        row.ok_or_else(|| Error::Interp(format!("{place} + {at} is outside of its buffer")))
+    }
+
+    /// A fetch leaves what it read, a spill does not.
+    fn copy(&mut self, copy: &RowCopy) -> Result<()> {
+        for at in 0..copy.rows {
+            let from = self.place(copy.from, at)?;
+            let words = if copy.is_fetch() { from.clone() } else { from.take() };
+            let missing = || Error::Interp(format!("`{copy}` before row {at} is written"));
+            *self.place(copy.to, at)? = Some(words.ok_or_else(missing)?);
+        }
         Ok(())
     }
 

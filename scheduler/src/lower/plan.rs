@@ -4,10 +4,12 @@
 //!    constants are rows of their buffers; what is returned is computed in place in the output's buffer.
 //!    A limb that nothing needs is not computed.
 //! 2. *Order.* Values of consecutive `ckks_ir` operations of one level form a group, up to
-//!    [`Options::batch_rows`] rows. In a group, values of the same depth and kernel become one launch: the
+//!    [`Options::batch_rows`] rows. In a group, values of the same depth and kernel become one launch (unless the
+//!    cache is too small for it, [`Options::cache_bytes`]): the
 //!    transforms of all digits, both halves of a key switch, all rotations of a hoisted set.
 //! 3. *Memory.* The lowest free row of the arena; rows are free after their last reader; in place where the
 //!    kernel allows.
+//!    What does not fit the device is fetched and spilled: [`super::memory`].
 //! 4. *Segments.* A run of groups of one level, up to [`Options::segment_launches`] launches.
 
 use std::collections::BTreeMap;
@@ -19,7 +21,7 @@ use kernels_gpu::abi::{
 };
 
 use super::constants::{inverse_mod, product_mod};
-use super::memory::Arena;
+use super::memory::{self, Arena, Stage};
 use crate::ckks_ir::{self, InputIdx};
 use crate::compile::Options;
 use crate::error::Result;
@@ -55,8 +57,8 @@ struct Batch {
 /// Lowers a verified function.
 ///
 /// # Errors
-/// [`crate::Error::TooLarge`] when the pool does not fit its index; [`crate::Error::Core`] when a level is
-/// not there.
+/// [`crate::Error::TooLarge`] when the pool does not fit its index; [`crate::Error::DeviceBudget`] when one item
+/// does not fit the device; [`crate::Error::Core`] when a level is not there.
 pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<Plan> {
     let mut lowering = Lowering {
         function,
@@ -72,15 +74,28 @@ pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<
     lowering.mark_needed();
     let batches = lowering.batches(options);
     let launches = lowering.assign(&batches, &copies);
-    lowering.emit(launches, setup, uploads, downloads, options)
+    let row_bytes = (params.n() * params.word().bytes()) as u64;
+    let buffers = core::mem::take(&mut lowering.buffers);
+    let fitted = memory::fit(launches, buffers, row_bytes, &options.memory)?;
+    lowering.buffers = fitted.buffers;
+    lowering.emit(fitted.stages, setup, uploads, downloads, options)
 }
 
 /// A launch whose rows are (buffer, row) pairs: slots come with segments.
-struct Addressed {
-    kernel: KernelId,
-    items: Vec<Item>,
-    node: NodeId,
-    level: Level,
+#[derive(Clone, Debug)]
+pub(crate) struct Addressed {
+    pub(super) kernel: KernelId,
+    pub(super) items: Vec<Item>,
+    pub(super) node: NodeId,
+    pub(super) level: Level,
+}
+
+impl Addressed {
+    /// The same kernel on other items.
+    pub(super) fn with_items(&self, items: Vec<Item>) -> Self {
+        let Self { kernel, node, level, .. } = *self;
+        Self { kernel, items, node, level }
+    }
 }
 
 /// A copy into an output's buffer of a row that lives elsewhere.
@@ -286,7 +301,7 @@ impl Lowering<'_> {
             if last != Some(here) {
                 let full = size + of_origin > options.batch_rows as usize;
                 if last.is_some_and(|(_, level)| level != origin.level) || full {
-                    self.close(&mut group, &mut batches);
+                    self.close(&mut group, options, &mut batches);
                     size = 0;
                 }
                 of_origin = 0;
@@ -296,12 +311,12 @@ impl Lowering<'_> {
             of_origin += value.basis.len();
             group.push(id);
         }
-        self.close(&mut group, &mut batches);
+        self.close(&mut group, options, &mut batches);
         batches
     }
 
     /// Orders a group by depth and kernel.
-    fn close(&self, group: &mut Vec<PolyId>, batches: &mut Vec<Batch>) {
+    fn close(&self, group: &mut Vec<PolyId>, options: &Options, batches: &mut Vec<Batch>) {
         let mut depth: BTreeMap<PolyId, u32> = BTreeMap::new();
         let mut stages: BTreeMap<(u32, KernelId), Vec<PolyId>> = BTreeMap::new();
         let mut level = Level(0);
@@ -317,7 +332,49 @@ impl Lowering<'_> {
                 stages.entry((own, kernel)).or_default().push(id);
             }
         }
-        batches.extend(stages.into_iter().map(|((_, kernel), values)| Batch { kernel, values, level }));
+        let mut stages = stages.into_iter().map(|((_, kernel), values)| (kernel, values)).peekable();
+        while let Some((kernel, values)) = stages.next() {
+            let transforms =
+                stages.next_if(|(next, _)| (kernel, *next) == (KernelId::ConvertBasis, KernelId::Ntt));
+            match transforms {
+                Some((_, transforms)) => self.in_pieces(values, &transforms, level, options, batches),
+                None => batches.push(Batch { kernel, values, level }),
+            }
+        }
+    }
+
+    /// Conversions and transforms, a piece of [`Options::cache_bytes`] after the other.
+    fn in_pieces(
+        &self,
+        mut conversions: Vec<PolyId>,
+        transforms: &[PolyId],
+        level: Level,
+        options: &Options,
+        batches: &mut Vec<Batch>,
+    ) {
+        let row_bytes = u64::from(self.params.word().bits() / 8) << self.params.log_n();
+        let limit = options.cache_bytes / row_bytes;
+        let mut rest = transforms;
+        while let Some(first) = rest.first() {
+            let mut rows = 0;
+            let fits = rest.iter().take_while(|id| {
+                rows += self.function.value(**id).basis.len() as u64;
+                rows <= limit || *id == first
+            });
+            let (piece, after) = rest.split_at(fits.count());
+            rest = after;
+            // What nobody transforms goes with the last piece.
+            let needed = |id: &PolyId| {
+                rest.is_empty() || piece.iter().any(|&t| self.function.value(t).op.operands().contains(id))
+            };
+            let (now, later): (Vec<_>, Vec<_>) = conversions.into_iter().partition(needed);
+            conversions = later;
+            for (kernel, values) in [(KernelId::ConvertBasis, now), (KernelId::Ntt, piece.to_vec())] {
+                if !values.is_empty() {
+                    batches.push(Batch { kernel, values, level });
+                }
+            }
+        }
     }
 
     /// Gives every row an address, launch by launch.
@@ -555,7 +612,7 @@ impl Lowering<'_> {
 
     fn emit(
         self,
-        launches: Vec<Addressed>,
+        stages: Vec<Stage>,
         setup: Vec<HostStep>,
         uploads: Vec<PlanStep>,
         downloads: Vec<PlanStep>,
@@ -563,15 +620,24 @@ impl Lowering<'_> {
     ) -> Result<Plan> {
         let mut pool = PoolWriter::new(self.params.primes(), self.params.word());
         let (mut segments, mut schedule) = (Vec::new(), uploads);
-        let mut rest = launches.as_slice();
-        while let Some(first) = rest.first() {
-            let same = rest.iter().take_while(|l| l.level == first.level).count();
-            let (chunk, after) = rest.split_at(same.min(options.segment_launches.max(1) as usize));
-            rest = after;
-            let (mut segment, bindings) = segment(chunk, &mut pool)?;
-            segment.name = format!("s{}_level{}", segments.len(), first.level);
-            schedule.push(PlanStep::Call { segment: SegmentId(segments.len() as u32), bindings });
-            segments.push(segment);
+        for stage in stages {
+            let launches = match stage {
+                Stage::Launches(launches) => launches,
+                Stage::Copies(copies) => {
+                    schedule.push(PlanStep::Copy(copies));
+                    continue;
+                }
+            };
+            let mut rest = launches.as_slice();
+            while let Some(first) = rest.first() {
+                let same = rest.iter().take_while(|l| l.level == first.level).count();
+                let (chunk, after) = rest.split_at(same.min(options.segment_launches.max(1) as usize));
+                rest = after;
+                let (mut segment, bindings) = segment(chunk, &mut pool)?;
+                segment.name = format!("s{}_level{}", segments.len(), first.level);
+                schedule.push(PlanStep::Call { segment: SegmentId(segments.len() as u32), bindings });
+                segments.push(segment);
+            }
         }
         schedule.extend(downloads);
         let mut plan = Plan {

@@ -69,6 +69,15 @@ impl Item {
 }
 
 impl Item {
+    /// The rows that it touches, ascending, each once.
+    pub fn rows(&self, kernel: KernelId) -> Vec<RowRef> {
+        let mut rows: Vec<RowRef> =
+            self.reads(kernel).into_iter().chain(self.writes()).map(|(row, _)| row).collect();
+        rows.sort_unstable_by_key(|r| (r.slot, r.row));
+        rows.dedup();
+        rows
+    }
+
     /// The rows that sum `h` of an inner product reads: `a, b` of each term, then what it starts from. Nothing for others.
     pub fn reads_of_sum(&self, h: usize) -> Vec<(RowRef, u32)> {
         let Self::InnerProduct { init, prime, terms, .. } = self else { return Vec::new() };

@@ -7,7 +7,7 @@
 //!   buffers   what to allocate: rows of N words; the arena is one of them
 //!   segments  launches in order; their rows name *slots*, not buffers
 //!   setup     host steps done once: load keys, encode constants
-//!   schedule  host steps and calls of every run; a call binds slot i of its segment to bindings[i]
+//!   schedule  host steps, calls and copies of every run; a call binds slot i of its segment to bindings[i]
 //! ```
 //!
 //! **Rows.** Row `r` of a buffer is the `N` words from `r * N`. A ciphertext's row is
@@ -17,6 +17,9 @@
 //! **Order.** The steps of a segment, and of a schedule, take effect in order. Steps that touch no common row
 //! may run at the same time. Slot [`kernels_gpu::abi::ARENA`] of every segment is the arena. The arena's
 //! contents need not survive a run.
+//!
+//! **Tiers.** Launches see device memory only. Rows of other tiers are copied to the arena before their use; a
+//! copy down moves, after it the arena's row holds nothing (docs/adr/0006).
 
 mod items;
 pub mod refine;
@@ -54,6 +57,29 @@ pub struct DeviceIdx(pub u32);
 pub enum Tier {
     /// The device's own memory.
     Device,
+    /// Memory of the host that the device reaches.
+    Host,
+    /// A file of the host.
+    File,
+}
+
+impl Tier {
+    /// Every tier, the fastest first.
+    pub const ALL: [Self; 3] = [Self::Device, Self::Host, Self::File];
+
+    /// The name in texts and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Host => "host",
+            Self::File => "file",
+        }
+    }
+
+    /// The tier of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tier| tier.name() == name)
+    }
 }
 
 /// An evaluation key.
@@ -78,6 +104,8 @@ pub enum BufferKind {
     Key(KeyId),
     /// An encoded constant, written by [`HostStep::Encode`].
     Constant(ConstId),
+    /// Values between kernels for which the arena has no room; at most one for each tier below the device.
+    Spill,
 }
 
 /// Memory to allocate.
@@ -174,6 +202,43 @@ pub enum HostStep {
     },
 }
 
+/// A row of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Which buffer.
+    pub buffer: BufferId,
+    /// Which row.
+    pub row: u32,
+}
+
+/// Consecutive rows that change their tier: up to the arena (a fetch), or down from it (a spill, after which the
+/// rows of the arena hold nothing).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowCopy {
+    /// First row to read.
+    pub from: Place,
+    /// First row to write.
+    pub to: Place,
+    /// Number of rows.
+    pub rows: u32,
+}
+
+impl RowCopy {
+    /// Whether it goes up to the arena.
+    pub fn is_fetch(&self) -> bool {
+        self.to.buffer.0 == abi::ARENA
+    }
+}
+
+/// What the copies of a run move, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopiedBytes {
+    /// To the arena.
+    pub fetched: u64,
+    /// From the arena.
+    pub spilled: u64,
+}
+
 /// A step of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PlanStep {
@@ -186,6 +251,8 @@ pub enum PlanStep {
     },
     /// A step of the host.
     Host(HostStep),
+    /// Copies between the arena and other tiers, in order.
+    Copy(Vec<RowCopy>),
 }
 
 /// The most memory that a run holds in one place.
@@ -265,8 +332,36 @@ impl Plan {
             .iter()
             .map(|step| match step {
                 PlanStep::Call { segment, .. } => self.segment(*segment).map_or(0, |s| s.steps.len()),
-                PlanStep::Host(_) => 0,
+                PlanStep::Host(_) | PlanStep::Copy(_) => 0,
             })
             .sum()
+    }
+
+    /// What the copies of a run move.
+    pub fn copied_bytes(&self) -> CopiedBytes {
+        let mut sum = CopiedBytes::default();
+        for step in &self.schedule {
+            let PlanStep::Copy(copies) = step else { continue };
+            for copy in copies {
+                let bytes = u64::from(copy.rows) * self.row_bytes() as u64;
+                *(if copy.is_fetch() { &mut sum.fetched } else { &mut sum.spilled }) += bytes;
+            }
+        }
+        sum
+    }
+
+    /// The peak of a tier, over all devices; 0 where the plan has nothing there.
+    pub fn peak_bytes(&self, tier: Tier) -> u64 {
+        self.peaks.iter().filter(|p| p.tier == tier).map(|p| p.bytes).sum()
+    }
+
+    /// The smallest device memory with which the program can be planned: the rows of its largest item.
+    pub fn least_device_bytes(&self) -> u64 {
+        let launches = self.segments.iter().flat_map(|s| &s.steps);
+        let rows = launches.flat_map(|Step::Launch { launch, .. }| {
+            let items = self.items(launch).unwrap_or_default();
+            items.into_iter().map(move |item| item.rows(launch.kernel).len())
+        });
+        (rows.max().unwrap_or(0) * self.row_bytes()) as u64
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use fhe_core::params::{LimbIdx, Params};
 use kernels_gpu::abi::{KernelId, RowRef};
 
-use super::{BufferId, BufferKind, HostStep, Item, KeyId, Plan, PlanStep, Step};
+use super::{BufferId, BufferKind, HostStep, Item, KeyId, Place, Plan, PlanStep, RowCopy, Step};
 use crate::ckks_ir::{ConstId, InputIdx};
 use crate::error::{Error, Result};
 use crate::lower::constants::{inverse_mod, product_mod};
@@ -173,6 +173,10 @@ fn number_plan(plan: &Plan, numbering: &mut Numbering) -> core::result::Result<R
                 host(step, &mut rows, numbering);
                 continue;
             }
+            PlanStep::Copy(copies) => {
+                copies.iter().try_for_each(|copy| number_copy(copy, &mut rows))?;
+                continue;
+            }
             PlanStep::Call { segment, bindings } => (segment, bindings),
         };
         let Some(segment) = plan.segment(*segment) else { return Err("a call of no segment".to_owned()) };
@@ -196,6 +200,24 @@ fn number_plan(plan: &Plan, numbering: &mut Numbering) -> core::result::Result<R
         }
     }
     Ok(rows)
+}
+
+/// Numbers go with their rows; a spill leaves none behind.
+fn number_copy(copy: &RowCopy, rows: &mut Rows) -> core::result::Result<(), String> {
+    for at in 0..copy.rows {
+        let outside = || format!("`{copy}` is outside of its buffers");
+        let mut row = |place: Place, set: Option<u32>| {
+            let held = rows.get_mut(place.buffer.0 as usize)?.get_mut(place.row as usize + at as usize)?;
+            Some(core::mem::replace(held, set))
+        };
+        let number = row(copy.from, None).ok_or_else(outside)?;
+        if copy.is_fetch() {
+            row(copy.from, number);
+        }
+        let number = number.ok_or_else(|| format!("`{copy}` reads before it is written"))?;
+        row(copy.to, Some(number)).ok_or_else(outside)?;
+    }
+    Ok(())
 }
 
 fn number_item(kernel: KernelId, item: &Item, operands: &[u32]) -> Vec<(RowRef, Number)> {

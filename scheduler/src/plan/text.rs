@@ -1,11 +1,12 @@
-//! The text form: prints and parses back. A row is `slot:row`.
+//! The text form: prints and parses back. A row of a launch is `slot:row`, one of a copy `buffer:row`; a tier is
+//! named where it is not the device's own.
 //!
 //! ```text
 //! plan "square" abi 1 {
 //!   params 00112233445566778899aabbccddeeff word 32 log_n 10
 //!   prime 1073741789 root 5
 //!   buffer 0 arena rows 16 device 0
-//!   buffer 1 key galois 25 rows 96 device 0
+//!   buffer 1 key galois 25 rows 96 device 0 tier host
 //!   setup load_key galois 25 buffer 1
 //!   segment "s0_level1" {
 //!     slot rows 16 read_write
@@ -13,8 +14,10 @@
 //!       0:1 = 0:2, 0:3 prime 0
 //!     }
 //!   }
-//!   call 0 [0, 1]
-//!   peak device 0 rows 112 bytes 458752
+//!   copy [1:4 to 0:2 rows 2]
+//!   call 0 [0]
+//!   peak device 0 rows 16 bytes 65536
+//!   peak device 0 tier host rows 96 bytes 393216
 //! }
 //! ```
 
@@ -27,8 +30,8 @@ use kernels_gpu::abi::{
 };
 
 use super::{
-    Access, Buffer, BufferId, BufferKind, DeviceIdx, HostStep, Item, NodeId, Peak, Plan, PlanStep,
-    PoolWriter, Segment, SegmentId, SlotUse, Step, Tier,
+    Access, Buffer, BufferId, BufferKind, DeviceIdx, HostStep, Item, NodeId, Peak, Place, Plan, PlanStep,
+    PoolWriter, RowCopy, Segment, SegmentId, SlotUse, Step, Tier,
 };
 use crate::ckks_ir::{ConstId, InputIdx, OutputIdx};
 use crate::error::{Error, Result};
@@ -43,7 +46,20 @@ impl fmt::Display for BufferKind {
             Self::Output(i) => write!(f, "output {}", i.0),
             Self::Key(key) => write!(f, "key {key}"),
             Self::Constant(c) => write!(f, "constant {}", c.0),
+            Self::Spill => write!(f, "spill"),
         }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.buffer.0, self.row)
+    }
+}
+
+impl fmt::Display for RowCopy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {} rows {}", self.from, self.to, self.rows)
     }
 }
 
@@ -69,6 +85,10 @@ impl Access {
             Self::ReadWrite => "read_write",
         }
     }
+}
+
+fn tier(tier: Tier) -> String {
+    if tier == Tier::Device { String::new() } else { format!(" tier {}", tier.name()) }
 }
 
 fn row(r: RowRef) -> String {
@@ -120,7 +140,7 @@ impl fmt::Display for Plan {
             writeln!(f, "  prime {prime} root {root}")?;
         }
         for (i, b) in self.buffers.iter().enumerate() {
-            writeln!(f, "  buffer {i} {} rows {} device {}", b.kind, b.rows, b.device.0)?;
+            writeln!(f, "  buffer {i} {} rows {} device {}{}", b.kind, b.rows, b.device.0, tier(b.tier))?;
         }
         for step in &self.setup {
             writeln!(f, "  setup {step}")?;
@@ -150,10 +170,12 @@ impl fmt::Display for Plan {
                     writeln!(f, "  call {} [{}]", segment.0, join(bindings, |b| b.0.to_string()))?;
                 }
                 PlanStep::Host(step) => writeln!(f, "  {step}")?,
+                PlanStep::Copy(copies) => writeln!(f, "  copy [{}]", join(copies, RowCopy::to_string))?,
             }
         }
         for p in &self.peaks {
-            writeln!(f, "  peak device {} rows {} bytes {}", p.device.0, p.rows, p.bytes)?;
+            let (device, tier) = (p.device.0, tier(p.tier));
+            writeln!(f, "  peak device {device}{tier} rows {} bytes {}", p.rows, p.bytes)?;
         }
         writeln!(f, "}}")
     }
@@ -250,6 +272,26 @@ fn device(line: &mut Line) -> Result<DeviceIdx> {
     Ok(DeviceIdx(line.number()?))
 }
 
+fn parse_tier(line: &mut Line) -> Result<Tier> {
+    if !line.take("tier") {
+        return Ok(Tier::Device);
+    }
+    let name = line.word()?;
+    Tier::from_name(&name).ok_or_else(|| line.error(format!("no tier `{name}`")))
+}
+
+fn parse_place(line: &mut Line) -> Result<Place> {
+    let buffer = BufferId(line.number()?);
+    line.punct(':')?;
+    Ok(Place { buffer, row: line.number()? })
+}
+
+fn parse_copy(line: &mut Line) -> Result<RowCopy> {
+    let from = parse_place(line)?;
+    line.expect("to")?;
+    Ok(RowCopy { from, to: parse_place(line)?, rows: field(line, "rows")? })
+}
+
 fn parse_line(line: &mut Line, plan: &mut Plan) -> Result<()> {
     match line.word()?.as_str() {
         "prime" => {
@@ -267,11 +309,12 @@ fn parse_line(line: &mut Line, plan: &mut Plan) -> Result<()> {
                 "output" => BufferKind::Output(OutputIdx(line.number()?)),
                 "key" => BufferKind::Key(parse_key(line)?),
                 "constant" => BufferKind::Constant(ConstId(line.number()?)),
+                "spill" => BufferKind::Spill,
                 other => return Err(line.error(format!("no kind of buffer `{other}`"))),
             };
             line.expect("rows")?;
             let rows = line.number()?;
-            plan.buffers.push(Buffer { device: device(line)?, tier: Tier::Device, rows, kind });
+            plan.buffers.push(Buffer { device: device(line)?, tier: parse_tier(line)?, rows, kind });
         }
         "setup" => {
             let word = line.word()?;
@@ -283,12 +326,13 @@ fn parse_line(line: &mut Line, plan: &mut Plan) -> Result<()> {
             let bindings = line.list(|line| line.number().map(BufferId))?;
             plan.schedule.push(PlanStep::Call { segment, bindings });
         }
+        "copy" => {
+            let copies = line.list(parse_copy)?;
+            plan.schedule.push(PlanStep::Copy(copies));
+        }
         "peak" => {
-            let device = device(line)?;
-            line.expect("rows")?;
-            let rows = line.number()?;
-            line.expect("bytes")?;
-            plan.peaks.push(Peak { device, tier: Tier::Device, rows, bytes: line.number()? });
+            let (device, tier) = (device(line)?, parse_tier(line)?);
+            plan.peaks.push(Peak { device, tier, rows: field(line, "rows")?, bytes: field(line, "bytes")? });
         }
         word => {
             let step = parse_host_step(line, word)?;

@@ -11,9 +11,10 @@
 //! | `row` | every row lies in its slot; the slot's access allows the use; an operand is `NONE` where none is read |
 //! | `constant` | prime indexes exist; residues are below their primes; Galois elements are odd and below 2N |
 //! | `alias` | no item writes a row that another item of the launch touches; in an item, `dst` is an operand only where the ABI says so; conversion sources are not targets |
+//! | `tier` | the arena is on the device; calls bind device buffers only; a copy is between the arena and a buffer of another tier, within both; each tier below has one spill buffer at most, the device none |
 //! | `binding` | a call binds every slot to a buffer with enough rows, slot 0 to the arena, and a written buffer once |
 //! | `host` | host steps are where they belong, on buffers of their kind, once a buffer; keys, constants and inputs are written by the host only |
-//! | `written` | a row is written before it is read; all rows of an output before its download |
+//! | `written` | a row is written before it is read; all rows of an output before its download; a spill moves: what it copied is no longer in the arena |
 //! | `flow` | a row is read under the prime and in the domain in which it was written |
 //! | `peak` | the peaks are the sums of the buffers |
 
@@ -21,7 +22,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kernels_gpu::abi::{ABI_VERSION, ARENA, KernelId, MAX_CONVERT_SOURCES, RowRef};
 
-use super::{Access, BufferId, BufferKind, HostStep, Item, Plan, PlanStep, Segment, Step};
+use super::{
+    Access, BufferId, BufferKind, HostStep, Item, Place, Plan, PlanStep, RowCopy, Segment, Step, Tier,
+};
 use crate::error::{Error, Result};
 use crate::lower::plan::peaks;
 
@@ -48,6 +51,7 @@ fn check(plan: &Plan) -> Check {
     let arenas = plan.buffers.iter().filter(|b| b.kind == BufferKind::Arena).count();
     let first = plan.buffers.first().is_some_and(|b| b.kind == BufferKind::Arena);
     ensure(first && arenas == 1, "buffer", || format!("{arenas} arenas, buffer 0 must be the only one"))?;
+    check_tiers(plan)?;
     let mut names = BTreeSet::new();
     for segment in &plan.segments {
         ensure(names.insert(&segment.name), "segment", || format!("two are called {:?}", segment.name))?;
@@ -73,6 +77,17 @@ fn check_ring(plan: &Plan) -> Check {
     for (&q, &root) in plan.primes.iter().zip(&plan.roots) {
         let fits = q > low && q < high && q % (2 << plan.log_n) == 1 && root < q;
         ensure(fits, "ring", || format!("prime {q} with root {root}"))?;
+    }
+    Ok(())
+}
+
+fn check_tiers(plan: &Plan) -> Check {
+    let arena = plan.buffers.first().map(|b| b.tier);
+    ensure(arena == Some(Tier::Device), "tier", || format!("the arena is in {arena:?}"))?;
+    for tier in Tier::ALL {
+        let found = plan.buffers.iter().filter(|b| b.kind == BufferKind::Spill && b.tier == tier).count();
+        let most = usize::from(tier != Tier::Device);
+        ensure(found <= most, "tier", || format!("{found} spill buffers in {tier:?}, expected {most}"))?;
     }
     Ok(())
 }
@@ -241,7 +256,33 @@ fn check_run(plan: &Plan) -> Check {
                 check_bindings(plan, segment, bindings).map_err(place)?;
                 check_call(plan, segment, bindings, &mut rows).map_err(place)?;
             }
+            PlanStep::Copy(copies) => {
+                copies.iter().try_for_each(|copy| check_copy(plan, copy, &mut rows))?;
+            }
         }
+    }
+    Ok(())
+}
+
+fn check_copy(plan: &Plan, copy: &RowCopy, rows: &mut [Vec<Option<Content>>]) -> Check {
+    let (up, down) = if copy.is_fetch() { (copy.to, copy.from) } else { (copy.from, copy.to) };
+    let inside = |place: Place| {
+        let end = place.row.checked_add(copy.rows);
+        plan.buffer(place.buffer).filter(|b| end.is_some_and(|end| end <= b.rows))
+    };
+    let below = inside(down).filter(|b| b.tier != Tier::Device);
+    let ok = copy.rows > 0 && up.buffer == BufferId(ARENA) && inside(up).is_some() && below.is_some();
+    ensure(ok, "tier", || format!("`{copy}`, expected rows of the arena and of another tier's buffer"))?;
+    let by_program = below.is_some_and(|b| matches!(b.kind, BufferKind::Output(_) | BufferKind::Spill));
+    ensure(copy.is_fetch() || by_program, "host", || {
+        format!("`{copy}` writes {below:?}, which only the host writes")
+    })?;
+    for at in 0..copy.rows {
+        let (from, to) = (copy.from.row + at, copy.to.row + at);
+        let held = &mut rows[copy.from.buffer.0 as usize][from as usize];
+        let content = if copy.is_fetch() { *held } else { held.take() };
+        ensure(content.is_some(), "written", || format!("`{copy}` reads row {from} before it is written"))?;
+        rows[copy.to.buffer.0 as usize][to as usize] = content;
     }
     Ok(())
 }
@@ -254,6 +295,8 @@ fn check_bindings(plan: &Plan, segment: &Segment, bindings: &[BufferId]) -> Chec
         let buffer = plan.buffer(*id);
         let fits = buffer.is_some_and(|b| b.rows >= slot.rows);
         ensure(fits, "binding", || format!("slot {i} needs {} rows, found {buffer:?}", slot.rows))?;
+        let on_device = buffer.is_some_and(|b| b.tier == Tier::Device);
+        ensure(on_device, "tier", || format!("slot {i} is bound to {buffer:?}, expected on the device"))?;
         let twice = bindings.iter().zip(&segment.slots).enumerate().any(|(j, (other, other_slot))| {
             j != i && other == id && (slot.access != Access::Read || other_slot.access != Access::Read)
         });

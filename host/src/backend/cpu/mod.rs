@@ -1,5 +1,7 @@
 //! The processor as a device: kernel bodies on vector registers, items and parts of items on threads.
 //!
+//! Device and host tier are both memory of the processor, with limits of their own; the file tier is a file.
+//!
 //! Results do not depend on lanes or threads, bit for bit: every word is computed by one thread from words that no
 //! other thread of the launch writes.
 
@@ -7,15 +9,17 @@ mod launch;
 mod tables;
 
 use super::{Backend, Instance, POISON};
-use crate::check::CheckedPlan;
+use crate::check::{CheckedPlan, broken};
 use crate::error::{Error, Result};
-use crate::memory::{AlignedBytes, Ledger, Limits, MemoryClass, MemoryReport, Reservation};
+use crate::memory::{AlignedBytes, Limits, MemoryClass, MemoryReport};
 use crate::profile::{Profile, StepRecord, Stopwatch};
+use crate::tiers::{LowerTiers, Reservations, SpillFile, Tiers, rows_in_file, what};
 use fhe_core::math::word::WordKind;
 use kernels_gpu::cpu::{Base, CpuWord, LaneKind};
 use launch::Launcher;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use scheduler::plan::{BufferId, BufferKind, DeviceIdx, SegmentId, Step, Tier};
+use scheduler::compile::MemoryLimits;
+use scheduler::plan::{BufferId, BufferKind, DeviceIdx, Plan, RowCopy, SegmentId, Step, Tier};
 use std::ops::Range;
 use std::sync::Arc;
 use tables::{TableCache, Tables};
@@ -25,7 +29,7 @@ use tables::{TableCache, Tables};
 pub struct CpuBackend {
     pool: Arc<ThreadPool>,
     lanes: LaneKind,
-    ledger: Arc<Ledger>,
+    tiers: Tiers,
     narrow: TableCache<u32>,
     wide: TableCache<u64>,
 }
@@ -85,8 +89,14 @@ impl CpuBackend {
                 lanes.name()
             )));
         }
-        let ledger = Ledger::new(limits);
-        Ok(Self { pool, lanes, ledger, narrow: TableCache::default(), wide: TableCache::default() })
+        let (narrow, wide) = (TableCache::default(), TableCache::default());
+        Ok(Self { pool, lanes, tiers: Tiers::new(limits), narrow, wide })
+    }
+
+    /// With limits of the tiers below the device.
+    #[must_use]
+    pub fn with_lower_tiers(self, lower: LowerTiers) -> Self {
+        Self { tiers: self.tiers.with_lower(lower), ..self }
     }
 
     /// The lanes in use.
@@ -101,7 +111,7 @@ impl CpuBackend {
 
     /// Bytes that loaded plans and their tables hold.
     pub fn memory_in_use(&self) -> u64 {
-        self.ledger.in_use()
+        self.tiers.device.in_use() + self.tiers.host.in_use() + self.tiers.file.in_use()
     }
 
     fn load_words<W: CpuWord>(
@@ -109,30 +119,55 @@ impl CpuBackend {
         cache: &TableCache<W>,
         plan: Arc<CheckedPlan>,
     ) -> Result<Box<dyn Instance>> {
-        let name = &plan.plan().name;
-        let bytes = plan.plan().buffers.iter().map(|b| plan.buffer_bytes(b)).sum();
-        let what = format!("program `{name}`");
-        let reservation = self.ledger.reserve(&what, bytes)?;
-        let tables = cache.get(plan.plan(), self.lanes, &self.ledger)?;
-        let mut memory: Vec<AlignedBytes> = Vec::with_capacity(plan.plan().buffers.len());
-        let mut given = 0;
+        let reservations = self.tiers.reserve(&plan, 0)?;
+        let tables = cache.get(plan.plan(), self.lanes, &self.tiers.device)?;
+        let file = self.tiers.open_file(&plan)?;
+        let mut memory: Vec<Option<AlignedBytes>> = Vec::with_capacity(plan.plan().buffers.len());
         for buffer in &plan.plan().buffers {
-            let len = plan.buffer_bytes(buffer);
-            match usize::try_from(len).ok().and_then(AlignedBytes::zeroed) {
-                Some(bytes) => memory.push(bytes),
-                None => return Err(Error::NotNow { what, found: bytes, expected: given }),
+            if buffer.tier == Tier::File {
+                memory.push(None);
+                continue;
             }
-            given += len;
+            let bytes = usize::try_from(plan.buffer_bytes(buffer)).ok().and_then(AlignedBytes::zeroed);
+            memory.push(Some(bytes.ok_or_else(|| refused(&plan, buffer.tier, &memory))?));
         }
+        let rows_in_file = rows_in_file(&plan);
         let launcher = Launcher { lanes: self.lanes, pool: Arc::clone(&self.pool) };
-        tracing::debug!(program = %name, bytes, lanes = self.lanes.name(), threads = self.threads(), "loaded");
-        Ok(Box::new(CpuInstance { plan, memory, tables, launcher, _reservation: reservation }))
+        tracing::debug!(
+            program = %plan.plan().name,
+            bytes = plan.tier_bytes(Tier::Device),
+            in_host = plan.tier_bytes(Tier::Host),
+            in_file = plan.tier_bytes(Tier::File),
+            lanes = self.lanes.name(),
+            threads = self.threads(),
+            "loaded"
+        );
+        let _reservations = reservations;
+        Ok(Box::new(CpuInstance { plan, memory, file, rows_in_file, tables, launcher, _reservations }))
     }
+}
+
+/// The system gave no more memory for a tier.
+fn refused(plan: &CheckedPlan, tier: Tier, given: &[Option<AlignedBytes>]) -> Error {
+    let of_tier = plan.plan().buffers.iter().zip(given).filter(|(buffer, _)| buffer.tier == tier);
+    let expected = of_tier.map(|(buffer, _)| plan.buffer_bytes(buffer)).sum();
+    Error::NotNow { what: what(plan, tier), found: plan.tier_bytes(tier), expected }
 }
 
 impl Backend for CpuBackend {
     fn name(&self) -> String {
         format!("cpu ({}, {} threads)", self.lanes.name(), self.threads())
+    }
+
+    /// Host memory is the same memory: without a budget of its own it is offered none.
+    fn room(&self, plan: &Plan) -> Result<MemoryLimits> {
+        let tables = match plan.word {
+            WordKind::U32 => self.narrow.missing_bytes(plan),
+            WordKind::U64 => self.wide.missing_bytes(plan),
+        };
+        let device = self.tiers.device.left().map(|left| left.saturating_sub(tables));
+        let host = device.map(|_| self.tiers.host.left().unwrap_or(0));
+        Ok(MemoryLimits { device, host })
     }
 
     fn load(&self, plan: Arc<CheckedPlan>) -> Result<Box<dyn Instance>> {
@@ -146,11 +181,14 @@ impl Backend for CpuBackend {
 #[derive(Debug)]
 struct CpuInstance<W: CpuWord> {
     plan: Arc<CheckedPlan>,
-    /// By [`BufferId`].
-    memory: Vec<AlignedBytes>,
+    /// By [`BufferId`]; none in the file tier.
+    memory: Vec<Option<AlignedBytes>>,
+    file: Option<SpillFile>,
+    /// First row of each buffer in the file.
+    rows_in_file: Vec<u64>,
     tables: Arc<Tables<W>>,
     launcher: Launcher,
-    _reservation: Reservation,
+    _reservations: Reservations,
 }
 
 impl<W: CpuWord> CpuInstance<W> {
@@ -158,6 +196,29 @@ impl<W: CpuWord> CpuInstance<W> {
     fn byte_range(&self, rows: &Range<u32>) -> Range<usize> {
         let row_bytes = self.plan.plan().row_bytes();
         rows.start as usize * row_bytes..rows.end as usize * row_bytes
+    }
+
+    /// The row of the file where a buffer's row is.
+    fn in_file(&self, buffer: BufferId, row: u32) -> u64 {
+        self.rows_in_file.get(buffer.0 as usize).copied().unwrap_or(0) + u64::from(row)
+    }
+
+    fn copy_rows(&mut self, copy: &RowCopy) -> Result<()> {
+        let (up, down) = if copy.is_fetch() { (copy.to, copy.from) } else { (copy.from, copy.to) };
+        let up_range = self.byte_range(&(up.row..up.row + copy.rows));
+        let down_range = self.byte_range(&(down.row..down.row + copy.rows));
+        let in_file = self.in_file(down.buffer, down.row);
+        let Some((Some(arena), others)) = self.memory.split_first_mut() else { return Ok(()) };
+        let arena = &mut arena.bytes_mut()[up_range];
+        let below = others.get_mut((down.buffer.0 as usize).wrapping_sub(1)).and_then(Option::as_mut);
+        match (below, &mut self.file, copy.is_fetch()) {
+            (Some(below), _, true) => arena.copy_from_slice(&below.bytes()[down_range]),
+            (Some(below), _, false) => below.bytes_mut()[down_range].copy_from_slice(arena),
+            (None, Some(file), true) => file.read(in_file, arena)?,
+            (None, Some(file), false) => file.write(in_file, arena)?,
+            (None, None, _) => {}
+        }
+        Ok(())
     }
 }
 
@@ -169,16 +230,27 @@ impl<W: CpuWord> Instance for CpuInstance<W> {
     fn write(&mut self, buffer: BufferId, row: u32, bytes: &[u8]) -> Result<()> {
         let rows = self.plan.check_write(buffer, row, bytes.len())?;
         let range = self.byte_range(&rows);
-        if let Some(memory) = self.memory.get_mut(buffer.0 as usize) {
-            memory.bytes_mut()[range].copy_from_slice(bytes);
+        let in_file = self.in_file(buffer, row);
+        match (self.memory.get_mut(buffer.0 as usize), &mut self.file) {
+            (Some(Some(memory)), _) => memory.bytes_mut()[range].copy_from_slice(bytes),
+            (Some(None), Some(file)) => file.write(in_file, bytes)?,
+            _ => {}
         }
         Ok(())
     }
 
     fn read(&self, buffer: BufferId, rows: Range<u32>) -> Result<Vec<u8>> {
         self.plan.check_rows(buffer, &rows)?;
-        let memory = self.memory.get(buffer.0 as usize);
-        Ok(memory.map(|m| m.bytes()[self.byte_range(&rows)].to_vec()).unwrap_or_default())
+        let range = self.byte_range(&rows);
+        Ok(match (self.memory.get(buffer.0 as usize), &self.file) {
+            (Some(Some(memory)), _) => memory.bytes()[range].to_vec(),
+            (Some(None), Some(file)) => {
+                let mut bytes = vec![0; range.len()];
+                file.read(self.in_file(buffer, rows.start), &mut bytes)?;
+                bytes
+            }
+            _ => Vec::new(),
+        })
     }
 
     fn call(
@@ -189,8 +261,11 @@ impl<W: CpuWord> Instance for CpuInstance<W> {
     ) -> Result<()> {
         let plan = Arc::clone(&self.plan);
         let found = plan.check_call(segment, bindings)?;
-        let base = |id: &BufferId| Base(self.memory[id.0 as usize].start().as_ptr());
-        let bases: Vec<Base> = bindings.iter().map(base).collect();
+        let memory = |id: &BufferId| self.memory.get(id.0 as usize).and_then(Option::as_ref);
+        let bases: Vec<Base> = bindings.iter().filter_map(memory).map(|m| Base(m.start().as_ptr())).collect();
+        if bases.len() != bindings.len() {
+            return Err(broken("tiers", format!("segment {} is bound to a file", segment.0)));
+        }
         let primes = self.tables.primes();
         for (i, Step::Launch { launch, node }) in found.steps.iter().enumerate() {
             let work = plan.work(segment, i);
@@ -201,24 +276,38 @@ impl<W: CpuWord> Instance for CpuInstance<W> {
             unsafe { self.launcher.launch(plan.plan(), launch, &work, &bases, &primes) };
             if let Some(profile) = profile.as_deref_mut() {
                 let time = clock.elapsed();
-                profile.record(&StepRecord { node: *node, kernel: launch.kernel, work, time });
+                let (start, step, kernel) = (profile.at(clock), i as u32, launch.kernel);
+                profile.record(StepRecord { segment, step, node: *node, kernel, work, start, time });
             }
         }
         Ok(())
     }
 
-    fn poison(&mut self) {
-        for (memory, buffer) in self.memory.iter_mut().zip(&self.plan.plan().buffers) {
-            if matches!(buffer.kind, BufferKind::Arena | BufferKind::Output(_)) {
-                memory.bytes_mut().fill(POISON);
+    fn copy(&mut self, copies: &[RowCopy]) -> Result<()> {
+        for copy in copies {
+            self.plan.check_copy(copy)?;
+            self.copy_rows(copy)?;
+        }
+        Ok(())
+    }
+
+    fn poison(&mut self) -> Result<()> {
+        let plan = Arc::clone(&self.plan);
+        let row = vec![POISON; plan.plan().row_bytes()];
+        for (id, buffer) in (0..).map(BufferId).zip(&plan.plan().buffers) {
+            if matches!(buffer.kind, BufferKind::Arena | BufferKind::Output(_) | BufferKind::Spill) {
+                (0..buffer.rows).try_for_each(|at| self.write(id, at, &row))?;
             }
         }
+        Ok(())
     }
 
     fn memory(&self) -> MemoryReport {
         let mut report = MemoryReport::default();
         for (memory, buffer) in self.memory.iter().zip(&self.plan.plan().buffers) {
-            let (planned, actual) = (self.plan.buffer_bytes(buffer), memory.bytes().len() as u64);
+            let planned = self.plan.buffer_bytes(buffer);
+            // The file is as long as its buffers.
+            let actual = memory.as_ref().map_or(planned, |m| m.bytes().len() as u64);
             report.add(buffer.device, buffer.tier, MemoryClass::of(buffer.kind), planned, actual);
         }
         let bytes = self.tables.bytes();

@@ -75,6 +75,13 @@ impl<W: CpuWord> Default for TableCache<W> {
 }
 
 impl<W: CpuWord> TableCache<W> {
+    /// Bytes of a plan's tables, if they are not there yet.
+    pub(super) fn missing_bytes(&self, plan: &Plan) -> u64 {
+        let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = cache.iter().filter_map(Weak::upgrade).any(|t| t.serves(plan));
+        if there { 0 } else { plan.primes.len() as u64 * plan.row_bytes() as u64 }
+    }
+
     /// The tables of a plan's ring; all lanes of one cache are the same.
     pub(super) fn get(&self, plan: &Plan, lanes: LaneKind, ledger: &Arc<Ledger>) -> Result<Arc<Tables<W>>> {
         // A list of weak references is valid whatever happened to who held it.

@@ -24,8 +24,8 @@ pub(super) struct Kernels {
 
 impl Kernels {
     /// Bytes of the ring tables.
-    pub(super) fn table_bytes(plan: &CheckedPlan) -> u64 {
-        image_bytes::<u32>(plan.plan().log_n, plan.plan().primes.len()) as u64
+    pub(super) fn table_bytes(plan: &Plan) -> u64 {
+        image_bytes::<u32>(plan.log_n, plan.primes.len()) as u64
     }
 
     /// Loads what the plan names, and no more.
@@ -111,14 +111,18 @@ fn load(
     let contract =
         contract(kernel, entry_idx, log_n, WORD_BYTES).ok_or_else(|| missing(kernel, entry_idx, log_n))?;
     let module = ptx::module(contract.module).ok_or_else(|| missing(kernel, entry_idx, log_n))?;
-    if module.abi_version() != Some(abi::ABI_VERSION) {
-        let (name, expected) = (module.name, abi::ABI_VERSION);
-        return Err(refused(format!(
-            "module {name}: expected ABI version {expected}, found {:?}",
-            module.abi_version()
-        )));
-    }
+    check_abi(module)?;
     Ok((driver.function(module.text, contract.entry, contract.shared_bytes)?, contract))
+}
+
+/// Refuses kernels that were compiled for another ABI than this program's.
+fn check_abi(module: &ptx::Module) -> DriverResult<()> {
+    let (name, expected, found) = (module.name, abi::ABI_VERSION, module.abi_version());
+    if found == Some(expected) {
+        return Ok(());
+    }
+    let found = found.map_or_else(|| "none".to_owned(), |version| version.to_string());
+    Err(refused(format!("module {name}: expected ABI version {expected}, found {found}")))
 }
 
 /// The largest source basis of a conversion's items: what its shared memory must hold.
@@ -131,4 +135,21 @@ fn most_sources(plan: &Plan, launch: &Launch) -> u32 {
         .map(|i| bytemuck::pod_read_unaligned::<ConvertBasisItem>(bytemuck::cast_slice(i)).n_src)
         .max()
         .unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_of_another_abi_are_refused() {
+        let check = |text| check_abi(&ptx::Module { name: "odd", text }).map_err(|e| e.to_string());
+        let expected = abi::ABI_VERSION;
+        let other = "// made by hand\n// abi_version: 999\n.version 8.0";
+        let refused =
+            |found| Err(format!("load kernels: module odd: expected ABI version {expected}, found {found}"));
+        assert_eq!(check(other), refused("999"));
+        assert_eq!(check(".version 8.0"), refused("none"));
+        assert!(ptx::MODULES.iter().all(|module| check_abi(module).is_ok()));
+    }
 }

@@ -2,49 +2,77 @@
 //! graph and replayed.
 //!
 //! ```text
-//! load    one slab for all buffers, the pool, the ring's tables, the functions that the plan names
+//! load    memory of each tier, the pool, the ring's tables, the functions that the plan names
 //! call    binding table (one address a slot) and graph, made at the first call with these bindings
+//! copy    between the slab and pinned memory by the device itself; a file passes through pinned chunks
 //! ```
 //!
 //! The pool, the tables and the binding tables are all that a kernel needs besides its argument, so a captured
 //! segment serves any input, and a call with other buffers needs another table of a few bytes.
 
+mod call;
+mod health;
 mod kernels;
+mod memory;
+mod staging;
 
-use super::{Backend, Instance, POISON, calls_of};
+use super::{Backend, Instance, calls_of};
 use crate::check::CheckedPlan;
-use crate::driver::{DeviceMemory, Driver, DriverError, Graph};
+use crate::driver::{DeviceMemory, Driver, DriverError, Event, Graph};
 use crate::error::{Error, Result};
-use crate::memory::{Ledger, Limits, MemoryClass, MemoryReport, Reservation};
-use crate::profile::{Profile, StepRecord};
+use crate::memory::{Limits, MemoryClass, MemoryReport};
+use crate::profile::Profile;
+use crate::tiers::{LowerTiers, Reservations, Tiers, what};
+use call::Call;
 use fhe_core::math::word::WordKind;
+use health::Health;
 use kernels::Kernels;
 use kernels_gpu::abi::launch::{GPU_MAX_LOG_N, GPU_MIN_LOG_N};
-use scheduler::plan::{BufferId, BufferKind, DeviceIdx, SegmentId, Step, Tier};
+use memory::{Layout, Memory, Part, is_written};
+use scheduler::compile::MemoryLimits;
+use scheduler::plan::{BufferId, DeviceIdx, Plan, RowCopy, SegmentId, Tier};
+use staging::Failure;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Buffers start at multiples of this in the slab: a sector of the L2 cache and more than any load.
-const BUFFER_ALIGN: u64 = 256;
+/// Bytes of a device that are not offered to plans: modules, graphs, binding tables; of a small device an eighth.
+const RESERVE_BYTES: u64 = 256 << 20;
 
 /// One device.
 #[derive(Debug)]
 pub struct CudaBackend {
     driver: Arc<dyn Driver>,
-    ledger: Arc<Ledger>,
+    health: Arc<Health>,
+    tiers: Tiers,
 }
 
 impl CudaBackend {
     /// A backend on a device that a driver has opened. The device's size is a limit beside the given ones.
     ///
     /// # Errors
-    /// [`Error::Driver`].
+    /// [`Error::Driver`]; [`Error::DeviceLost`] for a device that this process has lost.
     pub fn new(driver: Arc<dyn Driver>, limits: Limits) -> Result<Self> {
-        let (_, total) = driver.memory().map_err(|e| driver_error(e, "memory of the device"))?;
+        let what = "memory of the device";
+        let refused = |e: DriverError| match driver.synchronize() {
+            Ok(()) => driver_error(e, what),
+            Err(_) => Error::DeviceLost { during: what.to_owned(), words: e.to_string() },
+        };
+        let (_, total) = driver.memory().map_err(refused)?;
         let machine = Some(limits.machine.map_or(total, |m| m.min(total)));
-        Ok(Self { driver, ledger: Ledger::new(Limits { machine, ..limits }) })
+        Ok(Self { driver, health: Arc::default(), tiers: Tiers::new(Limits { machine, ..limits }) })
+    }
+
+    /// With limits of the tiers below the device.
+    #[must_use]
+    pub fn with_lower_tiers(self, lower: LowerTiers) -> Self {
+        Self { tiers: self.tiers.with_lower(lower), ..self }
+    }
+
+    /// Bytes of the device that programs hold.
+    pub fn memory_in_use(&self) -> u64 {
+        self.tiers.device.in_use()
     }
 }
 
@@ -53,8 +81,8 @@ fn driver_error(error: DriverError, during: &str) -> Error {
 }
 
 /// Refuses rings that no kernel is compiled for.
-fn check_ring(plan: &CheckedPlan) -> Result<()> {
-    let (word, log_n) = (plan.plan().word, plan.plan().log_n);
+fn check_ring(plan: &Plan) -> Result<()> {
+    let (word, log_n) = (plan.word, plan.log_n);
     let refuse =
         |what, expected: String, found: String| Err(Error::UnsupportedRing { what, expected, found });
     if word != WordKind::U32 {
@@ -71,38 +99,60 @@ impl Backend for CudaBackend {
         format!("cuda ({})", self.driver.device_name())
     }
 
+    fn room(&self, plan: &Plan) -> Result<MemoryLimits> {
+        check_ring(plan)?;
+        let during = || "memory of the device".to_owned();
+        self.health.check(during)?;
+        let (free, _) = self.driver.memory().map_err(|e| self.health.error(&*self.driver, &e, during()))?;
+        let beside = Kernels::table_bytes(plan) + plan.pool.len() as u64 * 8 + RESERVE_BYTES.min(free / 8);
+        let left = self.tiers.device.left().map_or(free, |left| left.min(free));
+        Ok(MemoryLimits { device: Some(left.saturating_sub(beside)), host: self.tiers.host.left() })
+    }
+
     fn load(&self, plan: Arc<CheckedPlan>) -> Result<Box<dyn Instance>> {
-        check_ring(&plan)?;
-        let mut offsets = Vec::with_capacity(plan.plan().buffers.len());
-        let mut slab_bytes = 0u64;
-        for buffer in &plan.plan().buffers {
-            offsets.push(slab_bytes);
-            slab_bytes += plan.buffer_bytes(buffer).next_multiple_of(BUFFER_ALIGN);
-        }
-        let what = format!("program `{}`", plan.plan().name);
-        let table_bytes = Kernels::table_bytes(&plan);
+        check_ring(plan.plan())?;
+        let program = what(&plan, Tier::Device);
+        self.health.check(|| program.clone())?;
+        let layout = Layout::new(&plan);
+        let slab_bytes = layout.device_bytes;
         let pool_bytes = plan.plan().pool.len() as u64 * 8;
-        let found = slab_bytes + table_bytes + pool_bytes;
-        let reservation = self.ledger.reserve(&what, found)?;
-        let refused = |e: DriverError, given: u64| match e.out_of_memory {
-            true => Error::NotNow { what: what.clone(), found, expected: given },
-            false => driver_error(e, &what),
+        let found = slab_bytes + Kernels::table_bytes(plan.plan()) + pool_bytes;
+        let reservations = self.tiers.reserve(&plan, found - plan.tier_bytes(Tier::Device))?;
+        let refused = |e: DriverError, what: String, found: u64, expected: u64| match e.out_of_memory {
+            true => Error::NotNow { what, found, expected },
+            false => self.health.error(&*self.driver, &e, program.clone()),
         };
-        let driver = self.driver.fork().map_err(|e| driver_error(e, &what))?;
-        let slab = DeviceMemory::new(&driver, slab_bytes).map_err(|e| refused(e, 0))?;
-        let pool = DeviceMemory::from_bytes(&driver, bytemuck::cast_slice(&plan.plan().pool))
-            .map_err(|e| refused(e, slab_bytes))?;
-        let kernels = Kernels::new(&driver, &plan).map_err(|e| refused(e, slab_bytes + pool_bytes))?;
-        tracing::debug!(program = %plan.plan().name, slab_bytes, device = %driver.device_name(), "loaded");
+        let on_device = |given: u64| {
+            let (refused, program) = (&refused, program.clone());
+            move |e| refused(e, program, found, given)
+        };
+        let driver = self.driver.fork().map_err(on_device(0))?;
+        let file = self.tiers.open_file(&plan)?;
+        let memory = Memory::new(&driver, layout, file).map_err(|(part, e)| match part {
+            Part::Slab => refused(e, program.clone(), found, 0),
+            Part::Host(bytes) => refused(e, what(&plan, Tier::Host), bytes, 0),
+            Part::Staging(bytes) => refused(e, format!("{program}, staging"), bytes, 0),
+        })?;
+        let pool = DeviceMemory::from_bytes(&driver, bytemuck::cast_slice(&plan.plan().pool));
+        let pool = pool.map_err(on_device(slab_bytes))?;
+        let kernels = Kernels::new(&driver, &plan).map_err(on_device(slab_bytes + pool_bytes))?;
+        tracing::debug!(
+            program = %plan.plan().name,
+            slab_bytes,
+            in_host = plan.tier_bytes(Tier::Host),
+            in_file = plan.tier_bytes(Tier::File),
+            device = %driver.device_name(),
+            "loaded"
+        );
         Ok(Box::new(CudaInstance {
             plan,
             driver,
-            slab,
-            offsets,
+            health: Arc::clone(&self.health),
+            memory,
             pool,
             kernels,
             calls: BTreeMap::new(),
-            _reservation: reservation,
+            _reservations: reservations,
         }))
     }
 }
@@ -120,27 +170,31 @@ struct CudaInstance {
     calls: BTreeMap<(SegmentId, Vec<BufferId>), BoundCall>,
     plan: Arc<CheckedPlan>,
     driver: Arc<dyn Driver>,
-    slab: DeviceMemory,
-    /// Of each buffer in the slab.
-    offsets: Vec<u64>,
+    health: Arc<Health>,
+    memory: Memory,
     pool: DeviceMemory,
     kernels: Kernels,
-    _reservation: Reservation,
+    _reservations: Reservations,
 }
 
 impl CudaInstance {
-    /// Offset in the slab and length of rows that were checked.
-    fn place(&self, buffer: BufferId, rows: &Range<u32>) -> (u64, u64) {
-        let row_bytes = self.plan.plan().row_bytes() as u64;
-        let offset = self.offsets[buffer.0 as usize] + u64::from(rows.start) * row_bytes;
-        (offset, u64::from(rows.end - rows.start) * row_bytes)
+    fn bind(&self, bindings: &[BufferId]) -> Result<DeviceMemory> {
+        let bases: Vec<u64> = bindings.iter().map(|&id| self.memory.address(id)).collect();
+        let (what, found) = ("binding table".to_owned(), bases.len() as u64 * 8);
+        DeviceMemory::from_bytes(&self.driver, bytemuck::cast_slice(&bases)).map_err(|e| {
+            if e.out_of_memory { Error::NotNow { what, found, expected: 0 } } else { self.error(&e, what) }
+        })
     }
 
-    fn bind(&self, bindings: &[BufferId]) -> Result<DeviceMemory> {
-        let bases: Vec<u64> =
-            bindings.iter().map(|id| self.slab.address() + self.offsets[id.0 as usize]).collect();
-        DeviceMemory::from_bytes(&self.driver, bytemuck::cast_slice(&bases))
-            .map_err(|e| driver_error(e, "binding table"))
+    fn error(&self, error: &DriverError, during: String) -> Error {
+        self.health.error(&*self.driver, error, during)
+    }
+
+    fn failure(&self, failure: Failure, during: String) -> Error {
+        match failure {
+            Failure::Device(error) => self.error(&error, during),
+            Failure::Host(error) => error,
+        }
     }
 }
 
@@ -150,18 +204,17 @@ impl Instance for CudaInstance {
     }
 
     fn write(&mut self, buffer: BufferId, row: u32, bytes: &[u8]) -> Result<()> {
-        let rows = self.plan.check_write(buffer, row, bytes.len())?;
-        let (offset, _) = self.place(buffer, &rows);
-        self.slab.write(offset, bytes).map_err(|e| driver_error(e, &format!("write to buffer {}", buffer.0)))
+        self.plan.check_write(buffer, row, bytes.len())?;
+        let during = || format!("write to buffer {}", buffer.0);
+        self.health.check(during)?;
+        self.memory.write(buffer, row, bytes).map_err(|e| self.failure(e, during()))
     }
 
     fn read(&self, buffer: BufferId, rows: Range<u32>) -> Result<Vec<u8>> {
         self.plan.check_rows(buffer, &rows)?;
-        let (offset, len) = self.place(buffer, &rows);
-        let mut bytes = vec![0; len as usize];
-        let read = self.slab.read(offset, &mut bytes);
-        read.map_err(|e| driver_error(e, &format!("read of buffer {}", buffer.0)))?;
-        Ok(bytes)
+        let during = || format!("read of buffer {}", buffer.0);
+        self.health.check(during)?;
+        self.memory.read(buffer, &rows).map_err(|e| self.failure(e, during()))
     }
 
     fn call(
@@ -172,50 +225,28 @@ impl Instance for CudaInstance {
     ) -> Result<()> {
         let plan = Arc::clone(&self.plan);
         let found = plan.check_call(segment, bindings)?;
+        self.health.check(|| format!("segment `{}`", found.name))?;
         let key = (segment, bindings.to_vec());
         if !self.calls.contains_key(&key) {
             let bound = BoundCall { bindings: self.bind(bindings)?, graph: None };
             self.calls.insert(key.clone(), bound);
         }
-        let Self { calls, driver, kernels, pool, .. } = self;
+        let Self { calls, driver, health, kernels, pool, .. } = self;
         let Some(bound) = calls.get_mut(&key) else { return Ok(()) };
-        let table = bound.bindings.address();
-        if let Some(profile) = profile {
-            for (i, Step::Launch { launch, node }) in found.steps.iter().enumerate() {
-                let during =
-                    || format!("node {} ({}) of segment `{}`", node.0, launch.kernel.name(), found.name);
-                let timed = || {
-                    let start = driver.record()?;
-                    // SAFETY: see below.
-                    unsafe { kernels.launch(&**driver, plan.plan(), launch, table, pool.address()) }?;
-                    driver.elapsed(start, driver.record()?)
-                };
-                let time = timed().map_err(|e| driver_error(e, &during()))?;
-                let work = plan.work(segment, i);
-                profile.record(&StepRecord { node: *node, kernel: launch.kernel, work, time });
-            }
-            return Ok(());
+        let call = Call {
+            driver,
+            health,
+            kernels,
+            plan: &plan,
+            id: segment,
+            segment: found,
+            bindings: bound.bindings.address(),
+            pool: pool.address(),
+        };
+        match profile {
+            Some(profile) => call.run_timed(profile),
+            None => call.run(&mut bound.graph),
         }
-        let during = format!("segment `{}` (a run with a profile names the node)", found.name);
-        let submit = || {
-            found.steps.iter().try_for_each(|Step::Launch { launch, .. }| {
-                // SAFETY: the plan is checked and so is this call, so every row that the launch names lies in the slab,
-                // within the buffer bound to its slot, and its hazards are ruled out; the tables are made for this
-                // plan's ring; one stream orders everything.
-                unsafe { kernels.launch(&**driver, plan.plan(), launch, table, pool.address()) }
-            })
-        };
-        let mut run = || {
-            let graph = match bound.graph.take() {
-                Some(graph) => graph,
-                None => Graph::capture(driver, submit)?,
-            };
-            // SAFETY: as for its launches.
-            unsafe { graph.launch() }?;
-            bound.graph = Some(graph);
-            driver.synchronize()
-        };
-        run().map_err(|e| driver_error(e, &during))
     }
 
     fn replay(&mut self, rounds: u32) -> Result<Duration> {
@@ -226,34 +257,38 @@ impl Instance for CudaInstance {
         let graphs: Vec<&Graph> =
             calls.iter().filter_map(|call| self.calls.get(call)?.graph.as_ref()).collect();
         let timed = || {
-            let start = self.driver.record()?;
+            let start = Event::record(&self.driver)?;
             for graph in (0..rounds).flat_map(|_| &graphs) {
                 // SAFETY: captured from checked calls, and the memory that they name is this instance's.
                 unsafe { graph.launch() }?;
             }
-            self.driver.elapsed(start, self.driver.record()?)
+            start.elapsed(&Event::record(&self.driver)?)
         };
-        timed().map_err(|e| driver_error(e, "replay"))
+        timed().map_err(|e| self.error(&e, "replay".to_owned()))
     }
 
-    fn poison(&mut self) {
-        for (i, buffer) in self.plan.plan().buffers.iter().enumerate() {
-            if matches!(buffer.kind, BufferKind::Arena | BufferKind::Output(_)) {
-                let len = self.plan.buffer_bytes(buffer);
-                if let Err(error) = self.slab.fill(self.offsets[i], POISON, len) {
-                    tracing::error!(%error, buffer = i, "poison");
-                }
-            }
+    fn copy(&mut self, copies: &[RowCopy]) -> Result<()> {
+        for copy in copies {
+            self.plan.check_copy(copy)?;
+            let during = || format!("copy {copy}");
+            self.health.check(during)?;
+            self.memory.copy(copy).map_err(|e| self.failure(e, during()))?;
         }
+        Ok(())
+    }
+
+    fn poison(&mut self) -> Result<()> {
+        self.health.check(|| "poison".to_owned())?;
+        let plan = Arc::clone(&self.plan);
+        for (id, buffer) in (0..).map(BufferId).zip(&plan.plan().buffers).filter(|(_, b)| is_written(b)) {
+            let filled = self.memory.poison(id, buffer.rows);
+            filled.map_err(|e| self.failure(e, format!("poison of buffer {}", id.0)))?;
+        }
+        Ok(())
     }
 
     fn memory(&self) -> MemoryReport {
-        let mut report = MemoryReport::default();
-        for buffer in &self.plan.plan().buffers {
-            let planned = self.plan.buffer_bytes(buffer);
-            let actual = planned.next_multiple_of(BUFFER_ALIGN);
-            report.add(buffer.device, buffer.tier, MemoryClass::of(buffer.kind), planned, actual);
-        }
+        let mut report = self.memory.report(&self.plan);
         let bindings: u64 = self.calls.values().map(|c| c.bindings.bytes()).sum();
         let tables = self.kernels.bytes() + self.pool.bytes() + bindings;
         report.add(DeviceIdx(0), Tier::Device, MemoryClass::Tables, tables, tables);

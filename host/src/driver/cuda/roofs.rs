@@ -1,7 +1,7 @@
 //! What a device can do at most: the figures that benches compare with.
 
 use super::{CudaDriver, wrong};
-use crate::driver::{DeviceMemory, Driver, DriverResult};
+use crate::driver::{DeviceMemory, Driver, DriverResult, Event};
 use cudarc::driver::result::{self, device};
 use cudarc::driver::sys::CUdevice_attribute;
 use std::sync::Arc;
@@ -36,13 +36,13 @@ impl CudaDriver {
         to.fill(0, 0, COPY_BYTES)?;
         let mut fastest = Duration::MAX;
         for i in 0..=COPIES {
-            let start = self.record()?;
+            let start = Event::record(&driver)?;
             // SAFETY: memory that is owned here, and the elapsed time is waited for.
             unsafe {
                 result::memcpy_dtod_async(to.address(), from.address(), COPY_BYTES as usize, self.stream)
             }
             .map_err(wrong("cuMemcpyDtoD"))?;
-            let time = self.elapsed(start, self.record()?)?;
+            let time = start.elapsed(&Event::record(&driver)?)?;
             if i > 0 {
                 fastest = fastest.min(time);
             }

@@ -1,0 +1,113 @@
+//! The launches of a call: submitted as a graph, or one by one with the time of each.
+//!
+//! What fails while it is submitted names its node. A kernel that fails does so after all of its segment was
+//! submitted, and the error names the segment; launch by launch, each is waited for and the error names the node.
+
+use super::health::Health;
+use super::kernels::Kernels;
+use crate::check::CheckedPlan;
+use crate::driver::{Driver, DriverResult, Event, Graph};
+use crate::error::Result;
+use crate::profile::{Profile, StepRecord, Stopwatch};
+use kernels_gpu::abi::Launch;
+use scheduler::plan::{NodeId, Segment, SegmentId, Step};
+use std::cell::Cell;
+use std::sync::Arc;
+
+/// A checked call.
+pub(super) struct Call<'a> {
+    pub(super) driver: &'a Arc<dyn Driver>,
+    pub(super) health: &'a Health,
+    pub(super) kernels: &'a Kernels,
+    pub(super) plan: &'a CheckedPlan,
+    pub(super) id: SegmentId,
+    pub(super) segment: &'a Segment,
+    /// Address of the binding table.
+    pub(super) bindings: u64,
+    /// Address of the pool.
+    pub(super) pool: u64,
+}
+
+/// A launch of a segment in words.
+fn node(segment: &Segment, step: &Step) -> String {
+    let Step::Launch { launch, node } = step;
+    format!("node {} ({}) of segment `{}`", node.0, launch.kernel.name(), segment.name)
+}
+
+/// A segment of which it is not known what failed.
+fn one_of(segment: &Segment) -> String {
+    let nodes = || segment.steps.iter().map(|Step::Launch { node, .. }| node.0);
+    let (first, last) = (nodes().min().unwrap_or(0), nodes().max().unwrap_or(0));
+    let (name, n) = (&segment.name, segment.steps.len());
+    format!("segment `{name}` (one of {n} launches, nodes {first} to {last}; a run with a profile names it)")
+}
+
+impl Call<'_> {
+    fn submit(&self, launch: &Launch) -> DriverResult<()> {
+        // SAFETY: the plan is checked and so is this call, so every row that the launch names lies in the slab, within
+        // the buffer bound to its slot, and its hazards are ruled out; the tables are made for this plan's ring; one
+        // stream orders everything.
+        unsafe { self.kernels.launch(&**self.driver, self.plan.plan(), launch, self.bindings, self.pool) }
+    }
+
+    /// Replays the launches, captured first if `graph` is empty, and waits for them.
+    ///
+    /// # Errors
+    /// The driver's; then the graph is given up.
+    pub(super) fn run(&self, graph: &mut Option<Graph>) -> Result<()> {
+        let at = Cell::new(None);
+        let capture = || {
+            self.segment.steps.iter().try_for_each(|step| {
+                at.set(Some(step));
+                let Step::Launch { launch, .. } = step;
+                self.submit(launch)
+            })?;
+            at.set(None);
+            Ok(())
+        };
+        let mut replay = || {
+            let captured = match graph.take() {
+                Some(captured) => captured,
+                None => Graph::capture(self.driver, capture)?,
+            };
+            // SAFETY: as for its launches.
+            unsafe { captured.launch() }?;
+            self.driver.synchronize()?;
+            *graph = Some(captured);
+            Ok(())
+        };
+        let named = || at.get().map_or_else(|| one_of(self.segment), |step| node(self.segment, step));
+        let replayed: DriverResult<()> = replay();
+        replayed.map_err(|e| self.health.error(&**self.driver, &e, named()))
+    }
+
+    /// Runs launch by launch, waits for each and tells its time.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(super) fn run_timed(&self, profile: &mut Profile) -> Result<()> {
+        for (i, step) in self.segment.steps.iter().enumerate() {
+            let &Step::Launch { launch, node: of } = step;
+            let timed = self.time(&launch, of, i, profile);
+            let error = |e| self.health.error(&**self.driver, &e, node(self.segment, step));
+            profile.record(timed.map_err(error)?);
+        }
+        Ok(())
+    }
+
+    fn time(
+        &self,
+        launch: &Launch,
+        node: NodeId,
+        step: usize,
+        profile: &Profile,
+    ) -> DriverResult<StepRecord> {
+        let clock = Stopwatch::start();
+        let from = Event::record(self.driver)?;
+        self.submit(launch)?;
+        let time = from.elapsed(&Event::record(self.driver)?)?;
+        let (work, start) = (self.plan.work(self.id, step), profile.at(clock));
+        let (segment, step, kernel) = (self.id, step as u32, launch.kernel);
+        Ok(StepRecord { segment, step, node, kernel, work, start, time })
+    }
+}

@@ -1,0 +1,247 @@
+//! Which value is in which row of the arena, launch by launch. When there is no free row, the value goes that is
+//! needed last (L. A. Belady, 1966), among equals one that need not be written; a value that has been written
+//! below once, or came from there, is dropped without a copy.
+//!
+//! A segment is opened by copies and goes on while the fetches of its next launch find rows that were free when it
+//! was opened: those fetches then come before the segment, ahead of their use.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kernels_gpu::abi::{ARENA, RowRef};
+
+use super::super::plan::Addressed;
+use super::Arena;
+use super::trace::{Moment, Trace, Value, ValueIdx};
+use crate::plan::Place;
+
+/// A row below the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Below {
+    /// Of an absent buffer.
+    Home(Place),
+    /// Of the spill buffers, which are numbered as one.
+    Slot(u32),
+}
+
+/// A copy of one row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Transfer {
+    /// Row of the arena.
+    pub(super) row: u32,
+    pub(super) below: Below,
+    pub(super) is_fetch: bool,
+}
+
+/// Copies, and the launches that may run after them.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    pub(super) transfers: Vec<Transfer>,
+    pub(super) launches: Vec<Addressed>,
+}
+
+/// A run in an arena of limited size.
+#[derive(Debug)]
+pub(super) struct Paging {
+    pub(super) windows: Vec<Window>,
+    /// Rows of the arena that are used.
+    pub(super) arena_rows: u32,
+    /// Rows of the spill buffers.
+    pub(super) n_slots: u32,
+    /// Rows that are copied.
+    pub(super) n_copied: usize,
+}
+
+/// Pages a walk; `None` where a launch takes more than the arena.
+pub(super) fn page(trace: Trace) -> Option<Paging> {
+    let Trace { capacity, values, moments } = trace;
+    let mut pager = Pager {
+        now: vec![State::default(); values.len()],
+        values,
+        free: FreeRows {
+            given_back: BTreeSet::new(),
+            next: 0,
+            end: capacity.min(u64::from(u32::MAX)) as u32,
+        },
+        freed: BTreeSet::new(),
+        held: BTreeSet::new(),
+        slots: Arena::default(),
+        open: Window::default(),
+        windows: Vec::new(),
+    };
+    for moment in moments {
+        pager.moment(moment)?;
+    }
+    Some(pager.finish())
+}
+
+/// Rows that nothing holds, the lowest first.
+struct FreeRows {
+    given_back: BTreeSet<u32>,
+    /// Rows from here to `end` were never taken.
+    next: u32,
+    end: u32,
+}
+
+impl FreeRows {
+    fn len(&self) -> usize {
+        self.given_back.len() + (self.end - self.next) as usize
+    }
+
+    fn take(&mut self) -> Option<u32> {
+        self.given_back.pop_first().or_else(|| {
+            let row = (self.next < self.end).then_some(self.next);
+            self.next += u32::from(row.is_some());
+            row
+        })
+    }
+}
+
+/// Where a value is.
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    row: Option<u32>,
+    /// The spilled copy; values are written once, so it stays valid.
+    spilled: Option<Below>,
+    /// How many of its reads are done.
+    n_read: usize,
+}
+
+struct Pager {
+    values: Vec<Value>,
+    now: Vec<State>,
+    /// Rows that are free and were so when the window was opened.
+    free: FreeRows,
+    /// Rows that became free since.
+    freed: BTreeSet<u32>,
+    /// Values in rows that the launch in hand does not touch, by next use, the one to go first last.
+    held: BTreeSet<(usize, bool, ValueIdx)>,
+    slots: Arena,
+    open: Window,
+    windows: Vec<Window>,
+}
+
+impl Pager {
+    /// Next use, whether it may be dropped, and the value.
+    fn key(&self, value: ValueIdx) -> (usize, bool, ValueIdx) {
+        let next = self.values[value].reads.get(self.now[value].n_read);
+        (next.copied().unwrap_or(usize::MAX), self.below(value).is_some(), value)
+    }
+
+    /// Where a value is below the device.
+    fn below(&self, value: ValueIdx) -> Option<Below> {
+        let home = || self.values[value].home.filter(|_| self.values[value].given);
+        self.now[value].spilled.or_else(|| home().map(Below::Home))
+    }
+
+    fn moment(&mut self, moment: Moment) -> Option<()> {
+        for &(_, value) in &moment.reads {
+            self.held.remove(&self.key(value));
+        }
+        let mut fetches: Vec<(Below, ValueIdx)> = Vec::new();
+        for &(_, value) in moment.reads.iter().filter(|&&(_, v)| self.now[v].row.is_none()) {
+            fetches.push((self.below(value)?, value));
+        }
+        fetches.sort_unstable();
+        let n_made = moment.makes.iter().filter(|made| made.over.is_none()).count();
+        let needed = fetches.len() + n_made;
+        if fetches.len() > self.free.len() || needed > self.free.len() + self.freed.len() {
+            self.close();
+            self.make_room(needed)?;
+        }
+        for (below, value) in fetches {
+            let row = self.free.take()?;
+            self.now[value].row = Some(row);
+            self.open.transfers.push(Transfer { row, below, is_fetch: true });
+        }
+        let mut rows: BTreeMap<RowRef, u32> = BTreeMap::new();
+        for &(name, value) in &moment.reads {
+            rows.insert(name, self.now[value].row?);
+        }
+        for made in &moment.makes {
+            let row = match made.over {
+                Some(over) => self.now[over].row.take()?,
+                None => self.freed.pop_first().or_else(|| self.free.take())?,
+            };
+            self.now[made.value].row = Some(row);
+            rows.insert(made.row, row);
+        }
+        for &(_, value) in &moment.reads {
+            self.now[value].n_read += 1;
+            self.keep_or_release(value);
+        }
+        for made in &moment.makes {
+            self.keep_or_release(made.value);
+        }
+        let physical = |row: RowRef| rows.get(&row).map_or(row, |&at| RowRef { slot: ARENA, row: at });
+        let items = moment.launch.items.iter().map(|item| item.map_rows(physical)).collect();
+        self.open.launches.push(moment.launch.with_items(items));
+        Some(())
+    }
+
+    /// After a launch that used it: whether there is more to come.
+    fn keep_or_release(&mut self, value: ValueIdx) {
+        let read_again = self.now[value].n_read < self.values[value].reads.len();
+        let to_return = self.values[value].returned && self.below(value).is_none();
+        if read_again || to_return {
+            self.held.insert(self.key(value));
+            return;
+        }
+        let State { row, spilled, .. } = core::mem::take(&mut self.now[value]);
+        self.freed.extend(row);
+        if let Some(Below::Slot(slot)) = spilled {
+            self.slots.release(slot);
+        }
+    }
+
+    /// Ends the window: what it freed is free for copies too.
+    fn close(&mut self) {
+        let done = core::mem::take(&mut self.open);
+        if !done.launches.is_empty() || !done.transfers.is_empty() {
+            self.windows.push(done);
+        }
+        self.free.given_back.append(&mut self.freed);
+    }
+
+    /// Spills or drops values until so many rows are free.
+    fn make_room(&mut self, needed: usize) -> Option<()> {
+        let mut victims = Vec::new();
+        for _ in self.free.len()..needed {
+            let (_, _, value) = self.held.pop_last()?;
+            victims.push((self.now[value].row.take()?, value));
+        }
+        victims.sort_unstable();
+        for (row, value) in victims {
+            self.free.given_back.insert(row);
+            if self.below(value).is_none() {
+                self.spill(row, value);
+            }
+        }
+        Some(())
+    }
+
+    fn spill(&mut self, row: u32, value: ValueIdx) {
+        let below = match self.values[value].home {
+            Some(home) => Below::Home(home),
+            None => Below::Slot(self.slots.take()),
+        };
+        self.now[value].spilled = Some(below);
+        self.open.transfers.push(Transfer { row, below, is_fetch: false });
+    }
+
+    /// Returns what is still in the arena.
+    fn finish(mut self) -> Paging {
+        self.close();
+        let mut rest: Vec<(Option<Place>, ValueIdx)> =
+            self.held.iter().map(|&(_, _, value)| (self.values[value].home, value)).collect();
+        rest.sort_unstable();
+        for (_, value) in rest {
+            if let Some(row) = self.now[value].row.take() {
+                self.spill(row, value);
+            }
+        }
+        self.close();
+        let n_copied = self.windows.iter().map(|w| w.transfers.len()).sum();
+        let (arena_rows, n_slots) = (self.free.next, self.slots.peak());
+        Paging { windows: self.windows, arena_rows, n_slots, n_copied }
+    }
+}
