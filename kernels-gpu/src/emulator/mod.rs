@@ -75,6 +75,9 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
     unsafe fn twiddle(&self, table: u32, at: u32) -> W {
         self.ring.primes[table as usize].twiddles[at as usize]
     }
+    unsafe fn twiddle_eighth(&self, table: u32, at: u32) -> W {
+        self.ring.primes[table as usize].twiddles[8 * at as usize]
+    }
     unsafe fn twiddle_pair(&self, table: u32, at: u32) -> [W; 2] {
         let twiddles = &self.ring.primes[table as usize].twiddles[aligned(at, 2) as usize..];
         [twiddles[0], twiddles[1]]

@@ -84,7 +84,7 @@ macro_rules! forward {
 
 impl<I: Isa> Machine<u32> for Addressed<I> {
     type Row = u64;
-    type Table = u64;
+    type Table = [u64; 2];
 
     #[inline(always)]
     fn args(&self) -> &KernelArgs {
@@ -116,12 +116,14 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
         base + (u64::from(row.row) << (self.args.log_n + WORD.trailing_zeros()))
     }
     #[inline(always)]
-    unsafe fn prime(&self, prime: u32) -> (PrimeConstants<u32>, u64) {
+    unsafe fn prime(&self, prime: u32) -> (PrimeConstants<u32>, [u64; 2]) {
         let at = self.args.primes + u64::from(prime) * size_of::<DevicePrime<u32>>() as u64;
         // SAFETY: the caller's promise; records are 48 bytes, aligned to 16.
         let (a, b, table) = unsafe {
             let quad = |offset| self.isa.constant_quad(at + offset);
-            (quad(0), quad(16), self.isa.constant_u64(at + 32))
+            let tables = quad(32);
+            let address = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+            (quad(0), quad(16), [address(tables[0], tables[1]), address(tables[2], tables[3])])
         };
         let [q, q_inv, r1, r2] = a;
         let [n_inv, n_inv_w1, minus_q2, _] = b;
@@ -129,9 +131,10 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
     }
 
     forward! {
-        twiddle(table: u64, at: u32) -> u32 = constant(word(table, at, 0));
-        twiddle_pair(table: u64, at: u32) -> [u32; 2] = constant_pair(word(table, at, 0));
-        twiddle_quad(table: u64, at: u32) -> Quad<u32> = constant_quad(word(table, at, 0));
+        twiddle(table: [u64; 2], at: u32) -> u32 = constant(word(table[0], at, 0));
+        twiddle_eighth(table: [u64; 2], at: u32) -> u32 = constant(word(table[1], at, 0));
+        twiddle_pair(table: [u64; 2], at: u32) -> [u32; 2] = constant_pair(word(table[0], at, 0));
+        twiddle_quad(table: [u64; 2], at: u32) -> Quad<u32> = constant_quad(word(table[0], at, 0));
         load(row: u64, at: u32, plus: u32) -> u32 = global_load(word(row, at, plus));
         load_quad(row: u64, at: u32, plus: u32) -> Quad<u32> = global_load_quad(word(row, at, plus));
         store(row: u64, at: u32, plus: u32, x: u32) = global_store(word(row, at, plus), x);

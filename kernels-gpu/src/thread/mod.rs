@@ -63,6 +63,11 @@ pub trait Machine<W: Word> {
     /// # Safety
     /// `at < N`.
     unsafe fn twiddle(&self, table: Self::Table, at: u32) -> W;
+    /// Twiddle `8 at`, from the table that has only these.
+    ///
+    /// # Safety
+    /// `8 at < N`.
+    unsafe fn twiddle_eighth(&self, table: Self::Table, at: u32) -> W;
     /// Twiddles `at`, `at + 1`; `at` even.
     ///
     /// # Safety

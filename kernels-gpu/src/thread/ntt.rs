@@ -12,7 +12,8 @@
 //! that four threads touch 64 adjacent bytes: the 16 words of a narrow step are 64 bytes apart from thread to thread, and
 //! half-used sectors took the L2 of an H200 to 82 % of its rate. Between the entries words are lazy: `[0, 4q)` forward, `[0, 2q)` inverse.
 //!
-//! The factors of a step are adjacent in the table: `C = 16 / R` sub-blocks `base .. base + C` take in stage `s` the
+//! The narrow factors of rows of 256 words are computed (see `compute_factors`). Elsewhere the factors of a step are adjacent in
+//! the table: `C = 16 / R` sub-blocks `base .. base + C` take in stage `s` the
 //! `C 2^s` words from `base << s`, loaded up to four at a time.
 
 use super::{Machine, Quad, ThreadKernel, entry, item_and_part};
@@ -73,6 +74,45 @@ unsafe fn load_factors<W: Word, M: Machine<W>, const C: usize>(m: &M, table: M::
         put_quad(&mut words, 2, m.twiddle_quad(table, base * 8 / C as u32));
         put_quad(&mut words, 3, m.twiddle_quad(table, base * 8 / C as u32 + 4));
     }
+    words
+}
+
+/// The factors of sub-block `base` of a row, computed from one word of memory. Fifteen words a thread would be as many bytes as
+/// the data, and the L2 is what bounds the row entries. With `brv` of the indexes,
+///
+/// ```text
+/// w[(base << s) + i] = w[base << s] w[i],    w[base << s] = w[base << (s + 1)]^2
+/// ```
+///
+/// # Safety
+/// `8 base < N`.
+#[inline(always)]
+unsafe fn compute_factors<W: Word, M: Machine<W>>(
+    m: &M,
+    table: M::Table,
+    base: u32,
+    modulus: &Modulus<W, Scalar<W>>,
+) -> [W; 16] {
+    let mut words = [W::ZERO; 16];
+    // SAFETY: the caller's promises.
+    unsafe {
+        // w[0] to w[7], the same for all threads.
+        let (low, high) = (m.twiddle_quad(table, 0), m.twiddle_quad(table, 4));
+        words[8] = m.twiddle_eighth(table, base);
+        unrolled!(4, i, {
+            if i > 0 {
+                words[8 + i] = modulus.mul(Scalar(words[8]), Scalar(low[i])).0;
+            }
+            words[12 + i] = modulus.mul(Scalar(words[8]), Scalar(high[i])).0;
+        });
+    }
+    // w[k] = w[2 k]^2.
+    unrolled!(8, i, {
+        let k = 7 - i;
+        if k > 0 {
+            words[k] = modulus.mul(Scalar(words[2 * k]), Scalar(words[2 * k])).0;
+        }
+    });
     words
 }
 
@@ -346,7 +386,13 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         let base = (1 << log_m) + line * 16 + s.position * C as u32;
         let first = if INVERSE { (3 << log_m) - C as u32 - base } else { base };
         // SAFETY: base (R / 2) C < N; base is a multiple of C, and so is its mirror.
-        let words = unsafe { load_factors::<W, M, C>(s.m, s.table, first) };
+        let words = unsafe {
+            if C == 1 && !COLUMNS {
+                compute_factors(s.m, s.table, first, &s.modulus)
+            } else {
+                load_factors::<W, M, C>(s.m, s.table, first)
+            }
+        };
         unrolled!(C, v, {
             let mut block = [x[v * R]; R];
             unrolled!(R, r, {
