@@ -85,8 +85,9 @@ where
         let c = PrimeConstants::new(root.q, root.psi, log_n);
         fill_twiddles(&c, root.psi, log_n, 0, bytemuck::cast_slice_mut(twiddles));
         let prime = DevicePrime {
-            constants: [c.q, c.q_inv, c.r1, c.r2, c.n_inv, c.n_inv_w1],
+            constants: [c.q, c.q_inv, c.r1, c.r2, c.n_inv, c.n_inv_w1, c.minus_q2, W::ZERO],
             twiddles: address + twiddles_offset::<W>(log_n, primes.len(), idx) as u64,
+            pad: 0,
         };
         record.copy_from_slice(bytemuck::cast_slice(&[prime]));
     }

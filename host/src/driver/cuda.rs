@@ -63,6 +63,16 @@ fn check_driver_version(found: i32) -> DriverResult<()> {
     Err(plain("cuDriverGetVersion", words))
 }
 
+/// Refuses a device that is not there.
+fn check_ordinal(ordinal: u32, count: u32) -> DriverResult<()> {
+    match count {
+        0 => Err(plain("open", "the driver finds no device")),
+        1 if ordinal > 0 => Err(plain("open", format!("device {ordinal}, expected 0, the only one"))),
+        _ if ordinal >= count => Err(plain("open", format!("device {ordinal}, expected 0 to {}", count - 1))),
+        _ => Ok(()),
+    }
+}
+
 /// What to do about a module that does not load.
 fn advice(code: sys::CUresult) -> &'static str {
     match code {
@@ -110,9 +120,7 @@ impl CudaDriver {
     /// kernels are not compiled.
     pub fn open(ordinal: u32) -> DriverResult<Self> {
         let count = Self::device_count()?;
-        if ordinal >= count {
-            return Err(plain("open", format!("device {ordinal}, expected one of {count}")));
-        }
+        check_ordinal(ordinal, count)?;
         let device = device::get(ordinal as i32).map_err(wrong("cuDeviceGet"))?;
         let name = device::get_name(device).map_err(wrong("cuDeviceGetName"))?;
         let attribute = |which| {
@@ -382,6 +390,15 @@ impl Driver for CudaDriver {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_that_is_not_there() {
+        let words = |ordinal, count| check_ordinal(ordinal, count).map_err(|e| e.words);
+        assert_eq!(words(0, 0), Err("the driver finds no device".to_owned()));
+        assert_eq!(words(1, 1), Err("device 1, expected 0, the only one".to_owned()));
+        assert_eq!(words(4, 4), Err("device 4, expected 0 to 3".to_owned()));
+        assert_eq!((words(0, 1), words(3, 4)), (Ok(()), Ok(())));
+    }
 
     #[test]
     fn a_driver_that_is_too_old_is_told_so() {

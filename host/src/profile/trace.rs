@@ -68,11 +68,12 @@ fn microseconds(time: Duration) -> f64 {
 }
 
 /// Profiles of a plan as the text of a trace, each a process of the given name; `name` names a host step and says its level
-/// where it has one.
+/// where it has one, `level` says that of a segment by its name.
 pub fn to_chrome(
     plan: &Plan,
     profiles: &[(&str, &Profile)],
     name: impl Fn(&HostWork) -> (String, Option<u32>),
+    level: impl Fn(&str) -> Option<u32>,
 ) -> String {
     let mut trace_events = Vec::new();
     for (pid, (process, profile)) in (0..).zip(profiles) {
@@ -80,7 +81,7 @@ pub fn to_chrome(
         trace_events.push(named(pid, HOST_TRACK, "thread_name", "host steps"));
         trace_events.push(named(pid, LAUNCH_TRACK, "thread_name", "launches"));
         trace_events.extend(profile.host_steps().iter().map(|record| host_event(plan, pid, record, &name)));
-        trace_events.extend(profile.steps().iter().map(|record| launch_event(plan, pid, record)));
+        trace_events.extend(profile.steps().iter().map(|record| launch_event(plan, pid, record, &level)));
     }
     // Numbers and strings: serialization cannot fail.
     serde_json::to_string(&Trace { display_time_unit: "ms", trace_events }).unwrap_or_default()
@@ -96,7 +97,7 @@ fn complete(pid: u32, tid: u32, name: String, (start, time): (Duration, Duration
     Event { ph: "X", pid, tid, name, ts, dur, args }
 }
 
-fn launch_event(plan: &Plan, pid: u32, record: &StepRecord) -> Event {
+fn launch_event(plan: &Plan, pid: u32, record: &StepRecord, level: impl Fn(&str) -> Option<u32>) -> Event {
     let &StepRecord { segment, step, node, kernel, work, start, time } = record;
     let args = Args {
         node: Some(node.0),
@@ -107,6 +108,7 @@ fn launch_event(plan: &Plan, pid: u32, record: &StepRecord) -> Event {
         rows: Some(work.rows_read + work.rows_written),
         bytes: Some(work.bytes),
         multiplications: Some(work.multiplications),
+        level: plan.segment(segment).and_then(|s| level(&s.name)),
         ..Args::default()
     };
     complete(pid, LAUNCH_TRACK, kernel.name().to_owned(), (start, time), args)
@@ -196,7 +198,7 @@ mod tests {
         let (segment, node, kernel) = (SegmentId(0), NodeId(7), KernelId::InnerProduct);
         profile.record(StepRecord { segment, step: 8, node, kernel, work, start, time });
         profile.record_host(HostRecord { what: HostWork::ReadInputs, start, time });
-        let text = to_chrome(&empty_plan(), &[("run", &profile)], |what| (what.name(), Some(9)));
+        let text = to_chrome(&empty_plan(), &[("run", &profile)], |what| (what.name(), Some(9)), |_| None);
         let json: Value = serde_json::from_str(&text).unwrap();
         let events = json["traceEvents"].as_array().unwrap();
         assert!(events[..3].iter().all(|e| e["ph"] == "M"));

@@ -129,8 +129,8 @@ impl SessionBuilder {
         self
     }
 
-    /// Whether every launch is timed (no if not called): on a
-    /// device this runs launch by launch instead of as a graph.
+    /// Whether every launch is timed (no if not called): on a device this runs launch by launch instead of as a graph, and
+    /// the error of a kernel that fails names its node.
     #[must_use]
     pub fn profile(mut self, on: bool) -> Self {
         self.options.profile = on;

@@ -100,6 +100,11 @@ fn foreign(step: &HostStep) -> Error {
     crate::check::broken("host-steps", format!("{step:?} is not of the manifest"))
 }
 
+/// The level that the lowering names a segment after: `s7_level3`.
+fn level_of(segment: &str) -> Option<u32> {
+    segment.rsplit_once("_level")?.1.parse().ok()
+}
+
 impl LoadedProgram {
     pub(super) fn new(
         mut instance: Box<dyn Instance>,
@@ -150,7 +155,7 @@ impl LoadedProgram {
     pub fn trace(&self) -> String {
         let profiles =
             [("constants", &self.encoded), ("keys", &self.keys_loaded), ("run", &self.last_run.profile)];
-        trace::to_chrome(self.plan(), &profiles, |what| self.describe(what))
+        trace::to_chrome(self.plan(), &profiles, |what| self.describe(what), level_of)
     }
 
     /// Name and level of work of the host.

@@ -1,9 +1,11 @@
 //! A driver that fails, at every call of every kind: a typed error in the driver's words that names what was done, nothing
 //! leaked, and the next run right. On a simulated device, and on a real one where there is one.
 
-use crate::story::{Stage, Story, story};
+use crate::story::{Stage, Story, program, story};
 use crate::watched::{INJECTED, Kind};
-use host::{Error, LoadedProgram, Result, Session};
+use host::{BackendKind, Error, LoadedProgram, Result, Session};
+use scheduler::Options;
+use std::sync::Arc;
 
 /// Repeats what failed: an injected failure happens once.
 fn retried<T>(errors: &mut Vec<Error>, mut what: impl FnMut() -> Result<T>) -> T {
@@ -132,6 +134,7 @@ fn a_lost_device() {
             story.run(&mut loaded).unwrap_err(),
             loaded.load_keys(&story.keys).unwrap_err(),
             story.load(&session).unwrap_err(),
+            session.compile(&program(), &story.params, &Options::default()).unwrap_err(),
         ];
         for error in later {
             let text = error.to_string();
@@ -173,6 +176,14 @@ fn a_kernel_that_fails() {
                 false => assert!(kernel.starts_with("one of "), "{error}"),
             }
             drop((loaded, session));
+            // A new session finds the device lost, or does without it.
+            let again = |kind| {
+                let builder = Session::builder().threads(1).backend(kind);
+                builder.build_with(|_| Ok(Arc::clone(&stage.driver)))
+            };
+            let error = again(BackendKind::Cuda).unwrap_err();
+            assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
+            assert!(again(BackendKind::Auto).unwrap().backend_name().starts_with("cpu"));
             stage.ends();
         }
     }

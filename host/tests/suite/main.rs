@@ -11,6 +11,8 @@ mod faults;
 #[cfg(test)]
 mod kernels;
 #[cfg(test)]
+mod lost;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod null;

@@ -196,6 +196,9 @@ fn programs_of_other_parameters_and_limits() {
 fn backends_that_are_not_there() {
     let error = Session::builder().backend(BackendKind::Cuda).device(1000).build().unwrap_err();
     assert!(matches!(error, Error::BackendUnavailable { backend: "cuda", .. }), "{error}");
+    // Without a driver, with one that finds no device, and with too few devices.
+    let words = ["libcuda was not found", "cuInit: ", "finds no device", "device 1000, expected 0"];
+    assert!(words.iter().any(|w| error.to_string().contains(w)), "{error}");
     let error = Session::builder().threads(0).build().unwrap_err();
     assert!(matches!(error, Error::BackendUnavailable { backend: "cpu", .. }), "{error}");
     assert_eq!("null".parse(), Ok(BackendKind::Null));

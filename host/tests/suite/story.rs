@@ -110,10 +110,14 @@ impl Stage {
         Self::new(device.open(), Some(device))
     }
 
+    /// A real device, where the machine has one.
+    pub fn real() -> Option<Self> {
+        real_driver().map(|driver| Self::new(driver, None))
+    }
+
     /// A simulated device and, where the machine has one, a real one.
     pub fn all() -> Vec<Self> {
-        let real = real_driver().map(|driver| Self::new(driver, None));
-        [Self::simulated()].into_iter().chain(real).collect()
+        [Self::simulated()].into_iter().chain(Self::real()).collect()
     }
 
     /// A session on it.

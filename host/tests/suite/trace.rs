@@ -59,6 +59,8 @@ fn check(loaded: &LoadedProgram) {
         .collect();
     assert_eq!(found, expected);
     assert_eq!(profile.steps().len(), expected.len());
+    let top = u64::from(loaded.manifest().inputs[0].level.0);
+    assert!(launches.iter().all(|(.., e)| number(e, "level") == top), "all of the story is at one level");
     assert_eq!(profile.by_launch().map(|(_, e)| e.time).sum::<std::time::Duration>(), profile.total().time);
 
     // Host steps of the setup and of the run; those that know it say their level.

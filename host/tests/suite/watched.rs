@@ -1,6 +1,7 @@
 //! A driver around a driver: it counts what is held, and fails the call that a test wants to fail.
 
 use host::driver::{Driver, DriverError, DriverResult, EventHandle, Function, GraphHandle, Grid};
+use kernels_gpu::abi::launch::KernelArgs;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,6 +50,8 @@ struct State {
     for_good: bool,
     failed: bool,
     seen: BTreeMap<Kind, u64>,
+    /// Which launch gets a wild address for its pool, counted from 0.
+    wild: Option<u64>,
     /// Calls after a failure for good.
     after: u64,
     /// A call failed in the capture that is under way, which breaks it as on a real device.
@@ -69,6 +72,23 @@ impl Script {
     pub fn fail(&self, kind: Kind, n: u64, for_good: bool) {
         let held = self.held();
         *self.lock() = State { fails: Some((kind, n)), for_good, held, ..State::default() };
+    }
+
+    /// Sends launch number `n` from now, counted from 0, to read where nothing is.
+    pub fn send_wild(&self, n: u64) {
+        let held = self.held();
+        *self.lock() = State { wild: Some(n), held, ..State::default() };
+    }
+
+    /// The argument of a launch that was counted.
+    fn argument(&self, arguments: &[u8]) -> Vec<u8> {
+        let state = self.lock();
+        let now = state.seen.get(&Kind::Launch).map(|seen| seen - 1);
+        if state.wild.is_none() || state.wild != now {
+            return arguments.to_vec();
+        }
+        let args: KernelArgs = bytemuck::pod_read_unaligned(arguments);
+        bytemuck::bytes_of(&KernelArgs { pool: 1 << 12, ..args }).to_vec()
     }
 
     /// Whether a call has failed.
@@ -222,8 +242,8 @@ impl Driver for Watched {
 
     unsafe fn launch(&self, function: Function, grid: Grid, arguments: &[u8]) -> DriverResult<()> {
         self.script.call(Kind::Launch)?;
-        // SAFETY: as above.
-        unsafe { self.inner.launch(function, grid, arguments) }
+        // SAFETY: as above; a wild address is what a test is about.
+        unsafe { self.inner.launch(function, grid, &self.script.argument(arguments)) }
     }
 
     /// Fails without waiting: what was submitted goes on.

@@ -48,17 +48,19 @@ pub struct KernelArgs {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DevicePrime<W> {
-    /// `q, q_inv, r1, r2, n_inv, n_inv_w1`.
-    pub constants: [W; 6],
+    /// `q, q_inv, r1, r2, n_inv, n_inv_w1, minus_q2`, zero.
+    pub constants: [W; 8],
     /// Address of `N` twiddles in plain order, aligned to [`GPU_ALIGN`].
     pub twiddles: u64,
+    /// Zero.
+    pub pad: u64,
 }
 
-// SAFETY: six words of four bytes and one of eight, no padding (asserted below), valid for any bits.
+// SAFETY: eight words of four bytes and two of eight, no padding (asserted below), valid for any bits.
 unsafe impl Zeroable for DevicePrime<u32> {}
 // SAFETY: as above.
 unsafe impl Pod for DevicePrime<u32> {}
-// SAFETY: seven words of eight bytes, no padding (asserted below), valid for any bits.
+// SAFETY: ten words of eight bytes, no padding (asserted below), valid for any bits.
 unsafe impl Zeroable for DevicePrime<u64> {}
 // SAFETY: as above.
 unsafe impl Pod for DevicePrime<u64> {}
@@ -207,5 +209,5 @@ const fn transform_entry(kernel: KernelId, columns: bool, log_n: u32) -> &'stati
 
 const _: () = {
     assert!(size_of::<KernelArgs>() == 40);
-    assert!(size_of::<DevicePrime<u32>>() == 32 && size_of::<DevicePrime<u64>>() == 56);
+    assert!(size_of::<DevicePrime<u32>>() == 48 && size_of::<DevicePrime<u64>>() == 80);
 };

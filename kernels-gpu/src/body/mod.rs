@@ -21,8 +21,8 @@ use tables::PrimeConstants;
 pub struct Modulus<W, L> {
     /// `q`.
     pub q: L,
-    /// `2 q`.
-    pub q2: L,
+    /// `R - 2 q`.
+    pub minus_q2: L,
     /// `q^-1 mod R`.
     pub q_inv: L,
     word: PhantomData<W>,
@@ -39,7 +39,7 @@ impl<W: Word, L: Lanes<W>> Modulus<W, L> {
         unsafe {
             Self {
                 q: L::splat(c.q),
-                q2: L::splat(c.q.wrapping_add(c.q)),
+                minus_q2: L::splat(c.minus_q2),
                 q_inv: L::splat(c.q_inv),
                 word: PhantomData,
             }
@@ -55,7 +55,7 @@ impl<W: Word, L: Lanes<W>> Modulus<W, L> {
     /// `[0, 4q)` to `[0, 2q)`.
     #[inline(always)]
     pub fn reduce_twice_lazy(&self, x: L) -> L {
-        x.min(x.sub(self.q2))
+        x.min(x.add(self.minus_q2))
     }
 
     /// `(-q, q)` to `[0, q)`: a negative word is above `2^BITS - q`, so adding `q` makes it the smaller one.

@@ -18,9 +18,17 @@ use crate::lanes::{Lanes, Word};
 
 /// The factors of one step.
 pub trait Twiddles<W: Word, L: Lanes<W>>: Copy {
-    /// `x w / R mod q` in `(-q, q)` where `w` is the factor of sub-block `i < 2^stage` in stage `stage` of the step.
-    /// Needs `x < 4q`.
-    fn mul_lazy(&self, x: L, stage: u32, i: usize, m: &Modulus<W, L>) -> L;
+    /// Whether all lanes of a factor are equal.
+    const SPLAT: bool;
+
+    /// The factor `w` of sub-block `i < 2^stage` in stage `stage` of the step.
+    fn factor(&self, stage: u32, i: usize) -> L;
+
+    /// `(u + t, u - t)` with `t = x w / R mod q` in `(-q, q)` for factor `w`. Needs `x < 4q`.
+    #[inline(always)]
+    fn mul_add_sub_lazy(&self, x: L, stage: u32, i: usize, u: L, m: &Modulus<W, L>) -> (L, L) {
+        x.mont_mul_add_sub_lazy(self.factor(stage, i), Self::SPLAT, m.q, m.q_inv, u)
+    }
 }
 
 /// Runs the block once for each constant `i < n <= 16`, unrolled so that register arrays are indexed by constants.
@@ -57,10 +65,8 @@ fn forward_stage<W: Word, L: Lanes<W>, T: Twiddles<W, L>, const R: usize>(
 ) {
     unrolled!(R / 2, p, {
         let (block, upper, lower) = pair(p, R.trailing_zeros() - stage);
-        let t = twiddles.mul_lazy(x[lower], stage, block, m);
         let u = m.reduce_twice_lazy(x[upper]).add(m.q);
-        x[upper] = u.add(t);
-        x[lower] = u.sub(t);
+        (x[upper], x[lower]) = twiddles.mul_add_sub_lazy(x[lower], stage, block, u, m);
     });
 }
 
@@ -76,7 +82,7 @@ fn inverse_stage<W: Word, L: Lanes<W>, T: Twiddles<W, L>, const R: usize>(
         let (block, upper, lower) = pair(p, R.trailing_zeros() - stage);
         let (u, v) = (x[upper], x[lower]);
         x[upper] = m.reduce_twice_lazy(u.add(v));
-        x[lower] = twiddles.mul_lazy(v.add(m.q2).sub(u), stage, block, m).add(m.q);
+        (x[lower], _) = twiddles.mul_add_sub_lazy(v.sub(m.minus_q2).sub(u), stage, block, m.q, m);
     });
 }
 
@@ -144,7 +150,7 @@ pub fn inverse_last_step<W: Word, L: Lanes<W>, T: Twiddles<W, L>, const R: usize
     unrolled!(R / 2, p, {
         let (u, v) = (x[p], x[p + R / 2]);
         x[p] = m.mul_splat(u.add(v), n_inv);
-        x[p + R / 2] = m.mul_splat(v.add(m.q2).sub(u), n_inv_w1);
+        x[p + R / 2] = m.mul_splat(v.sub(m.minus_q2).sub(u), n_inv_w1);
     });
 }
 
@@ -176,11 +182,12 @@ impl<W: Word> BlockTwiddles<W> {
 }
 
 impl<W: Word, L: Lanes<W>> Twiddles<W, L> for BlockTwiddles<W> {
+    const SPLAT: bool = true;
+
     #[inline(always)]
-    fn mul_lazy(&self, x: L, stage: u32, i: usize, m: &Modulus<W, L>) -> L {
+    fn factor(&self, stage: u32, i: usize) -> L {
         // SAFETY: `new` requires the table to reach this far and the instruction set.
-        let w = unsafe { L::splat(self.table.add((self.base << stage) + i).read()) };
-        x.mont_mul_splat_lazy(w, m.q, m.q_inv)
+        unsafe { L::splat(self.table.add((self.base << stage) + i).read()) }
     }
 }
 
@@ -203,12 +210,13 @@ impl<W: Word> MirrorTwiddles<W> {
 }
 
 impl<W: Word, L: Lanes<W>> Twiddles<W, L> for MirrorTwiddles<W> {
+    const SPLAT: bool = true;
+
     #[inline(always)]
-    fn mul_lazy(&self, x: L, stage: u32, i: usize, m: &Modulus<W, L>) -> L {
+    fn factor(&self, stage: u32, i: usize) -> L {
         let at = (self.base << stage) + ((1 << stage) - 1 - i);
         // SAFETY: `new` requires the table to reach this far and the instruction set.
-        let w = unsafe { L::splat(self.table.add(at).read()) };
-        x.mont_mul_splat_lazy(w, m.q, m.q_inv)
+        unsafe { L::splat(self.table.add(at).read()) }
     }
 }
 
@@ -231,11 +239,12 @@ impl<W: Word> TileTwiddles<W> {
 }
 
 impl<W: Word, L: Lanes<W>> Twiddles<W, L> for TileTwiddles<W> {
+    const SPLAT: bool = false;
+
     #[inline(always)]
-    fn mul_lazy(&self, x: L, stage: u32, i: usize, m: &Modulus<W, L>) -> L {
+    fn factor(&self, stage: u32, i: usize) -> L {
         // SAFETY: `new` requires the table to reach this far and the instruction set.
-        let w = unsafe { L::load(self.table.add((self.base << stage) + (i << L::LOG_LANES))) };
-        x.mont_mul_lazy(w, m.q, m.q_inv)
+        unsafe { L::load(self.table.add((self.base << stage) + (i << L::LOG_LANES))) }
     }
 }
 
@@ -258,12 +267,13 @@ impl<W: Word> MirrorTileTwiddles<W> {
 }
 
 impl<W: Word, L: Lanes<W>> Twiddles<W, L> for MirrorTileTwiddles<W> {
+    const SPLAT: bool = false;
+
     #[inline(always)]
-    fn mul_lazy(&self, x: L, stage: u32, i: usize, m: &Modulus<W, L>) -> L {
+    fn factor(&self, stage: u32, i: usize) -> L {
         let at = (self.base << stage) + (((1 << stage) - 1 - i) << L::LOG_LANES);
         // SAFETY: `new` requires the table to reach this far and the instruction set.
-        let w = unsafe { L::load(self.table.add(at)) };
-        x.mont_mul_lazy(w.reverse(), m.q, m.q_inv)
+        unsafe { L::load(self.table.add(at)) }.reverse()
     }
 }
 

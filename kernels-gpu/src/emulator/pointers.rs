@@ -16,17 +16,17 @@ use core::cell::RefCell;
 
 /// Global memory by address, in words of four bytes.
 pub trait Space {
-    /// Reads words. What is not there reads as zeros, after a [`Space::fault`].
+    /// Reads words. What is not there is left as it is, after a [`Space::fault`].
     ///
     /// # Safety
     /// As the space says.
-    unsafe fn read<const N: usize>(&self, at: u64) -> [u32; N];
+    unsafe fn read(&self, at: u64, words: &mut [u32]);
 
     /// Writes words. What is not there is not written, after a [`Space::fault`].
     ///
     /// # Safety
     /// As the space says.
-    unsafe fn write<const N: usize>(&self, at: u64, words: [u32; N]);
+    unsafe fn write(&self, at: u64, words: &[u32]);
 
     /// A rule of the machine was broken. The access has no effect, and the launch goes on if this returns.
     fn fault(&self, what: String);
@@ -49,18 +49,18 @@ struct HostMemory;
 impl Space for HostMemory {
     /// # Safety
     /// The address is valid for it.
-    unsafe fn read<const N: usize>(&self, at: u64) -> [u32; N] {
-        let from: *const [u32; N] = core::ptr::with_exposed_provenance(at as usize);
-        // SAFETY: the caller's promise.
-        unsafe { from.read_unaligned() }
+    unsafe fn read(&self, at: u64, words: &mut [u32]) {
+        let from: *const u32 = core::ptr::with_exposed_provenance(at as usize);
+        // SAFETY: the caller's promise; the words are the caller's own.
+        unsafe { from.copy_to_nonoverlapping(words.as_mut_ptr(), words.len()) };
     }
 
     /// # Safety
     /// The address is valid for it.
-    unsafe fn write<const N: usize>(&self, at: u64, words: [u32; N]) {
-        let to: *mut [u32; N] = core::ptr::with_exposed_provenance_mut(at as usize);
-        // SAFETY: the caller's promise.
-        unsafe { to.write_unaligned(words) };
+    unsafe fn write(&self, at: u64, words: &[u32]) {
+        let to: *mut u32 = core::ptr::with_exposed_provenance_mut(at as usize);
+        // SAFETY: the caller's promise; the words are the caller's own.
+        unsafe { to.copy_from_nonoverlapping(words.as_ptr(), words.len()) };
     }
 
     fn fault(&self, what: String) {
@@ -69,14 +69,14 @@ impl Space for HostMemory {
 }
 
 /// A thread and its block's shared memory.
-struct Pointers<'a, S> {
+struct Pointers<'a> {
     block: u32,
     thread: u32,
     shared: &'a RefCell<Vec<u32>>,
-    space: &'a S,
+    space: &'a dyn Space,
 }
 
-impl<S: Space> Pointers<'_, S> {
+impl Pointers<'_> {
     fn is_aligned(&self, at: u64, words: usize) -> bool {
         let aligned = at.is_multiple_of(4 * words as u64);
         if !aligned {
@@ -88,8 +88,12 @@ impl<S: Space> Pointers<'_, S> {
     /// # Safety
     /// As [`Space::read`].
     unsafe fn read<const N: usize>(&self, at: u64) -> [u32; N] {
-        // SAFETY: the caller's promise.
-        if self.is_aligned(at, N) { unsafe { self.space.read(at) } } else { [0; N] }
+        let mut words = [0; N];
+        if self.is_aligned(at, N) {
+            // SAFETY: the caller's promise.
+            unsafe { self.space.read(at, &mut words) };
+        }
+        words
     }
 
     /// # Safety
@@ -97,7 +101,7 @@ impl<S: Space> Pointers<'_, S> {
     unsafe fn write<const N: usize>(&self, at: u64, words: [u32; N]) {
         if self.is_aligned(at, N) {
             // SAFETY: the caller's promise.
-            unsafe { self.space.write(at, words) };
+            unsafe { self.space.write(at, &words) };
         }
     }
 
@@ -120,7 +124,7 @@ impl<S: Space> Pointers<'_, S> {
     }
 }
 
-impl<S: Space> Isa for Pointers<'_, S> {
+impl Isa for Pointers<'_> {
     fn block(&self) -> u32 {
         self.block
     }
@@ -178,11 +182,11 @@ impl<S: Space> Isa for Pointers<'_, S> {
 ///
 /// # Safety
 /// As [`run_addressed`].
-unsafe fn run_grid<K: ThreadKernel<u32>, S: Space>(
+unsafe fn run_grid<K: ThreadKernel<u32>>(
     entry: &str,
     grid: Option<EmulatedGrid>,
     args: &KernelArgs,
-    space: &S,
+    space: &dyn Space,
 ) {
     let contract = match contract(K::KERNEL, K::ENTRY_IDX, args.log_n, 4) {
         Some(contract) if contract.entry == entry => contract,
@@ -222,15 +226,15 @@ macro_rules! dispatch {
         ///
         /// # Safety
         /// As the space's accesses: one that checks them itself asks for nothing.
-        pub unsafe fn run_addressed<S: Space>(
+        pub unsafe fn run_addressed(
             entry: &str,
             grid: Option<EmulatedGrid>,
             args: &KernelArgs,
-            space: &S,
+            space: &dyn Space,
         ) {
             match entry {
                 // SAFETY: the caller's promises.
-                $(stringify!($name) => unsafe { run_grid::<$kernel, S>(entry, grid, args, space) },)*
+                $(stringify!($name) => unsafe { run_grid::<$kernel>(entry, grid, args, space) },)*
                 _ => space.fault(format!("no kernel function {entry}")),
             }
         }

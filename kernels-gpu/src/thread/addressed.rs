@@ -1,7 +1,7 @@
 //! A machine made of addresses: where rows, tables and pool words lie, given loads and stores.
 //!
 //! ```text
-//! row   = bindings[slot] + row N 4         prime = primes + 32 idx         pool word = pool + 8 at
+//! row   = bindings[slot] + row N 4         prime = primes + 48 idx         pool word = pool + 8 at
 //! ```
 //!
 //! [`Isa`] is the loads and stores: PTX instructions on a GPU, checked pointers in a test. So the address rules of the ABI
@@ -118,10 +118,14 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
     #[inline(always)]
     unsafe fn prime(&self, prime: u32) -> (PrimeConstants<u32>, u64) {
         let at = self.args.primes + u64::from(prime) * size_of::<DevicePrime<u32>>() as u64;
-        // SAFETY: the caller's promise; records are 32 bytes, aligned to 16.
-        let (a, b) = unsafe { (self.isa.constant_quad(at), self.isa.constant_quad(at + 16)) };
-        let c = PrimeConstants { q: a[0], q_inv: a[1], r1: a[2], r2: a[3], n_inv: b[0], n_inv_w1: b[1] };
-        (c, u64::from(b[2]) | u64::from(b[3]) << 32)
+        // SAFETY: the caller's promise; records are 48 bytes, aligned to 16.
+        let (a, b, table) = unsafe {
+            let quad = |offset| self.isa.constant_quad(at + offset);
+            (quad(0), quad(16), self.isa.constant_u64(at + 32))
+        };
+        let [q, q_inv, r1, r2] = a;
+        let [n_inv, n_inv_w1, minus_q2, _] = b;
+        (PrimeConstants { q, q_inv, r1, r2, n_inv, n_inv_w1, minus_q2 }, table)
     }
 
     forward! {

@@ -23,7 +23,7 @@ use crate::body::ntt::{
     Twiddles, canonical_step, forward_step_lazy, inverse_last_step, inverse_step_lazy, unrolled,
 };
 use crate::body::tables::PrimeConstants;
-use crate::lanes::{Lanes, Scalar, Word};
+use crate::lanes::{Scalar, Word};
 
 /// What a thread holds.
 type Words<W> = [Scalar<W>; 16];
@@ -41,11 +41,13 @@ struct Factors<'a, W, const C: usize, const MIRROR: bool> {
 }
 
 impl<W: Word, const C: usize, const MIRROR: bool> Twiddles<W, Scalar<W>> for Factors<'_, W, C, MIRROR> {
+    const SPLAT: bool = true;
+
     #[inline(always)]
-    fn mul_lazy(&self, x: Scalar<W>, stage: u32, i: usize, m: &Modulus<W, Scalar<W>>) -> Scalar<W> {
+    fn factor(&self, stage: u32, i: usize) -> Scalar<W> {
         let i = (self.v << stage) + i;
         let i = if MIRROR { (C << stage) - 1 - i } else { i };
-        x.mont_mul_splat_lazy(Scalar(self.words[(C << stage) + i]), m.q, m.q_inv)
+        Scalar(self.words[(C << stage) + i])
     }
 }
 

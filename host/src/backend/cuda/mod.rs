@@ -51,9 +51,14 @@ impl CudaBackend {
     /// A backend on a device that a driver has opened. The device's size is a limit beside the given ones.
     ///
     /// # Errors
-    /// [`Error::Driver`].
+    /// [`Error::Driver`]; [`Error::DeviceLost`] for a device that this process has lost.
     pub fn new(driver: Arc<dyn Driver>, limits: Limits) -> Result<Self> {
-        let (_, total) = driver.memory().map_err(|e| driver_error(e, "memory of the device"))?;
+        let what = "memory of the device";
+        let refused = |e: DriverError| match driver.synchronize() {
+            Ok(()) => driver_error(e, what),
+            Err(_) => Error::DeviceLost { during: what.to_owned(), words: e.to_string() },
+        };
+        let (_, total) = driver.memory().map_err(refused)?;
         let machine = Some(limits.machine.map_or(total, |m| m.min(total)));
         Ok(Self { driver, health: Arc::default(), tiers: Tiers::new(Limits { machine, ..limits }) })
     }
@@ -95,7 +100,9 @@ impl Backend for CudaBackend {
 
     fn room(&self, plan: &Plan) -> Result<MemoryLimits> {
         check_ring(plan)?;
-        let (free, _) = self.driver.memory().map_err(|e| driver_error(e, "memory of the device"))?;
+        let during = || "memory of the device".to_owned();
+        self.health.check(during)?;
+        let (free, _) = self.driver.memory().map_err(|e| self.health.error(&*self.driver, &e, during()))?;
         let beside = Kernels::table_bytes(plan) + plan.pool.len() as u64 * 8 + RESERVE_BYTES.min(free / 8);
         let left = self.tiers.device.left().map_or(free, |left| left.min(free));
         Ok(MemoryLimits { device: Some(left.saturating_sub(beside)), host: self.tiers.host.left() })

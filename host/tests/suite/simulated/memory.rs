@@ -133,34 +133,28 @@ impl<'a> Seen<'a> {
 impl Space for Seen<'_> {
     /// # Safety
     /// None is needed: every access is checked.
-    unsafe fn read<const N: usize>(&self, at: u64) -> [u32; N] {
+    unsafe fn read(&self, at: u64, words: &mut [u32]) {
         let mut memory = self.memory.borrow_mut();
-        let found = memory.find(at, 4 * N as u64).and_then(|(block, first)| {
-            let words = first..first + N;
-            if !block.written[words.clone()].iter().all(|&w| w) {
-                return Err(format!("word at {at:#x} is read, which was never written"));
+        match memory.find(at, 4 * words.len() as u64) {
+            Ok((block, first)) if block.written[first..first + words.len()].iter().all(|&w| w) => {
+                words.copy_from_slice(&block.words[first..first + words.len()]);
             }
-            let mut out = [0; N];
-            out.copy_from_slice(&block.words[words]);
-            Ok(out)
-        });
-        found.unwrap_or_else(|what| {
-            Space::fault(self, what);
-            [0; N]
-        })
+            Ok(_) => Space::fault(self, format!("word at {at:#x} is read, which was never written")),
+            Err(what) => Space::fault(self, what),
+        }
     }
 
     /// # Safety
     /// None is needed: every access is checked.
-    unsafe fn write<const N: usize>(&self, at: u64, words: [u32; N]) {
+    unsafe fn write(&self, at: u64, words: &[u32]) {
         if self.loses_this() {
             return;
         }
         let mut memory = self.memory.borrow_mut();
-        match memory.find(at, 4 * N as u64) {
+        match memory.find(at, 4 * words.len() as u64) {
             Ok((block, first)) => {
-                block.words[first..first + N].copy_from_slice(&words);
-                block.written[first..first + N].fill(true);
+                block.words[first..first + words.len()].copy_from_slice(words);
+                block.written[first..first + words.len()].fill(true);
             }
             Err(what) => Space::fault(self, what),
         }
