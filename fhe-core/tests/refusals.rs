@@ -44,6 +44,8 @@ fn every_operation_refuses_what_is_foreign_before_anything_else() {
             params_differ("square", e.square(&squared));
             params_differ("relinearize", e.relinearize(&f, c.keys.relinearization().unwrap()));
             params_differ("relinearize", e.relinearize(&squared, c.keys.relinearization().unwrap()));
+            let key = c.keys.relinearization().unwrap();
+            params_differ("relinearize_rescale", e.relinearize_rescale(&squared, key));
             params_differ("rescale", e.rescale(&f));
             params_differ("level_drop", e.level_drop(&f, level));
             params_differ("level_drop", e.level_drop(&f, Level(99)));

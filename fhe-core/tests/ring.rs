@@ -7,6 +7,7 @@ use fhe_core::math::word::Word;
 use fhe_core::params::{GaloisElement, LimbIdx, ParamsLiteral, Preset, Security};
 use fhe_core::params::{Level, Params};
 use fhe_core::ring::{Coeff, ConvertBasis, Ring, RnsPoly};
+use fhe_core::rlwe::{mod_down, mod_down_rescale, multiply_by_p};
 use num_bigint::{BigInt, Sign};
 
 fn small<W: Word>(preset: Preset) -> Ring<W> {
@@ -88,19 +89,22 @@ fn conversion_of_extremes_stays_canonical() {
     }
 }
 
-fn check_division<W: Word>(preset: Preset) {
-    let ring = small::<W>(preset);
-    let level = Level(2);
-    let basis = ring.params().level(level).unwrap().basis.clone();
-    let removed = ring.params().removed_at(level).unwrap();
-    let x = uniform(&ring, &basis);
-    let quotient = ring.intt(ring.divide_round(&ring.ntt(x.clone()), &removed).unwrap());
-    let divisor: BigInt = removed.iter().map(|&l| BigInt::from(ring.params().prime(l))).product();
+fn product<W: Word>(ring: &Ring<W>, limbs: &[LimbIdx]) -> BigInt {
+    limbs.iter().map(|&l| BigInt::from(ring.params().prime(l))).product()
+}
+
+/// Every coefficient of `quotient` is that of `x` over `divisor`, rounded to nearest.
+fn assert_rounded<W: Word>(
+    ring: &Ring<W>,
+    x: &RnsPoly<W, Coeff>,
+    divisor: &BigInt,
+    quotient: &RnsPoly<W, Coeff>,
+) {
     for k in 0..ring.n() {
-        let integer = lift(&ring, &x, k);
+        let integer = lift(ring, x, k);
         // Round to nearest: floor((2x + d) / 2d).
-        let numerator: BigInt = 2 * &integer + &divisor;
-        let denominator: BigInt = 2 * &divisor;
+        let numerator: BigInt = 2 * &integer + divisor;
+        let denominator: BigInt = 2 * divisor;
         let mut rounded = &numerator / &denominator;
         if numerator.sign() == Sign::Minus && &rounded * &denominator != numerator {
             rounded -= 1;
@@ -111,10 +115,38 @@ fn check_division<W: Word>(preset: Preset) {
     }
 }
 
+fn check_division<W: Word>(preset: Preset) {
+    let ring = small::<W>(preset);
+    let params = ring.params();
+    for level in [Level(1), Level(2), params.max_level()] {
+        let (mut basis, removed) =
+            (params.level(level).unwrap().basis.clone(), params.removed_at(level).unwrap());
+        let x = uniform(&ring, &basis);
+        let quotient = ring.intt(ring.divide_round(&ring.ntt(x.clone()), &removed).unwrap());
+        assert_rounded(&ring, &x, &product(&ring, &removed), &quotient);
+
+        basis.extend(params.special());
+        let x = uniform(&ring, &basis);
+        let quotient = ring.intt(mod_down_rescale(&ring, &ring.ntt(x.clone()), level).unwrap());
+        assert_eq!(quotient.basis(), params.level(Level(level.0 - 1)).unwrap().basis);
+        let divisor = product(&ring, &removed) * product(&ring, &params.special());
+        assert_rounded(&ring, &x, &divisor, &quotient);
+    }
+}
+
 #[test]
-fn division_rounds_to_nearest() {
+fn divisions_round_to_nearest() {
     check_division::<u32>(Preset::Toy10);
     check_division::<u64>(Preset::Toy10w);
+}
+
+#[test]
+fn mod_down_brings_p_times_a_polynomial_back() {
+    let ring = small::<u32>(Preset::Toy10);
+    let x = ring.ntt(uniform(&ring, &limbs(0..4)));
+    let product = multiply_by_p(&ring, &x);
+    assert!((4..8).all(|position| product.limb(position).iter().all(|&w| w == 0)));
+    assert_eq!(mod_down(&ring, &product).unwrap(), x);
 }
 
 #[test]

@@ -15,7 +15,9 @@ proptest! {
 
     #[test]
     fn u32_words(steps in random_steps(), batch_rows in 1u32..400, segment_launches in 1u32..40) {
-        let options = Options { batch_rows, segment_launches, ..Options::default() };
+        // 16 KiB a row at these sizes or less: pieces of one polynomial, or all of them.
+        let cache_bytes = if segment_launches == 1 { 1 } else { Options::default().cache_bytes };
+        let options = Options { batch_rows, segment_launches, cache_bytes, ..Options::default() };
         check_everywhere::<u32>(&random_program(&steps, 4), Preset::Toy10, &options, 1e-5);
     }
 

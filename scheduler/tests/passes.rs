@@ -181,6 +181,119 @@ fn place_rescales_before_rotations_and_aligns_levels() {
     );
 }
 
+/// A square that is rescaled alone, and one whose relinearization has a second use.
+const MERGEABLE: &str = r#"function "f" {
+  input "x" period 4
+  %0 = input 0 {level 1 canonical degree 1}
+  %1 = mul %0, %0 {level 1 product degree 2}
+  %2 = relinearize %1 {level 1 product degree 1}
+  %3 = rescale %2 {level 0 canonical degree 1} "square"
+  %4 = add %1, %1 {level 1 product degree 2}
+  %5 = relinearize %4 {level 1 product degree 1}
+  %6 = add_scalar %5, 0.5 {level 1 product degree 1}
+  %7 = rescale %5 {level 0 canonical degree 1}
+  %8 = rescale %6 {level 0 canonical degree 1}
+  %9 = mul_scalar %0, 0.5 {level 1 product degree 1}
+  %10 = rescale %9 {level 0 canonical degree 1}
+  output "a" slots 1 %3
+  output "b" slots 1 %7
+  output "c" slots 1 %8
+  output "d" slots 1 %10
+}
+"#;
+
+#[test]
+fn merge_rescales() {
+    let function = ckks_ir::text::parse(MERGEABLE, &[]).unwrap();
+    let run = |params: &Params| {
+        let mut out = function.clone();
+        for name in ["merge_rescales", "placed_dce"] {
+            let pass = CKKS.iter().find(|p| p.name == name).unwrap();
+            out = (pass.run)(&out, params).unwrap();
+            ckks_ir::verify::verify(&out, Some(params), pass.name).unwrap();
+        }
+        out
+    };
+    let merged = run(&params());
+    expect![[r#"
+        function "f" {
+          input "x" period 4
+          %0 = input 0 {level 1 canonical degree 1}
+          %1 = mul %0, %0 {level 1 product degree 2}
+          %2 = relinearize_rescale %1 {level 0 canonical degree 1} "square"
+          %3 = add %1, %1 {level 1 product degree 2}
+          %4 = relinearize %3 {level 1 product degree 1}
+          %5 = add_scalar %4, 0.5 {level 1 product degree 1}
+          %6 = rescale %4 {level 0 canonical degree 1}
+          %7 = rescale %5 {level 0 canonical degree 1}
+          %8 = mul_scalar %0, 0.5 {level 1 product degree 1}
+          %9 = rescale %8 {level 0 canonical degree 1}
+          output "a" slots 1 %2
+          output "b" slots 1 %6
+          output "c" slots 1 %7
+          output "d" slots 1 %9
+        }
+    "#]]
+    .assert_eq(&merged.to_string());
+    // Special and removed primes are together at most 64, the sources of a conversion.
+    assert_eq!(run(&common::many_special(62)), merged);
+    assert_eq!(run(&common::many_special(63)), function);
+    let program = dsl::build("square", |g| g.output("y", g.input("x", 4)?.square(), 4)).unwrap();
+    compile(&program, &common::many_special(63), &Options::default()).unwrap();
+}
+
+#[test]
+fn a_merged_rescale_divides_once() {
+    let program = dsl::build("product", |g| g.output("z", g.input("x", 4)? * g.input("y", 4)?, 4));
+    let compiled = compile(&program.unwrap(), &params(), &Options::default()).unwrap();
+    expect![[r#"
+        polynomials "product" {
+          input 0 [0-3]
+          input 1 [0-3]
+          %0 = input 0 0 : eval [0-3] @0/1
+          %1 = input 0 1 : eval [0-3] @0/1
+          %2 = input 1 0 : eval [0-3] @1/1
+          %3 = input 1 1 : eval [0-3] @1/1
+          %4 = inner_product [%0 * %2] : eval [0-3] @2/1
+          %5 = inner_product [%0 * %3, %1 * %2] : eval [0-3] @2/1
+          %6 = inner_product [%1 * %3] : eval [0-3] @2/1
+          %7 = intt %6 : coeff [0-3] @3/1
+          %8 = convert_basis %7 : coeff [12-15] @3/1
+          %9 = ntt %8 : eval [12-15] @3/1
+          %10 = concat [%6, %9] : eval [0-3, 12-15] @3/1
+          %11 = mul_scalar %4, [1056585419, 717158941, 16430120, 14352636] : eval [0-3] @3/1
+          %12 = slice %10 : eval [0-3] @3/1
+          %13 = key relinearization 0 0 : eval [0-3] @3/1
+          %14 = inner_product [%12 * %13] init %11 : eval [0-3] @3/1
+          %15 = slice %10 : eval [12-15] @3/1
+          %16 = key relinearization 0 0 : eval [12-15] @3/1
+          %17 = inner_product [%15 * %16] : eval [12-15] @3/1
+          %18 = concat [%14, %17] : eval [0-3, 12-15] @3/1
+          %19 = slice %18 : eval [2-3, 12-15] @3/1
+          %20 = intt %19 : coeff [2-3, 12-15] @3/1
+          %21 = convert_basis %20 : coeff [0-1] @3/1
+          %22 = ntt %21 : eval [0-1] @3/1
+          %23 = slice %18 : eval [0-1] @3/1
+          %24 = sub_mul_scalar %23, %22, [925751954, 615561629] : eval [0-1] @3/1
+          %25 = mul_scalar %5, [1056585419, 717158941, 16430120, 14352636] : eval [0-3] @3/1
+          %26 = key relinearization 0 1 : eval [0-3] @3/1
+          %27 = inner_product [%12 * %26] init %25 : eval [0-3] @3/1
+          %28 = key relinearization 0 1 : eval [12-15] @3/1
+          %29 = inner_product [%15 * %28] : eval [12-15] @3/1
+          %30 = concat [%27, %29] : eval [0-3, 12-15] @3/1
+          %31 = slice %30 : eval [2-3, 12-15] @3/1
+          %32 = intt %31 : coeff [2-3, 12-15] @3/1
+          %33 = convert_basis %32 : coeff [0-1] @3/1
+          %34 = ntt %33 : eval [0-1] @3/1
+          %35 = slice %30 : eval [0-1] @3/1
+          %36 = sub_mul_scalar %35, %34, [925751954, 615561629] : eval [0-1] @3/1
+          output 0 0 %24
+          output 0 1 %36
+        }
+    "#]]
+    .assert_eq(&compiled.poly.to_string());
+}
+
 #[test]
 fn rotations_of_one_value_share_its_decomposition() {
     let program = dsl::build("hoist", |g| {

@@ -67,6 +67,7 @@ mod helpers {
     }
 }
 
+use common::many_special;
 use helpers::{compiled, params, rewrite, row, rule_of};
 
 const CKKS: &str = r#"function "f" {
@@ -156,6 +157,27 @@ const POLY: &str = r#"polynomials "f" {
   output 0 1 %14
 }
 "#;
+
+#[test]
+fn a_merged_rescale_divides_a_product_by_few_primes() {
+    let text = CKKS.replace("rescale %3", "relinearize_rescale %2");
+    let check = |text: &str, params: &Params| {
+        let function = ckks_ir::text::parse(text, &[]).unwrap();
+        assert_eq!(function.to_string(), text);
+        ckks_ir::verify::verify(&function, Some(params), "test")
+    };
+    check(&text, &params()).unwrap();
+    for from in ["relinearize_rescale %0", "relinearize_rescale %3"] {
+        assert_eq!(rule_of(check(&text.replace("relinearize_rescale %2", from), &params())), "kind");
+    }
+    let at_0 = text.replace("level 2", "level 0");
+    assert_eq!(rule_of(check(&at_0, &params())), "kind");
+    check(&text, &many_special(62)).unwrap();
+    assert_eq!(rule_of(check(&text, &many_special(63))), "divisor");
+    let unplaced = "function \"f\" {\n  input \"x\" period 4\n  %0 = input 0\n  %1 = relinearize_rescale %0\n  \
+                    output \"a\" slots 1 %1\n}\n";
+    assert_eq!(rule_of(check(unplaced, &params())), "placed");
+}
 
 #[test]
 fn rules_of_poly_ir() {

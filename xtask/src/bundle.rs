@@ -3,7 +3,7 @@
 //! ```text
 //! .bundle/test-PACKAGE-NAME   test programs of kernels-gpu and host, run from anywhere
 //! .bundle/NAME                the benches' programs, encrypted_digits, ntt_time
-//! .bundle/run.sh              runs the tests, prints `N passed, N failed, N skipped`, then the device bench
+//! .bundle/run.sh              runs the tests, prints `N passed, N failed, N skipped`, then the benches' suite
 //! ```
 //!
 //! The programs hold their PTX and data. They link the C library of this machine: the other one's must not be older.
@@ -28,7 +28,9 @@ const BUILDS: &[&[&str]] = &[
 ];
 
 const RUN: &str = r#"#!/usr/bin/env bash
-# Runs the tests of this folder and the device bench; `run.sh FILE` also writes the bench's rows as JSON.
+# Runs the tests of this folder, then the suite of benches: `run.sh [FILE [SUITE OPTION...]]`; FILE takes its rows as JSON.
+json=${1:+$(realpath -- "$1")}
+shift $(($# > 0))
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 passed=0 failed=0 skipped=0
 for test in ./test-*; do
@@ -46,7 +48,7 @@ for test in ./test-*; do
     fi
 done
 echo "$passed passed, $failed failed, $skipped skipped"
-./device ${1:+--json "$1"} || failed=$((failed + 1))
+./suite --backend cuda ${json:+--json "$json"} "$@" || failed=$((failed + 1))
 ((failed == 0))
 "#;
 

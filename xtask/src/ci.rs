@@ -7,29 +7,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use crate::metadata::{self, cargo};
+use crate::metadata::cargo;
 use crate::{licences, tidy};
 
 struct Step {
     name: &'static str,
     what: &'static str,
-    run: fn(&Path) -> Result<Outcome>,
-}
-
-/// How a step ended, with a note for the closing table. A failure is an `Err`.
-enum Outcome {
-    Passed(String),
-    Skipped(String),
+    /// Its note for the closing table.
+    run: fn(&Path) -> Result<String>,
 }
 
 const STEPS: &[Step] = &[
     Step { name: "fmt", what: "cargo fmt --all --check", run: fmt },
-    Step { name: "tidy", what: "the rules of the house", run: |root| tidy::run(root).map(Outcome::Passed) },
-    Step {
-        name: "licences",
-        what: "licence and source of every package in Cargo.lock",
-        run: |root| licences::run(root).map(Outcome::Passed),
-    },
+    Step { name: "tidy", what: "the rules of the house", run: tidy::run },
+    Step { name: "licences", what: "licence and source of every package in Cargo.lock", run: licences::run },
     Step {
         name: "clippy",
         what: "cargo clippy --workspace --all-targets --locked -- -D warnings",
@@ -37,7 +28,7 @@ const STEPS: &[Step] = &[
     },
     Step { name: "test", what: "cargo test --workspace (unit, integration and doc tests)", run: test },
     Step { name: "doc", what: "cargo doc --no-deps --workspace, warnings denied", run: doc },
-    Step { name: "bench", what: "cargo bench -p benches -- --test (smoke run)", run: bench },
+    Step { name: "bench", what: "the suite of benches, --quick on the CPU (smoke run)", run: bench },
 ];
 
 /// Names that `--step` accepts.
@@ -55,8 +46,7 @@ pub(crate) fn run(root: &Path, only: Option<&str>) -> Result<()> {
         let result = (step.run)(root);
         let took = start.elapsed();
         match result {
-            Ok(Outcome::Passed(note)) => table.push((step.name, "ok", took, note)),
-            Ok(Outcome::Skipped(note)) => table.push((step.name, "skipped", took, note)),
+            Ok(note) => table.push((step.name, "ok", took, note)),
             Err(error) => {
                 table.push((step.name, "FAILED", took, String::new()));
                 failure = Some((step.name, error));
@@ -79,23 +69,23 @@ pub(crate) fn run(root: &Path, only: Option<&str>) -> Result<()> {
     }
 }
 
-fn fmt(root: &Path) -> Result<Outcome> {
+fn fmt(root: &Path) -> Result<String> {
     finish(cargo(root).args(["fmt", "--all", "--check"])).context("`cargo fmt --all` repairs it")
 }
 
-fn clippy(root: &Path) -> Result<Outcome> {
+fn clippy(root: &Path) -> Result<String> {
     let args = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     finish(cargo(root).args(args))
 }
 
-fn doc(root: &Path) -> Result<Outcome> {
+fn doc(root: &Path) -> Result<String> {
     let args = ["doc", "--no-deps", "--workspace", "--locked"];
     finish(cargo(root).args(args).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 /// The test command of the README, literally. Its output passes through one pipe, so that the lines of cargo
 /// and of the tests keep their order; the counts are summed for the table.
-fn test(root: &Path) -> Result<Outcome> {
+fn test(root: &Path) -> Result<String> {
     let (reader, writer) = std::io::pipe()?;
     let mut command = cargo(root);
     command.args(["test", "--workspace"]).stdout(writer.try_clone()?).stderr(writer);
@@ -111,28 +101,20 @@ fn test(root: &Path) -> Result<Outcome> {
     }
     let status = child.wait()?;
     ensure!(status.success(), "cargo test ended with {status}, {totals}");
-    Ok(Outcome::Passed(totals.to_string()))
+    Ok(totals.to_string())
 }
 
-fn bench(root: &Path) -> Result<Outcome> {
-    let packages = metadata::members(root)?.packages;
-    let has_benches = packages
-        .iter()
-        .filter(|package| package.name == "benches")
-        .flat_map(|package| &package.targets)
-        .any(|target| target.kind.iter().any(|kind| kind == "bench"));
-    if !has_benches {
-        return Ok(Outcome::Skipped("package benches has no bench target".to_owned()));
-    }
-    finish(cargo(root).args(["bench", "-p", "benches", "--", "--test"]))
+fn bench(root: &Path) -> Result<String> {
+    let suite = ["run", "--release", "--locked", "-p", "benches", "--bin", "suite", "--"];
+    finish(cargo(root).args(suite).args(["--quick", "--backend", "cpu"]))
 }
 
-fn finish(command: &mut Command) -> Result<Outcome> {
+fn finish(command: &mut Command) -> Result<String> {
     let status = command.status().with_context(|| format!("{command:?} did not start"))?;
     if !status.success() {
         bail!("{status}");
     }
-    Ok(Outcome::Passed(String::new()))
+    Ok(String::new())
 }
 
 /// Sums over the `test result:` lines of a test run.

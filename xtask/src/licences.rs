@@ -218,7 +218,6 @@ mod tests {
             license: license.map(str::to_owned),
             source: source.map(str::to_owned),
             dependencies: Vec::new(),
-            targets: Vec::new(),
         }
     }
 

@@ -21,7 +21,6 @@ pub(crate) struct Package {
     pub(crate) license: Option<String>,
     pub(crate) source: Option<String>,
     pub(crate) dependencies: Vec<Dependency>,
-    pub(crate) targets: Vec<Target>,
 }
 
 /// One dependency as declared; `kind` is `None` (normal), `dev` or `build`.
@@ -31,12 +30,6 @@ pub(crate) struct Dependency {
     pub(crate) kind: Option<String>,
     /// Set for path dependencies only: how a room is told from a foreign package of the same name.
     pub(crate) path: Option<String>,
-}
-
-/// A library, binary, test or bench of a package.
-#[derive(Deserialize)]
-pub(crate) struct Target {
-    pub(crate) kind: Vec<String>,
 }
 
 /// The cargo that runs us, or the one on the path.

@@ -8,7 +8,9 @@ use crate::math::double::Double;
 use crate::math::word::Word;
 use crate::params::{GaloisElement, Level, LimbIdx};
 use crate::ring::{Eval, Ring, RnsPoly};
-use crate::rlwe::{EvaluationKeySet, RelinearizationKey, key_switch};
+use crate::rlwe::{
+    EvaluationKeySet, RelinearizationKey, key_switch, mod_down_rescale, multiply_by_p, raise_and_multiply,
+};
 
 /// Scales may differ by this factor in log2 before operands are refused.
 const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
@@ -246,8 +248,49 @@ impl<W: Word> Evaluator<W> {
         let removed = params.removed_at(a.level)?;
         let polys =
             a.polys.iter().map(|p| self.ring.divide_round(p, &removed)).collect::<Result<Vec<_>>>()?;
-        let log_scale = removed.iter().fold(a.log_scale, |s, &l| s - Double::log2_of(params.prime(l)));
-        Ok(Ciphertext { params: a.params.clone(), polys, level: Level(a.level.0 - 1), log_scale })
+        Ok(self.one_level_down(a, polys, &removed))
+    }
+
+    /// `polys` as the ciphertext that `a` becomes when the primes `removed` of its level are divided by.
+    fn one_level_down(
+        &self,
+        a: &Ciphertext<W>,
+        polys: Vec<RnsPoly<W, Eval>>,
+        removed: &[LimbIdx],
+    ) -> Ciphertext<W> {
+        let log2 = |&l: &LimbIdx| Double::log2_of(self.ring.params().prime(l));
+        let log_scale = removed.iter().fold(a.log_scale, |s, l| s - log2(l));
+        Ciphertext { params: a.params.clone(), polys, level: Level(a.level.0 - 1), log_scale }
+    }
+
+    /// Degree 2 to degree 1 and one level down, `R = prod(removed)`, with one rounding where [`Self::relinearize`] and
+    /// then [`Self::rescale`] have two:
+    ///
+    /// ```text
+    /// (x_0, x_1) = key_inner(mod_up(c_2), key)            over B_l and the special primes
+    /// c'_h       = round((x_h + P c_h) / (P R))           over B_{l-1}
+    /// ```
+    ///
+    /// Each coefficient of the result differs from that of the two operations by at most 1, and hardly ever at all.
+    ///
+    /// # Errors
+    /// [`Error::DegreeMismatch`], [`Error::ParamsMismatch`]; [`Error::LevelsExhausted`] at level 0.
+    pub fn relinearize_rescale(
+        &self,
+        a: &Ciphertext<W>,
+        key: &RelinearizationKey<W>,
+    ) -> Result<Ciphertext<W>> {
+        self.own(a)?;
+        self.check_degree("relinearize_rescale", a, 2)?;
+        let ring = &self.ring;
+        let removed = ring.params().removed_at(a.level)?;
+        let sums = raise_and_multiply(ring, &a.polys[2], a.level, key.key())?;
+        let divided = |(mut x, c): (RnsPoly<W, Eval>, &RnsPoly<W, Eval>)| {
+            x.add_assign(ring, &multiply_by_p(ring, c))?;
+            mod_down_rescale(ring, &x, a.level)
+        };
+        let polys = sums.into_iter().zip(&a.polys).map(divided).collect::<Result<Vec<_>>>()?;
+        Ok(self.one_level_down(a, polys, &removed))
     }
 
     /// The same message at a lower level and its canonical scale: forgets limbs down to `to + 1`, multiplies by

@@ -17,7 +17,7 @@ pub mod security;
 
 pub use ids::{GaloisElement, Level, LimbIdx};
 pub use literal::ParamsLiteral;
-pub use presets::Preset;
+pub use presets::{Preset, scale_primes};
 pub use security::Security;
 
 use crate::error::{Error, Result};

@@ -164,10 +164,10 @@ impl Preset {
     }
 }
 
-/// The primes of `depth` levels of `per_level` primes each, lowest level first. From the top down, each level
+/// The primes of `depth` levels of `per_level` primes each, one or two, lowest level first. From the top down, each level
 /// takes the unused primes whose product is nearest to `S_l^2 / 2^log_scale`, which brings `S_{l-1}` back to
 /// the nominal scale.
-fn scale_primes(log_scale: u32, log_two_n: u32, depth: usize, per_level: usize) -> Vec<u64> {
+pub fn scale_primes(log_scale: u32, log_two_n: u32, depth: usize, per_level: usize) -> Vec<u64> {
     let mut pool = primes::nearest(log_scale / per_level as u32, log_two_n, depth * per_level + 16);
     let nominal = f64::from(log_scale);
     let mut log_scale = nominal;

@@ -6,6 +6,14 @@
 //! key_inner   mod_ups, key               ->  sum_j mod_up_j (b_j, a_j) over B_l and the special primes
 //! mod_down    a pair over B_l and P      ->  round(. / P) over B_l
 //! ```
+//!
+//! Where a rescale follows, [`multiply_by_p`] and [`mod_down_rescale`] take the place of `mod_down`: what the pair is added to
+//! joins it before one division by P and the removed primes R.
+//!
+//! ```text
+//! multiply_by_p     d over B_l            ->  P d over B_l and the special primes, where it is 0
+//! mod_down_rescale  x over B_l and P      ->  round(x / (P R)) over B_{l-1}
+//! ```
 
 use super::keys::EvaluationKey;
 use crate::error::{Error, Result};
@@ -75,6 +83,45 @@ pub fn mod_down<W: Word>(ring: &Ring<W>, x: &RnsPoly<W, Eval>) -> Result<RnsPoly
     ring.divide_round(x, &ring.params().special())
 }
 
+/// `P d` over the basis of `d` and the special primes: what `mod_down` brings back to `d`.
+pub fn multiply_by_p<W: Word>(ring: &Ring<W>, d: &RnsPoly<W, Eval>) -> RnsPoly<W, Eval> {
+    let special = ring.params().special();
+    let mut product = d.clone();
+    product.mul_scalar_assign(ring, |limb| ring.product_mod(&special, limb));
+    product.concat(&RnsPoly::zero(&special, ring.n()))
+}
+
+/// `round(x / (P prod(removed)))` over the basis of the level below: one rounding for `mod_down` and rescale.
+///
+/// # Errors
+/// [`Error::LevelsExhausted`] at level 0; [`Error::BasisMismatch`] when `x` lacks a prime that is divided by.
+pub fn mod_down_rescale<W: Word>(
+    ring: &Ring<W>,
+    x: &RnsPoly<W, Eval>,
+    level: Level,
+) -> Result<RnsPoly<W, Eval>> {
+    let mut divisor = ring.params().removed_at(level)?;
+    divisor.extend(ring.params().special());
+    ring.divide_round(x, &divisor)
+}
+
+/// The steps before `mod_down`: a pair over the basis of `level` and the special primes.
+///
+/// # Errors
+/// Those of the steps.
+pub fn raise_and_multiply<W: Word>(
+    ring: &Ring<W>,
+    d: &RnsPoly<W, Eval>,
+    level: Level,
+    key: &EvaluationKey<W>,
+) -> Result<[RnsPoly<W, Eval>; 2]> {
+    let digits = decompose(ring, d, level)?
+        .into_iter()
+        .map(|(j, digit)| Ok((j, mod_up(ring, &digit, level)?)))
+        .collect::<Result<Vec<_>>>()?;
+    key_inner(ring, &digits, key)
+}
+
 /// All steps: `d` multiplies the key's `s_in`; the result is a pair under its `s_out`.
 ///
 /// # Errors
@@ -85,11 +132,7 @@ pub fn key_switch<W: Word>(
     level: Level,
     key: &EvaluationKey<W>,
 ) -> Result<[RnsPoly<W, Eval>; 2]> {
-    let digits = decompose(ring, d, level)?
-        .into_iter()
-        .map(|(j, digit)| Ok((j, mod_up(ring, &digit, level)?)))
-        .collect::<Result<Vec<_>>>()?;
-    let [b, a] = key_inner(ring, &digits, key)?;
+    let [b, a] = raise_and_multiply(ring, d, level, key)?;
     Ok([mod_down(ring, &b)?, mod_down(ring, &a)?])
 }
 

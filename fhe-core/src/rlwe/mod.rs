@@ -10,7 +10,9 @@ mod keys;
 #[cfg(test)]
 mod tests;
 
-pub use key_switch::{decompose, key_inner, key_switch, mod_down, mod_up};
+pub use key_switch::{
+    decompose, key_inner, key_switch, mod_down, mod_down_rescale, mod_up, multiply_by_p, raise_and_multiply,
+};
 pub use keygen::KeyGenerator;
 pub(crate) use keys::expand_poly;
 pub use keys::{

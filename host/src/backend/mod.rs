@@ -10,13 +10,14 @@ pub mod null;
 use crate::check::CheckedPlan;
 use crate::error::{Error, Result};
 use crate::memory::MemoryReport;
-use crate::profile::Profile;
+use crate::profile::{Profile, Stopwatch};
 use scheduler::compile::MemoryLimits;
-use scheduler::plan::{BufferId, Plan, RowCopy, SegmentId};
+use scheduler::plan::{BufferId, Plan, PlanStep, RowCopy, SegmentId};
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A device, or several of one kind.
 pub trait Backend: Send + Sync {
@@ -66,6 +67,21 @@ pub trait Instance: Send {
         profile: Option<&mut Profile>,
     ) -> Result<()>;
 
+    /// The time of all calls of the schedule, `rounds` times over, back to back and without the host steps between
+    /// them: on a device from event to event around the replays of their graphs, each call having been made once
+    /// before. For benches; the buffers are as a run leaves them.
+    ///
+    /// # Errors
+    /// Those of [`Self::call`].
+    fn replay(&mut self, rounds: u32) -> Result<Duration> {
+        let calls = calls_of(self.plan().plan());
+        let clock = Stopwatch::start();
+        for (segment, bindings) in (0..rounds).flat_map(|_| &calls) {
+            self.call(*segment, bindings, None)?;
+        }
+        Ok(clock.elapsed())
+    }
+
     /// Copies rows between the arena and other tiers.
     ///
     /// # Errors
@@ -82,6 +98,15 @@ pub trait Instance: Send {
 
     /// Planned and allocated bytes.
     fn memory(&self) -> MemoryReport;
+}
+
+/// The calls of a plan's schedule, in order.
+fn calls_of(plan: &Plan) -> Vec<(SegmentId, Vec<BufferId>)> {
+    let call = |step: &PlanStep| {
+        let PlanStep::Call { segment, bindings } = step else { return None };
+        Some((*segment, bindings.clone()))
+    };
+    plan.schedule.iter().filter_map(call).collect()
 }
 
 /// A byte that makes words beyond every prime.

@@ -1,6 +1,10 @@
 //! The driver of NVIDIA devices, through `cudarc` (ADR 0002). It is loaded at run time: without one, opening a
 //! device is an ordinary error.
 
+mod roofs;
+
+pub use roofs::Roofs;
+
 use super::{Driver, DriverError, DriverResult, EventHandle, Function, GraphHandle, Grid};
 use cudarc::driver::result::{self, ctx, device, event, graph, module, primary_ctx, stream};
 use cudarc::driver::sys;

@@ -215,16 +215,32 @@ impl LoadedProgram {
         Ok(())
     }
 
+    /// The time of the calls of a run, `rounds` times over and back to back, on the inputs of the last run: see
+    /// [`Instance::replay`].
+    ///
+    /// # Errors
+    /// [`Error::KeysNotLoaded`], and those of the calls.
+    pub fn replay(&mut self, rounds: u32) -> Result<Duration> {
+        self.check_keys_loaded()?;
+        let pool = Arc::clone(&self.pool);
+        pool.install(|| self.instance.replay(rounds))
+    }
+
+    fn check_keys_loaded(&self) -> Result<()> {
+        let expected = self.n_keys();
+        if expected > 0 && !self.has_keys {
+            return Err(Error::KeysNotLoaded { program: self.plan().name.clone(), expected });
+        }
+        Ok(())
+    }
+
     /// Runs the program on named inputs; the outputs are in the order of the manifest.
     ///
     /// # Errors
     /// [`Error::KeysNotLoaded`]; [`Error::UnknownInput`], [`Error::MissingInput`], [`Error::DuplicateInput`];
     /// [`Error::Input`], [`Error::InputLevel`], [`Error::InputScale`], [`Error::InputDegree`]. The program can be run again.
     pub fn run(&mut self, inputs: &[(&str, &[u8])]) -> Result<Vec<Vec<u8>>> {
-        let expected = self.n_keys();
-        if expected > 0 && !self.has_keys {
-            return Err(Error::KeysNotLoaded { program: self.plan().name.clone(), expected });
-        }
+        self.check_keys_loaded()?;
         let pool = Arc::clone(&self.pool);
         pool.install(|| self.run_here(inputs))
     }

@@ -32,6 +32,10 @@ fn a_program_is_captured_once_and_replayed() {
     story.run_right(&mut loaded);
     assert_eq!(stage.script.held(), held);
     assert_eq!(stage.device.as_ref().unwrap().n_run(), 2 * n_run);
+    // A call of each graph, and two replays.
+    assert!(loaded.replay(2).is_ok());
+    assert_eq!(stage.device.as_ref().unwrap().n_run(), 5 * n_run);
+    assert_eq!(stage.script.held(), held);
     let memory = loaded.memory_report();
     assert_eq!(stage.device.as_ref().unwrap().live().bytes, memory.actual_in(Tier::Device));
     drop((loaded, session));

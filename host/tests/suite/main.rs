@@ -15,6 +15,8 @@ mod lost;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod merged;
+#[cfg(test)]
 mod null;
 #[cfg(test)]
 mod refusals;

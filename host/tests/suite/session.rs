@@ -9,11 +9,12 @@ use fhe_core::math::word::{Word, WordKind};
 use fhe_core::params::{Level, Preset};
 use host::backend::cpu::available_lanes;
 use host::memory::MemoryClass;
-use host::{BackendKind, Session};
+use host::{BackendKind, Error, Session};
 use kernels_gpu::abi::KernelId;
 use kernels_gpu::abi::launch::GPU_MIN_LOG_N;
 use scheduler::interp::{self, Env};
 use scheduler::{Options, compile};
+use std::time::Duration;
 
 fn agrees_everywhere<W: Word>(preset: Preset, threads: &[usize]) {
     let program = everything();
@@ -31,9 +32,12 @@ fn agrees_everywhere<W: Word>(preset: Preset, threads: &[usize]) {
     let blobs: Vec<Vec<u8>> = inputs.iter().map(Ciphertext::to_bytes).collect();
     for session in sessions(preset, threads) {
         let mut loaded = session.load(compiled.clone(), &params).unwrap();
+        assert!(matches!(loaded.replay(1), Err(Error::KeysNotLoaded { .. })));
         loaded.load_keys(&keys.to_bytes()).unwrap();
         for _ in 0..2 {
             let outputs = loaded.run(&named(&manifest, &blobs)).unwrap();
+            // What was replayed does not show in the next run.
+            assert!(loaded.replay(2).unwrap() > Duration::ZERO);
             assert_eq!(outputs.len(), exact.len());
             for (i, bytes) in outputs.iter().enumerate() {
                 let found = Ciphertext::<W>::from_bytes(&client.ring, bytes).unwrap();

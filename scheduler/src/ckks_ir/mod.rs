@@ -2,7 +2,7 @@
 //!
 //! A function is an arena of [`Value`]s in topological order, typed by [`ValueId`]; data flow is the arena,
 //! order is its order. Before [`crate::passes::place`] no value has a [`Kind`] and the operations
-//! `relinearize`, `rescale` and `level_drop` do not occur; after it every value has one. Owns types and the
+//! `relinearize`, `rescale`, `relinearize_rescale` and `level_drop` do not occur; after it every value has one. Owns types and the
 //! builder; [`text`] prints and parses, [`verify`] lists the rules, [`crate::interp::slots`] is the
 //! meaning.
 
@@ -88,6 +88,9 @@ pub enum Op {
     Relinearize(ValueId),
     /// Product scale at level `l` to canonical scale at level `l - 1`.
     Rescale(ValueId),
+    /// Both, with one division: degree 2 and product scale at level `l` to degree 1 and canonical scale at level
+    /// `l - 1`.
+    RelinearizeRescale(ValueId),
     /// Canonical to canonical at a lower level.
     LevelDrop(ValueId, Level),
 }
@@ -110,6 +113,7 @@ impl Op {
             Self::Conjugate(_) => "conjugate",
             Self::Relinearize(_) => "relinearize",
             Self::Rescale(_) => "rescale",
+            Self::RelinearizeRescale(_) => "relinearize_rescale",
             Self::LevelDrop(..) => "level_drop",
         }
     }
@@ -129,6 +133,7 @@ impl Op {
             | Self::Conjugate(a)
             | Self::Relinearize(a)
             | Self::Rescale(a)
+            | Self::RelinearizeRescale(a)
             | Self::LevelDrop(a, _) => (Some(a), None),
         };
         a.into_iter().chain(b)
@@ -152,6 +157,7 @@ impl Op {
             Self::Conjugate(a) => Self::Conjugate(f(a)),
             Self::Relinearize(a) => Self::Relinearize(f(a)),
             Self::Rescale(a) => Self::Rescale(f(a)),
+            Self::RelinearizeRescale(a) => Self::RelinearizeRescale(f(a)),
             Self::LevelDrop(a, l) => Self::LevelDrop(f(a), l),
         }
     }

@@ -78,7 +78,11 @@ impl fmt::Display for Op {
         match self {
             Self::Input(i) => write!(f, " {}", i.0),
             Self::Add(a, b) | Self::Sub(a, b) | Self::Mul(a, b) => write!(f, " {a}, {b}"),
-            Self::Neg(a) | Self::Conjugate(a) | Self::Relinearize(a) | Self::Rescale(a) => write!(f, " {a}"),
+            Self::Neg(a)
+            | Self::Conjugate(a)
+            | Self::Relinearize(a)
+            | Self::Rescale(a)
+            | Self::RelinearizeRescale(a) => write!(f, " {a}"),
             Self::AddPlain(a, c) | Self::SubPlain(a, c) | Self::MulPlain(a, c) => write!(f, " {a}, {c}"),
             Self::AddScalar(a, s) | Self::MulScalar(a, s) => write!(f, " {a}, {:?}", s.value()),
             Self::Rotate(a, k) => write!(f, " {a}, {k}"),
@@ -189,6 +193,7 @@ fn parse_op(line: &mut Line) -> Result<Op> {
         "conjugate" => Some(Op::Conjugate(a)),
         "relinearize" => Some(Op::Relinearize(a)),
         "rescale" => Some(Op::Rescale(a)),
+        "relinearize_rescale" => Some(Op::RelinearizeRescale(a)),
         _ => None,
     };
     if let Some(op) = unary {

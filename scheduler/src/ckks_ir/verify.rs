@@ -10,12 +10,14 @@
 //! | `finite` | constants and scalars are finite |
 //! | `rotation` | a rotation is above 0 and below the number of slots |
 //! | `output` | there is an output; each has at least one slot, at most as many as there are |
-//! | `placed` | all values have a kind or none; without kinds, no `relinearize`, `rescale`, `level_drop` |
+//! | `placed` | all values have a kind or none; without kinds, no `relinearize`, `rescale`, `relinearize_rescale`, `level_drop` |
 //! | `level` | no level is above the highest |
 //! | `kind` | the kind of a value is the one that [`kind_of`] derives from its operands |
+//! | `divisor` | a `relinearize_rescale` divides by at most 64 primes, see [`divides_at_once`] |
 //! | `output-kind` | outputs are canonical and of degree 1 |
 
 use fhe_core::params::{Level, Params};
+use kernels_gpu::abi::MAX_CONVERT_SOURCES;
 
 use super::{Function, Kind, Op, Scale, ValueId};
 use crate::error::{Error, Result};
@@ -65,12 +67,23 @@ pub fn kind_of(op: &Op, own: Kind, operands: &[Kind]) -> core::result::Result<Ki
             need(a.level > Level(0), "a level above 0")?;
             Kind { level: Level(a.level.0 - 1), scale: Scale::Canonical, degree: 1 }
         }
+        Op::RelinearizeRescale(_) => {
+            need(a.scale == Scale::Product && a.degree == 2, "a product of degree 2")?;
+            need(a.level > Level(0), "a level above 0")?;
+            Kind { level: Level(a.level.0 - 1), scale: Scale::Canonical, degree: 1 }
+        }
         Op::LevelDrop(_, to) => {
             need(canonical, "a canonical operand of degree 1")?;
             need(*to < a.level, "a level below its operand's")?;
             Kind { level: *to, ..a }
         }
     })
+}
+
+/// Whether the special primes and those that a rescale from `level` removes are few enough to be divided by at once: the
+/// basis conversion of the division has at most [`MAX_CONVERT_SOURCES`] source limbs. It depends on the parameters only.
+pub fn divides_at_once(params: &Params, level: Level) -> bool {
+    params.removed_at(level).is_ok_and(|r| r.len() + params.special().len() <= MAX_CONVERT_SOURCES)
 }
 
 /// Checks every rule, those about parameters when they are given. `after` is named in the error.
@@ -155,7 +168,10 @@ fn verify_kinds(
             if placed {
                 return Err(("placed", format!("{id} has no kind, others have")));
             }
-            if matches!(value.op, Op::Relinearize(_) | Op::Rescale(_) | Op::LevelDrop(..)) {
+            if matches!(
+                value.op,
+                Op::Relinearize(_) | Op::Rescale(_) | Op::RelinearizeRescale(_) | Op::LevelDrop(..)
+            ) {
                 return Err(("placed", format!("{id} is a {} without a kind", value.op.name())));
             }
             continue;
@@ -173,6 +189,15 @@ fn verify_kinds(
                 return Err(("kind", format!("{id} is {{{own}}}, its operands make {{{derived}}}")));
             }
             Ok(_) => {}
+        }
+        if let (Op::RelinearizeRescale(_), [operand]) = (value.op, &operands[..])
+            && params.is_some_and(|p| !divides_at_once(p, operand.level))
+        {
+            let level = operand.level;
+            return Err((
+                "divisor",
+                format!("{id} divides by more than {MAX_CONVERT_SOURCES} primes at {level}"),
+            ));
         }
     }
     for output in &function.outputs {

@@ -38,6 +38,9 @@ pub fn run<W: Word>(function: &Function, env: &Env<'_, W>) -> Result<Vec<Ciphert
             Op::Conjugate(a) => evaluator.conjugate(get(a), env.keys)?,
             Op::Relinearize(a) => evaluator.relinearize(get(a), env.keys.relinearization()?)?,
             Op::Rescale(a) => evaluator.rescale(get(a))?,
+            Op::RelinearizeRescale(a) => {
+                evaluator.relinearize_rescale(get(a), env.keys.relinearization()?)?
+            }
             Op::LevelDrop(a, level) => evaluator.level_drop(get(a), level)?,
         };
         if (result.level(), result.degree()) != (kind.level, usize::from(kind.degree)) {

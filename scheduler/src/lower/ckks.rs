@@ -7,11 +7,19 @@
 //! k_h      = divide_round(half_h, special primes)
 //! divide_round(x, R) = (x[rest] - ntt(convert_basis(intt(x[R])))) * (prod R)^-1
 //! ```
+//!
+//! Relinearization with a rescale at once divides once, by the special primes and the removed ones. P times what the
+//! switch is added to is 0 modulo the special primes, so it joins the limbs of the level only:
+//!
+//! ```text
+//! half_h   = concat(P d_h + inner_product(digit_j[B_l] * key[j][h][B_l]), inner_product(.. over the special primes))
+//! c_h      = divide_round(half_h, removed and special primes)
+//! ```
 
 use fhe_core::ckks::scalar;
 use fhe_core::params::{GaloisElement, Level, LimbIdx, Params};
 
-use super::constants::{inverse_mod, residues};
+use super::constants::{inverse_mod, product_mod, residues};
 use crate::ckks_ir::{ConstId, Function, Kind, Op, OutputIdx, Scale, ValueId};
 use crate::error::{Error, Result};
 use crate::plan::KeyId;
@@ -126,6 +134,7 @@ impl Lowering<'_> {
                 let removed = self.params.removed_at(level)?;
                 a.iter().map(|&p| self.divide_round(p, &removed)).collect()
             }
+            Op::RelinearizeRescale(_) => self.relinearize_rescale(&a, level)?,
             Op::LevelDrop(_, to) => {
                 let above = Level(to.0 + 1);
                 let basis = self.params.level(above)?.basis.clone();
@@ -161,6 +170,36 @@ impl Lowering<'_> {
     }
 
     fn key_switch(&mut self, d: PolyId, level: Level, key: KeyId) -> Result<[PolyId; 2]> {
+        let digits = self.raised_digits(d, level)?;
+        let mut extended = self.params.level(level)?.basis.clone();
+        extended.extend(self.params.special());
+        let special = self.params.special();
+        let mut half = |h| {
+            let sum = self.key_inner(&digits, key, h, &extended);
+            self.divide_round(sum, &special)
+        };
+        Ok([half(0), half(1)])
+    }
+
+    fn relinearize_rescale(&mut self, d: &[PolyId], level: Level) -> Result<Vec<PolyId>> {
+        let digits = self.raised_digits(d[2], level)?;
+        let (basis, special) = (self.params.level(level)?.basis.clone(), self.params.special());
+        let p: Vec<u64> = basis.iter().map(|&l| product_mod(self.params, &special, l)).collect();
+        let mut divisor = self.params.removed_at(level)?;
+        divisor.extend(&special);
+        let half = |(h, &d): (u8, &PolyId)| {
+            let product = self.builder.mul_scalar(d, p.clone());
+            let sum = self.key_inner(&digits, KeyId::Relinearization, h, &basis);
+            let main = self.builder.add(sum, product);
+            let rest = self.key_inner(&digits, KeyId::Relinearization, h, &special);
+            let sum = self.builder.concat(&[main, rest]);
+            self.divide_round(sum, &divisor)
+        };
+        Ok((0u8..).zip(&d[..2]).map(half).collect())
+    }
+
+    /// `mod_up` of every digit of `d`, with the digit's index.
+    fn raised_digits(&mut self, d: PolyId, level: Level) -> Result<Vec<(usize, PolyId)>> {
         let mut extended = self.params.level(level)?.basis.clone();
         extended.extend(self.params.special());
         let coefficients = self.builder.intt(d);
@@ -173,14 +212,15 @@ impl Lowering<'_> {
             let converted = self.builder.ntt(converted);
             digits.push((j, self.builder.concat(&[own, converted])));
         }
-        let special = self.params.special();
-        let mut half = |h: u8| {
-            let terms =
-                digits.iter().map(|&(j, digit)| (digit, self.builder.key(key, j, h, &extended))).collect();
-            let sum = self.builder.inner_product(terms);
-            self.divide_round(sum, &special)
-        };
-        Ok([half(0), half(1)])
+        Ok(digits)
+    }
+
+    /// The limbs `basis` of a half of the inner product with a key.
+    fn key_inner(&mut self, digits: &[(usize, PolyId)], key: KeyId, half: u8, basis: &[LimbIdx]) -> PolyId {
+        let build = &mut self.builder;
+        let term = |&(j, digit)| (build.slice(digit, basis), build.key(key, j, half, basis));
+        let terms = digits.iter().map(term).collect();
+        build.inner_product(terms)
     }
 
     fn divide_round(&mut self, x: PolyId, removed: &[LimbIdx]) -> PolyId {

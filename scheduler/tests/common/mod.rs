@@ -3,12 +3,14 @@
 
 use fhe_core::Complex64;
 use fhe_core::ckks::{Ciphertext, Decryptor, Encoder, Encryptor};
+use fhe_core::math::primes;
 use fhe_core::math::sampling::Randomness;
 use fhe_core::math::word::Word;
 use fhe_core::params::{Level, Params, Preset};
 use fhe_core::ring::Ring;
 use fhe_core::rlwe::{EvaluationKeySet, KeyGenerator, PublicKey, SecretKey};
 use proptest::prelude::*;
+use scheduler::ckks_ir::{Function, Kind, Op, ValueId};
 use scheduler::dsl::{self, Encrypted, Program};
 use scheduler::interp::{self, Env};
 use scheduler::{Compiled, Options};
@@ -137,8 +139,37 @@ pub(crate) fn worst(a: &[Complex64], b: &[Complex64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| (x - y).norm()).fold(0.0, f64::max)
 }
 
+/// Params that divide by `n_special` and two more primes in a merged relinearization and rescale.
+pub(crate) fn many_special(n_special: usize) -> Params {
+    let mut literal = Preset::Toy10.literal();
+    let others = |q: &u64| !literal.main_primes.contains(q);
+    literal.special_primes = primes::descending(30, 11).filter(others).take(n_special).collect();
+    Params::new(literal).unwrap()
+}
+
+/// The same function with two divisions for each merged one.
+pub(crate) fn separate(placed: &Function) -> Function {
+    let mut out = Function { values: Vec::new(), ..placed.clone() };
+    let mut new: Vec<ValueId> = Vec::new();
+    for value in &placed.values {
+        let op = value.op.map(|a| new[a.0 as usize]);
+        let op = match op {
+            Op::RelinearizeRescale(a) => {
+                let kind = out.value(a).kind.map(|kind| Kind { degree: 1, ..kind });
+                Op::Rescale(out.push(Op::Relinearize(a), kind, None))
+            }
+            op => op,
+        };
+        new.push(out.push(op, value.kind, value.name.clone()));
+    }
+    for output in &mut out.outputs {
+        output.value = new[output.value.0 as usize];
+    }
+    out
+}
+
 /// Compiles, then runs all interpreters: the three exact ones agree bit for bit, and what they decrypt to is what
-/// the program means.
+/// the program means. With merged divisions and with separate ones.
 pub(crate) fn check_everywhere<W: Word>(
     program: &Program,
     preset: Preset,
@@ -156,18 +187,43 @@ pub(crate) fn check_everywhere<W: Word>(
     }
     let keys = client.keys(&compiled);
     let inputs = client.encrypt(&compiled, &messages);
+    let unmerged = separate(&compiled.placed);
+    let merged_errors = check_exact(&client, &compiled, &keys, &inputs, &meaning, tolerance);
+    if unmerged != compiled.placed {
+        let unmerged = scheduler::compile::compile_placed(unmerged, client.params(), options).unwrap();
+        assert_eq!(unmerged.manifest, compiled.manifest);
+        let errors = check_exact(&client, &unmerged, &keys, &inputs, &meaning, tolerance);
+        for (merged, separate) in merged_errors.iter().zip(errors) {
+            assert!(*merged < 1.01 * separate + 1e-12, "off by {merged}, with separate divisions {separate}");
+        }
+    }
+}
+
+/// Runs the three exact interpreters; how far each output is from what it means.
+
+fn check_exact<W: Word>(
+    client: &Client<W>,
+    compiled: &Compiled,
+    keys: &EvaluationKeySet<W>,
+    inputs: &[Ciphertext<W>],
+    meaning: &[Vec<Complex64>],
+    tolerance: f64,
+) -> Vec<f64> {
     let constants = &compiled.manifest.constants;
-    let env = Env { ring: &client.ring, keys: &keys, constants, inputs: &inputs };
+    let env = Env { ring: &client.ring, keys, constants, inputs };
     let levels: Vec<Level> = compiled.manifest.outputs.iter().map(|o| o.level).collect();
     let exact = interp::ckks_exact::run(&compiled.placed, &env).unwrap();
     let poly = interp::poly::run(&compiled.poly, &env, &levels).unwrap();
     let plan = interp::plan::run(&compiled.plan, &env, &levels).unwrap();
+    let mut errors = Vec::with_capacity(exact.len());
     for (i, ((e, p), q)) in exact.iter().zip(&poly).zip(&plan).enumerate() {
         assert_eq!(e.polys(), p.polys(), "poly_ir, output {i}");
         assert_eq!(e.polys(), q.polys(), "plan, output {i}");
         let found = client.decrypt(q);
         let error = worst(&found, &meaning[i]);
         assert!(error < tolerance, "output {i} is off by {error}");
+        errors.push(error);
     }
     assert_eq!(exact.len(), compiled.manifest.outputs.len());
+    errors
 }

@@ -27,7 +27,6 @@ fn package(name: &str, imports: &[(&str, Option<&str>)]) -> Package {
         license: None,
         source: None,
         dependencies: imports.iter().map(dependency).collect(),
-        targets: Vec::new(),
     }
 }
 

@@ -1,0 +1,290 @@
+//! One operation of the scheme at a level of a chain, as the compiler lowers it.
+
+mod copies;
+mod floor;
+
+use crate::Result;
+use crate::chain::Chain;
+use crate::client::Client;
+use crate::kernels::machine_products;
+use crate::measure::Machine;
+use crate::row::{Case, Cost, Row};
+use anyhow::{Context, bail};
+use copies::with_copies;
+use fhe_core::params::Level;
+use floor::{Floor, Sizes};
+use host::LoadedProgram;
+use kernels_gpu::abi::KernelId;
+use scheduler::compile::compile_placed;
+use scheduler::{Compiled, Options, ckks_ir};
+use std::collections::BTreeMap;
+
+/// An operation as a placed program.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    /// Name in rows.
+    pub name: &'static str,
+    /// Ciphertexts that it takes: `%0`, and `%1` where there are two.
+    inputs: u32,
+    /// Lines of `ckks_ir` after the inputs. `HERE`, `PRODUCT` and `NEXT` stand for the kinds of values at the level, of
+    /// products there, and at the level below.
+    lines: &'static [&'static str],
+    /// Whether every line is an output, not only the last.
+    all_out: bool,
+    /// Kernels that only bring the operand about. With them the time is the sum of the others, launch by launch.
+    left_out: &'static [KernelId],
+    /// The least work.
+    floor: fn(&Sizes) -> Floor,
+}
+
+const ROTATIONS: &[&str] = &[
+    "rotate %0, 1 HERE",
+    "rotate %0, 2 HERE",
+    "rotate %0, 3 HERE",
+    "rotate %0, 4 HERE",
+    "rotate %0, 5 HERE",
+    "rotate %0, 6 HERE",
+    "rotate %0, 7 HERE",
+    "rotate %0, 8 HERE",
+];
+
+/// Every composite. A key switch is a rotation without its automorphisms and its addition of `c_0`, as far as these are launches
+/// of their own: folded into the last step of the division they cost next to nothing.
+pub const ALL: [Shape; 7] = [
+    Shape {
+        name: "add",
+        inputs: 2,
+        lines: &["add %0, %1 HERE"],
+        all_out: false,
+        left_out: &[],
+        floor: |s| s.add(),
+    },
+    Shape {
+        name: "key_switch",
+        inputs: 1,
+        lines: &["rotate %0, 1 HERE"],
+        all_out: false,
+        left_out: &[KernelId::AutomorphismEval, KernelId::Add],
+        floor: |s| s.rotations(1),
+    },
+    Shape {
+        name: "rotate",
+        inputs: 1,
+        lines: &["rotate %0, 1 HERE"],
+        all_out: false,
+        left_out: &[],
+        floor: |s| s.rotations(1),
+    },
+    Shape {
+        name: "rotate_8_hoisted",
+        inputs: 1,
+        lines: ROTATIONS,
+        all_out: true,
+        left_out: &[],
+        floor: |s| s.rotations(8),
+    },
+    Shape {
+        name: "mul_relinearize_rescale",
+        inputs: 2,
+        lines: &["mul %0, %1 {level LEVEL product degree 2}", "relinearize_rescale %2 NEXT"],
+        all_out: false,
+        left_out: &[],
+        floor: |s| s.mul_relinearize_rescale(),
+    },
+    Shape {
+        name: "mul_plain_rescale",
+        inputs: 1,
+        lines: &["mul_plain %0, #0 PRODUCT", "rescale %1 NEXT"],
+        all_out: false,
+        left_out: &[],
+        floor: |s| s.rescale(s.limbs),
+    },
+    Shape {
+        name: "mul_scalar_rescale",
+        inputs: 1,
+        lines: &["mul_scalar %0, 0.5 PRODUCT", "rescale %1 NEXT"],
+        all_out: false,
+        left_out: &[],
+        floor: |s| s.rescale(0),
+    },
+];
+
+impl Shape {
+    /// The case at a level.
+    ///
+    /// # Errors
+    /// No such level.
+    pub fn case(&self, chain: &Chain, level: Level) -> Result<Case> {
+        let (what, name) = (self.name.to_owned(), Some(chain.name.clone()));
+        let (log_n, word) = (chain.params.log_n(), chain.params.word());
+        let limbs = chain.params.level(level)?.basis.len();
+        Ok(Case { what, chain: name, log_n, limbs, word })
+    }
+
+    /// Whether a level has what it needs.
+    pub fn fits(&self, level: Level) -> bool {
+        level.0 > 0 || !self.lines.iter().any(|line| line.contains("NEXT"))
+    }
+
+    fn text(&self, level: Level) -> String {
+        let here = format!("{{level {level} canonical degree 1}}");
+        let product = format!("{{level {level} product degree 1}}");
+        let next = format!("{{level {} canonical degree 1}}", level.0.saturating_sub(1));
+        let mut text = format!("function \"{}\" {{\n", self.name);
+        for i in 0..self.inputs {
+            text += &format!("  input \"x{i}\" period 1\n");
+        }
+        if self.lines.iter().any(|line| line.contains("#0")) {
+            text += "  constant #0 \"w\" [0.5]\n";
+        }
+        for i in 0..self.inputs {
+            text += &format!("  %{i} = input {i} {here}\n");
+        }
+        for (i, line) in (self.inputs..).zip(self.lines) {
+            let line = line.replace("HERE", &here).replace("PRODUCT", &product).replace("NEXT", &next);
+            text += &format!("  %{i} = {}\n", line.replace("LEVEL", &level.to_string()));
+        }
+        let end = self.inputs + self.lines.len() as u32;
+        for i in if self.all_out { self.inputs } else { end - 1 }..end {
+            text += &format!("  output \"y{i}\" slots 1 %{i}\n");
+        }
+        text + "}\n"
+    }
+
+    fn compile(&self, chain: &Chain, level: Level) -> Result<Compiled> {
+        let placed = ckks_ir::text::parse(&self.text(level), &[])?;
+        Ok(compile_placed(placed, &chain.params, &Options::default())?)
+    }
+}
+
+/// Evaluation keys of a chain on the wire, made once for each need.
+#[derive(Default)]
+pub struct KeyStore(BTreeMap<(bool, Vec<u32>), Vec<u8>>);
+
+impl KeyStore {
+    fn keys(&mut self, client: &mut dyn Client, compiled: &Compiled) -> Result<&[u8]> {
+        let manifest = &compiled.manifest;
+        let elements: Vec<u32> = manifest.galois_elements.iter().map(|g| g.0).collect();
+        let need = (manifest.needs_relinearization, elements);
+        if !self.0.contains_key(&need) {
+            let keys = client.keys(manifest.needs_relinearization, &manifest.galois_elements)?;
+            self.0.insert(need.clone(), keys);
+        }
+        Ok(self.0.get(&need).map_or(&[], |keys| keys))
+    }
+}
+
+/// Measures a composite.
+///
+/// # Errors
+/// Those of the rooms, with the case.
+pub fn measure(
+    shape: Shape,
+    chain: &Chain,
+    level: Level,
+    client: &mut dyn Client,
+    keys: &mut KeyStore,
+    machine: &Machine,
+) -> Result<Row> {
+    let case = shape.case(chain, level)?;
+    measure_case(shape, chain, level, &case, client, keys, machine).with_context(|| case.to_string())
+}
+
+fn measure_case(
+    shape: Shape,
+    chain: &Chain,
+    level: Level,
+    case: &Case,
+    client: &mut dyn Client,
+    keys: &mut KeyStore,
+    machine: &Machine,
+) -> Result<Row> {
+    let params = &chain.params;
+    let floor = (shape.floor)(&Sizes::of(params, level)?);
+    let mut compiled = shape.compile(chain, level)?;
+    let row_bytes = compiled.plan.row_bytes() as u64;
+    let buffer_rows: u64 = compiled.plan.buffers[1..].iter().map(|b| u64::from(b.rows)).sum();
+    let operand_bytes = (floor.keys + 2 * u64::from(shape.inputs) * case.limbs as u64) * row_bytes;
+    let copies = machine.protocol.copies(operand_bytes, buffer_rows * row_bytes);
+    let key_bytes = keys.keys(client, &compiled)?;
+    compiled.plan = with_copies(compiled.plan, copies);
+
+    let events = !shape.left_out.is_empty();
+    let session = if events { &machine.profiled } else { &machine.session };
+    let mut program = session.load(compiled, params)?;
+    program.load_keys(key_bytes)?;
+    let ciphertexts = (0..shape.inputs).map(|_| client.encrypt(level)).collect::<Result<Vec<Vec<u8>>>>()?;
+    let names: Vec<String> = (0..shape.inputs).map(|i| format!("x{i}")).collect();
+    let inputs: Vec<(&str, &[u8])> =
+        names.iter().map(String::as_str).zip(ciphertexts.iter().map(Vec::as_slice)).collect();
+    program.run(&inputs)?;
+
+    let work: Vec<_> = program.work_by_kernel();
+    let counted = work.iter().filter(|(kernel, _)| !shape.left_out.contains(kernel));
+    let mut cost = Cost::default();
+    let mut launches = 0;
+    for (kernel, work) in counted {
+        cost.bytes += work.bytes / u64::from(copies);
+        cost.operations += work.multiplications / u64::from(copies);
+        cost.products += machine_products(*kernel, work.multiplications) / f64::from(copies);
+        launches += work.launches / u64::from(copies);
+    }
+    let (method, time) = match events {
+        true => ("sum of launches", sum_of_launches(shape, &mut program, &inputs, copies, machine)?),
+        false => {
+            let replay = |n| Ok(program.replay(n)?);
+            ("replays of a graph for each copy", machine.protocol.median(copies, replay)?)
+        }
+    };
+    let mut row = Row::new(case, method, time, cost, &machine.roofs).under(params);
+    row.floor_parts = floor.parts(params, &machine.roofs);
+    let least = row.floor_parts.values().sum();
+    row = row.with_floor(least);
+    (row.copies, row.launches) = (copies, Some(launches));
+    if !events {
+        row.call_microseconds = Some(call(&mut program, &inputs, copies, machine)?);
+    }
+    Ok(row)
+}
+
+/// Median time of a call as the host sees it.
+fn call(
+    program: &mut LoadedProgram,
+    inputs: &[(&str, &[u8])],
+    copies: u32,
+    machine: &Machine,
+) -> Result<f64> {
+    let mut times = Vec::new();
+    for _ in 0..machine.protocol.samples.min(3) {
+        program.run(inputs)?;
+        times.push(program.last_run().compute.as_secs_f64() * 1e6 / f64::from(copies));
+    }
+    median(times)
+}
+
+/// Median of the launches that are not left out, of runs that time every launch.
+fn sum_of_launches(
+    shape: Shape,
+    program: &mut LoadedProgram,
+    inputs: &[(&str, &[u8])],
+    copies: u32,
+    machine: &Machine,
+) -> Result<f64> {
+    let mut times = Vec::new();
+    for _ in 0..machine.protocol.samples.min(3) {
+        program.run(inputs)?;
+        let profile = &program.last_run().profile;
+        let counted = profile.by_kernel().filter(|(kernel, _)| !shape.left_out.contains(kernel));
+        let total: f64 = counted.map(|(_, entry)| entry.time.as_secs_f64() * 1e6).sum();
+        times.push(total / f64::from(copies));
+    }
+    median(times)
+}
+
+fn median(mut times: Vec<f64>) -> Result<f64> {
+    times.sort_by(f64::total_cmp);
+    match times.get(times.len() / 2) {
+        Some(&time) => Ok(time),
+        None => bail!("0 samples, expected at least 1"),
+    }
+}
