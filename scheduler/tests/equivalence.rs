@@ -14,9 +14,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn u32_words(steps in random_steps(), batch_rows in 1u32..400, segment_launches in 1u32..40) {
-        // 16 KiB a row at these sizes or less: pieces of one polynomial, or all of them.
-        let cache_bytes = if segment_launches == 1 { 1 } else { Options::default().cache_bytes };
+    fn u32_words(
+        steps in random_steps(),
+        batch_rows in 1u32..400,
+        segment_launches in 1u32..40,
+        cache_bytes in 1u64..200_000,
+    ) {
         let options = Options { batch_rows, segment_launches, cache_bytes, ..Options::default() };
         check_everywhere::<u32>(&random_program(&steps, 4), Preset::Toy10, &options, 1e-5);
     }
