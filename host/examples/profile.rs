@@ -17,6 +17,7 @@ use fhe_core::math::word::{Word, WordKind};
 use fhe_core::params::{Params, Preset};
 use fhe_core::ring::Ring;
 use fhe_core::rlwe::KeyGenerator;
+use host::memory::Limits;
 use host::profile::Roof;
 use host::{BackendKind, Session};
 use scheduler::{MemoryLimits, Options, dsl};
@@ -68,6 +69,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if let Some(directory) = &args.spill {
         builder = builder.spill_directory(directory);
+    }
+    if let Some(bytes) = args.memory.host {
+        builder = builder.host_limits(Limits { machine: None, budget: Some(bytes) });
     }
     let session = builder.build()?;
     println!("{params}\n{}\n", session.backend_name());
