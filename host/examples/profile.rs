@@ -3,7 +3,7 @@
 //! ```sh
 //! cargo run --release -p host --example profile -- n14 --threads 2 --trace profile.json --roof 40
 //! cargo run --release -p host --example profile -- n16 --backend cuda --roof 4000
-//! cargo run --release -p host --example profile -- n16 --backend cuda --device-mib 500 --host-mib 200 --spill /tmp
+//! cargo run --release -p host --example profile -- n16 --backend cuda --device-mib 500 --host-mib 200 --spill .
 //! ```
 //!
 //! `--device-mib` and `--host-mib` are what the plan may take of the device and of host memory, and `--spill` is the directory
