@@ -3,7 +3,11 @@
 //! ```sh
 //! cargo run --release -p host --example profile -- n14 --threads 2 --trace profile.json --roof 40
 //! cargo run --release -p host --example profile -- n16 --backend cuda --roof 4000
+//! cargo run --release -p host --example profile -- n16 --backend cuda --device-mib 500 --host-mib 200 --spill .
 //! ```
+//!
+//! `--device-mib` and `--host-mib` are what the plan may take of the device and of host memory, and `--spill` is the directory
+//! for the rest.
 //!
 //! `--roof` is what the device's memory can move in GB/s, by its data sheet or a measurement; without it rates are not compared.
 
@@ -13,9 +17,10 @@ use fhe_core::math::word::{Word, WordKind};
 use fhe_core::params::{Params, Preset};
 use fhe_core::ring::Ring;
 use fhe_core::rlwe::KeyGenerator;
+use host::memory::Limits;
 use host::profile::Roof;
 use host::{BackendKind, Session};
-use scheduler::{Options, dsl};
+use scheduler::{MemoryLimits, Options, dsl};
 use std::error::Error;
 
 struct Args {
@@ -24,11 +29,20 @@ struct Args {
     threads: Option<usize>,
     trace: Option<String>,
     roof: Option<Roof>,
+    memory: MemoryLimits,
+    spill: Option<String>,
 }
 
 fn args() -> Result<Args, Box<dyn Error>> {
-    let mut args =
-        Args { preset: Preset::N14, backend: BackendKind::Cpu, threads: None, trace: None, roof: None };
+    let mut args = Args {
+        preset: Preset::N14,
+        backend: BackendKind::Cpu,
+        threads: None,
+        trace: None,
+        roof: None,
+        memory: MemoryLimits::default(),
+        spill: None,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word}: expected a value, found none"));
@@ -37,6 +51,9 @@ fn args() -> Result<Args, Box<dyn Error>> {
             "--threads" => args.threads = Some(value()?.parse()?),
             "--trace" => args.trace = Some(value()?),
             "--roof" => args.roof = Some(Roof { bytes_per_second: value()?.parse::<f64>()? * 1e9 }),
+            "--device-mib" => args.memory.device = Some(value()?.parse::<u64>()? << 20),
+            "--host-mib" => args.memory.host = Some(value()?.parse::<u64>()? << 20),
+            "--spill" => args.spill = Some(value()?),
             preset => args.preset = preset.parse()?,
         }
     }
@@ -49,6 +66,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut builder = Session::builder().backend(args.backend).profile(true);
     if let Some(threads) = args.threads {
         builder = builder.threads(threads);
+    }
+    if let Some(directory) = &args.spill {
+        builder = builder.spill_directory(directory);
+    }
+    if let Some(bytes) = args.memory.host {
+        builder = builder.host_limits(Limits { machine: None, budget: Some(bytes) });
     }
     let session = builder.build()?;
     println!("{params}\n{}\n", session.backend_name());
@@ -65,7 +88,8 @@ fn profile<W: Word>(session: &Session, params: &Params, args: &Args) -> Result<(
         let h = dsl::linear::matvec(x, "matrix", &matrix, 64, 64)?;
         g.output("y", h.square() + x.rotate(1), 64)
     })?;
-    let mut loaded = session.compile(&program, params, &Options::default())?;
+    let options = Options { memory: args.memory, ..Options::default() };
+    let mut loaded = session.compile(&program, params, &options)?;
     let manifest = loaded.manifest().clone();
 
     let ring = Ring::<W>::new(params)?;
@@ -89,6 +113,8 @@ fn profile<W: Word>(session: &Session, params: &Params, args: &Args) -> Result<(
     println!("{}\n", run.profile.node_table(8, args.roof));
     println!("{}\n", run.profile.launch_table(8, args.roof));
     println!("{}", loaded.memory_report());
+    let copied = loaded.plan().copied_bytes();
+    println!("copied in a run: {} MiB fetched, {} MiB spilled", copied.fetched >> 20, copied.spilled >> 20);
     if let Some(file) = &args.trace {
         std::fs::write(file, loaded.trace())?;
     }

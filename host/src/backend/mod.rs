@@ -27,7 +27,7 @@ pub trait Backend: Send + Sync {
     /// Bytes that the buffers of a plan may take at present in each tier, beside its tables.
     ///
     /// # Errors
-    /// [`Error::UnsupportedRing`], [`Error::Driver`].
+    /// [`Error::UnsupportedRing`]; [`Error::Driver`], [`Error::DeviceLost`].
     fn room(&self, plan: &Plan) -> Result<MemoryLimits>;
 
     /// Allocates all that a plan says.

@@ -17,7 +17,9 @@ fn product(params: &Params, top: Level, lines: &str) -> Vec<(KernelId, Work)> {
     );
     let text = text.replace("TOP", &top.to_string()).replace("NEXT", &(top.0 - 1).to_string());
     let placed = ckks_ir::text::parse(&text, &[]).unwrap();
-    let compiled = compile_placed(placed, params, &Options::default()).unwrap();
+    // In one piece, whatever the cache holds.
+    let options = Options { cache_bytes: u64::MAX, ..Options::default() };
+    let compiled = compile_placed(placed, params, &options).unwrap();
     CheckedPlan::new(compiled.plan).unwrap().work_by_kernel()
 }
 

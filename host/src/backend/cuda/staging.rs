@@ -29,7 +29,8 @@ impl From<Error> for Failure {
     }
 }
 
-/// A chunk and the mark after its last copy.
+/// A chunk and the mark after its last copy. A copy without a mark, because that was refused, is over before the error
+/// is told: telling waits for the stream (`health`).
 #[derive(Debug)]
 struct Chunk {
     memory: PinnedMemory,

@@ -245,3 +245,81 @@ impl Pager {
         Paging { windows: self.windows, arena_rows, n_slots, n_copied }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::trace::trace;
+    use super::*;
+    use crate::plan::{Item, NodeId};
+    use fhe_core::params::Level;
+    use kernels_gpu::abi::{KernelId, RowItem};
+
+    /// `dst = ntt a`; slot 0 is the arena, slot 1 an absent input.
+    fn launch(dst: (u32, u32), a: (u32, u32)) -> Addressed {
+        let row = |(slot, row)| RowRef { slot, row };
+        let item = RowItem::new(row(dst), row(a), 0);
+        Addressed { kernel: KernelId::Ntt, items: vec![Item::Row(item)], node: NodeId(0), level: Level(0) }
+    }
+
+    fn paged(launches: &[Addressed], capacity: u64) -> Paging {
+        trace(launches, &[true, true], capacity).and_then(page).unwrap()
+    }
+
+    /// Rows of the arena that are spilled, and number of fetches.
+    fn copies(paging: &Paging) -> (Vec<u32>, usize) {
+        let all = || paging.windows.iter().flat_map(|w| &w.transfers);
+        (all().filter(|t| !t.is_fetch).map(|t| t.row).collect(), all().filter(|t| t.is_fetch).count())
+    }
+
+    /// Three inputs become values 0, 1 and 2; then two of them are read.
+    fn reads(first: u32, second: u32) -> Vec<Addressed> {
+        let make = |i| launch((0, i), (1, i));
+        vec![make(0), make(1), make(2), launch((0, 3), (0, first)), launch((0, 4), (0, second))]
+    }
+
+    #[test]
+    fn what_is_needed_last_goes() {
+        // Before the third launch values 0 and 1 are there, and it needs two of three rows.
+        for (first, second) in [(1, 0), (0, 1)] {
+            let paging = paged(&reads(first, second), 3);
+            let made_in = |window: usize, launch: usize| {
+                let item = &paging.windows[window].launches[launch].items[0];
+                item.writes()[0].0.row
+            };
+            let row_of_last = made_in(0, second as usize);
+            assert_eq!(copies(&paging), (vec![row_of_last], 4));
+            assert_eq!((paging.arena_rows, paging.n_slots), (3, 1));
+        }
+        assert_eq!(copies(&paged(&reads(0, 1), 4)), (vec![], 3));
+    }
+
+    #[test]
+    fn what_came_from_below_is_dropped() {
+        let twice = [launch((0, 0), (1, 0)), launch((0, 1), (1, 1)), launch((0, 2), (1, 0))];
+        assert_eq!(copies(&paged(&twice, 2)), (vec![], 3));
+        assert_eq!(copies(&paged(&twice, 3)), (vec![], 2));
+    }
+
+    #[test]
+    fn fetches_come_ahead_while_there_is_room() {
+        let paging = paged(&reads(0, 1), 6);
+        assert_eq!(paging.windows.len(), 1);
+        assert_eq!((paging.windows[0].transfers.len(), paging.windows[0].launches.len()), (3, 5));
+    }
+
+    #[test]
+    fn in_place_takes_no_row() {
+        let chain = [launch((0, 0), (1, 0)), launch((0, 0), (0, 0)), launch((0, 0), (0, 0))];
+        let paging = paged(&chain, 2);
+        assert_eq!((copies(&paging), paging.arena_rows), ((vec![], 1), 2));
+        let items = paging.windows.iter().flat_map(|w| &w.launches).flat_map(|l| &l.items);
+        let in_place = items.skip(1).filter(|i| i.writes() == i.reads(KernelId::Ntt));
+        assert_eq!(in_place.count(), 2);
+    }
+
+    #[test]
+    fn an_item_that_does_not_fit() {
+        assert!(trace(&[launch((0, 0), (1, 0))], &[true, true], 1).is_none());
+        assert!(trace(&[launch((0, 0), (1, 0))], &[true, false], 1).is_some());
+    }
+}
