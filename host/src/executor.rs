@@ -98,7 +98,8 @@ pub fn run(instance: &mut dyn Instance, host: &mut dyn HostSteps, options: RunOp
                 let time = clock.elapsed();
                 times.copies += time;
                 if options.profile {
-                    let rows = |up| copies.iter().filter(|c| c.is_fetch() == up).map(|c| u64::from(c.rows)).sum();
+                    let rows =
+                        |up| copies.iter().filter(|c| c.is_fetch() == up).map(|c| u64::from(c.rows)).sum();
                     let what = HostWork::Copy { fetched: rows(true), spilled: rows(false) };
                     let start = times.profile.at(clock);
                     times.profile.record_host(HostRecord { what, start, time });

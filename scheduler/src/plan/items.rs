@@ -110,7 +110,7 @@ impl Item {
 
 /// The rows that are there.
 fn there(rows: &[RowRef; 2]) -> impl Iterator<Item = RowRef> + use<> {
-    rows.to_owned().into_iter().filter(|&row| row != RowRef::NONE)
+    (*rows).into_iter().filter(|&row| row != RowRef::NONE)
 }
 
 /// `a b mod p`.

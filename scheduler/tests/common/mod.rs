@@ -200,7 +200,6 @@ pub(crate) fn check_everywhere<W: Word>(
 }
 
 /// Runs the three exact interpreters; how far each output is from what it means.
-
 fn check_exact<W: Word>(
     client: &Client<W>,
     compiled: &Compiled,
