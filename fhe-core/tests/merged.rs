@@ -1,5 +1,5 @@
 //! One division by P and the removed primes against two divisions, one after the other.
-#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 mod common;
 

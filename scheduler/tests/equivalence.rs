@@ -14,8 +14,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn u32_words(steps in random_steps(), batch_rows in 1u32..400, segment_launches in 1u32..40) {
-        let options = Options { batch_rows, segment_launches, ..Options::default() };
+    fn u32_words(
+        steps in random_steps(),
+        batch_rows in 1u32..400,
+        segment_launches in 1u32..40,
+        cache_bytes in 1u64..200_000,
+    ) {
+        let options = Options { batch_rows, segment_launches, cache_bytes, ..Options::default() };
         check_everywhere::<u32>(&random_program(&steps, 4), Preset::Toy10, &options, 1e-5);
     }
 

@@ -4,7 +4,8 @@
 //!    constants are rows of their buffers; what is returned is computed in place in the output's buffer.
 //!    A limb that nothing needs is not computed.
 //! 2. *Order.* Values of consecutive `ckks_ir` operations of one level form a group, up to
-//!    [`Options::batch_rows`] rows. In a group, values of the same depth and kernel become one launch: the
+//!    [`Options::batch_rows`] rows. In a group, values of the same depth and kernel become one launch (unless the
+//!    cache is too small for it, [`Options::cache_bytes`]): the
 //!    transforms of all digits, both halves of a key switch, all rotations of a hoisted set.
 //! 3. *Memory.* The lowest free row of the arena; rows are free after their last reader; in place where the
 //!    kernel allows.
@@ -300,7 +301,7 @@ impl Lowering<'_> {
             if last != Some(here) {
                 let full = size + of_origin > options.batch_rows as usize;
                 if last.is_some_and(|(_, level)| level != origin.level) || full {
-                    self.close(&mut group, &mut batches);
+                    self.close(&mut group, options, &mut batches);
                     size = 0;
                 }
                 of_origin = 0;
@@ -310,12 +311,12 @@ impl Lowering<'_> {
             of_origin += value.basis.len();
             group.push(id);
         }
-        self.close(&mut group, &mut batches);
+        self.close(&mut group, options, &mut batches);
         batches
     }
 
     /// Orders a group by depth and kernel.
-    fn close(&self, group: &mut Vec<PolyId>, batches: &mut Vec<Batch>) {
+    fn close(&self, group: &mut Vec<PolyId>, options: &Options, batches: &mut Vec<Batch>) {
         let mut depth: BTreeMap<PolyId, u32> = BTreeMap::new();
         let mut stages: BTreeMap<(u32, KernelId), Vec<PolyId>> = BTreeMap::new();
         let mut level = Level(0);
@@ -331,7 +332,49 @@ impl Lowering<'_> {
                 stages.entry((own, kernel)).or_default().push(id);
             }
         }
-        batches.extend(stages.into_iter().map(|((_, kernel), values)| Batch { kernel, values, level }));
+        let mut stages = stages.into_iter().map(|((_, kernel), values)| (kernel, values)).peekable();
+        while let Some((kernel, values)) = stages.next() {
+            let transforms =
+                stages.next_if(|(next, _)| (kernel, *next) == (KernelId::ConvertBasis, KernelId::Ntt));
+            match transforms {
+                Some((_, transforms)) => self.in_pieces(values, &transforms, level, options, batches),
+                None => batches.push(Batch { kernel, values, level }),
+            }
+        }
+    }
+
+    /// Conversions and transforms, a piece of [`Options::cache_bytes`] after the other.
+    fn in_pieces(
+        &self,
+        mut conversions: Vec<PolyId>,
+        transforms: &[PolyId],
+        level: Level,
+        options: &Options,
+        batches: &mut Vec<Batch>,
+    ) {
+        let row_bytes = u64::from(self.params.word().bits() / 8) << self.params.log_n();
+        let limit = options.cache_bytes / row_bytes;
+        let mut rest = transforms;
+        while let Some(first) = rest.first() {
+            let mut rows = 0;
+            let fits = rest.iter().take_while(|id| {
+                rows += self.function.value(**id).basis.len() as u64;
+                rows <= limit || *id == first
+            });
+            let (piece, after) = rest.split_at(fits.count());
+            rest = after;
+            // What nobody transforms goes with the last piece.
+            let needed = |id: &PolyId| {
+                rest.is_empty() || piece.iter().any(|&t| self.function.value(t).op.operands().contains(id))
+            };
+            let (now, later): (Vec<_>, Vec<_>) = conversions.into_iter().partition(needed);
+            conversions = later;
+            for (kernel, values) in [(KernelId::ConvertBasis, now), (KernelId::Ntt, piece.to_vec())] {
+                if !values.is_empty() {
+                    batches.push(Batch { kernel, values, level });
+                }
+            }
+        }
     }
 
     /// Gives every row an address, launch by launch.
