@@ -51,10 +51,11 @@ fn assert_neighbours<W: Word>(c: &Client<W>, a: &Ciphertext<W>, b: &Ciphertext<W
         let signs: Vec<Vec<i8>> = (0..difference.basis().len())
             .map(|position| {
                 let q = c.params.prime(difference.basis()[position]);
-                let sign = |w: &W| {
-                    let w = w.to_u64();
-                    assert!(w <= 1 || w == q - 1, "a difference of {w} modulo {q}");
-                    if w > 1 { -1 } else { w as i8 }
+                let sign = |w: &W| match w.to_u64() {
+                    0 => 0,
+                    1 => 1,
+                    w if w == q - 1 => -1,
+                    w => panic!("a difference of {w} modulo {q}"),
                 };
                 difference.limb(position).iter().map(sign).collect()
             })
