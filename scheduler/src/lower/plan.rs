@@ -9,7 +9,7 @@
 //!    transforms of all digits, both halves of a key switch, all rotations of a hoisted set.
 //! 3. *Memory.* The lowest free row of the arena; rows are free after their last reader; in place where the
 //!    kernel allows.
-//!    What does not fit the device is fetched and spilled: [`super::memory`].
+//!    What does not fit the device is fetched and spilled: `lower::memory`.
 //! 4. *Segments.* A run of groups of one level, up to [`Options::segment_launches`] launches.
 
 use std::collections::BTreeMap;
