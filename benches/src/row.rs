@@ -73,8 +73,6 @@ pub struct Row {
     pub copies: u32,
     /// The median.
     pub microseconds: f64,
-    /// A single call as the host sees it: submission, kernels, synchronization.
-    pub call_microseconds: Option<f64>,
     /// Launches.
     pub launches: Option<u64>,
     /// Bytes, each operand once.
@@ -118,7 +116,6 @@ impl Row {
             method,
             copies: 1,
             microseconds,
-            call_microseconds: None,
             launches: None,
             bytes: cost.bytes,
             operations: cost.operations,
@@ -153,9 +150,9 @@ impl Row {
 }
 
 /// The head of the table.
-pub const HEAD: &str = "| row | chain | log N | limbs | word | µs | call µs | launches | MB | M products | GB/s | of memory roof \
+pub const HEAD: &str = "| row | chain | log N | limbs | word | µs | launches | MB | M products | GB/s | of memory roof \
                         | of arithmetic roof | floor µs | ratio | log QP | security | peers / ours |\n\
-                        |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
+                        |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -165,14 +162,13 @@ impl fmt::Display for Row {
         let peers: Vec<String> = self.peers.iter().map(|(name, x)| format!("{name} {x:.1}")).collect();
         write!(
             f,
-            "| {} | {} | {} | {} | u{} | {:.1} | {} | {} | {:.2} | {:.2} | {:.0} | {:.2} | {:.2} | {:.1} | {:.1} | {} | {} | {} |",
+            "| {} | {} | {} | {} | u{} | {:.1} | {} | {:.2} | {:.2} | {:.0} | {:.2} | {:.2} | {:.1} | {:.1} | {} | {} | {} |",
             self.what,
             self.chain.as_deref().unwrap_or("–"),
             self.log_n,
             self.limbs,
             self.word_bits,
             self.microseconds,
-            or_dash(self.call_microseconds, |x| format!("{x:.0}")),
             or_dash(self.launches, |x| x.to_string()),
             self.bytes as f64 / 1e6,
             self.operations as f64 / 1e6,

@@ -241,25 +241,7 @@ fn measure_case(
     let least = row.floor_parts.values().sum();
     row = row.with_floor(least);
     (row.copies, row.launches) = (copies, Some(launches));
-    if !events {
-        row.call_microseconds = Some(call(&mut program, &inputs, copies, machine)?);
-    }
     Ok(row)
-}
-
-/// Median time of a call as the host sees it.
-fn call(
-    program: &mut LoadedProgram,
-    inputs: &[(&str, &[u8])],
-    copies: u32,
-    machine: &Machine,
-) -> Result<f64> {
-    let mut times = Vec::new();
-    for _ in 0..machine.protocol.samples.min(3) {
-        program.run(inputs)?;
-        times.push(program.last_run().compute.as_secs_f64() * 1e6 / f64::from(copies));
-    }
-    median(times)
 }
 
 /// Median of the launches that are not left out, of runs that time every launch.
