@@ -15,10 +15,13 @@ const FIRST: u64 = 0xD0 << 56;
 /// From one allocation to the next: more than any is large.
 const APART: u64 = 1 << 36;
 
+/// A word that was written since the allocation and the last fill.
+const WRITTEN: u64 = 1 << 32;
+
 struct Block {
     bytes: u64,
-    words: Vec<u32>,
-    written: Vec<bool>,
+    /// The word in the lower half, and whether it was written.
+    cells: Vec<u64>,
 }
 
 /// All allocations, by number; freed ones leave a gap.
@@ -31,16 +34,15 @@ impl Memory {
     pub fn allocate(&mut self, bytes: u64) -> u64 {
         let n_words = bytes.div_ceil(4) as usize;
         // What memory holds when it is given out is anything but zero.
-        let block = Block { bytes, words: vec![0xDEAD_BEEF; n_words], written: vec![false; n_words] };
-        self.blocks.push(Some(block));
+        self.blocks.push(Some(Block { bytes, cells: vec![0xDEAD_BEEF; n_words] }));
         FIRST + (self.blocks.len() as u64 - 1) * APART
     }
 
     /// Frees an allocation; its size.
     pub fn free(&mut self, address: u64) -> Result<u64, String> {
-        let idx = address.wrapping_sub(FIRST) / APART;
-        let block = match self.blocks.get_mut(idx as usize) {
-            Some(block) if address == FIRST + idx * APART => block,
+        let (idx, offset) = place(address);
+        let block = match self.blocks.get_mut(idx) {
+            Some(block) if offset == 0 => block,
             _ => return Err(format!("free of {address:#x}, which was not allocated")),
         };
         block.take().map(|b| b.bytes).ok_or_else(|| format!("free of {address:#x}, which is free"))
@@ -54,54 +56,55 @@ impl Memory {
         self.blocks.iter().flatten().map(|b| b.bytes).sum()
     }
 
-    /// The block and the first word of an access.
-    fn find(&mut self, at: u64, bytes: u64) -> Result<(&mut Block, usize), String> {
-        let (idx, offset) = (at.wrapping_sub(FIRST) / APART, at.wrapping_sub(FIRST) % APART);
-        let access = || format!("{bytes} bytes at {at:#x}");
-        match self.blocks.get_mut(idx as usize) {
-            _ if at < FIRST => Err(format!("{}: not an address of the device", access())),
-            None => Err(format!("{}: no allocation", access())),
-            Some(None) => Err(format!("{}: use after free of allocation {idx}", access())),
-            Some(Some(block)) if offset + bytes > block.bytes => {
-                let size = block.bytes;
-                Err(format!("{}: byte {offset} of the {size} of allocation {idx}", access()))
+    /// The words of an access.
+    fn find(&mut self, at: u64, bytes: u64) -> Result<&mut [u64], String> {
+        let (idx, offset) = place(at);
+        let block = match self.blocks.get_mut(idx) {
+            _ if at < FIRST => return Err(format!("{bytes} bytes at {at:#x}: not an address of the device")),
+            None => return Err(format!("{bytes} bytes at {at:#x}: no allocation")),
+            Some(None) => {
+                return Err(format!("{bytes} bytes at {at:#x}: use after free of allocation {idx}"));
             }
-            Some(Some(block)) => Ok((block, offset as usize / 4)),
+            Some(Some(block)) => block,
+        };
+        if offset + bytes > block.bytes {
+            let size = block.bytes;
+            return Err(format!("{bytes} bytes at {at:#x}: byte {offset} of the {size} of allocation {idx}"));
         }
+        Ok(&mut block.cells[offset as usize / 4..][..bytes.div_ceil(4) as usize])
     }
 
     pub fn copy_in(&mut self, to: u64, from: &[u8]) -> Result<(), String> {
-        let (block, first) = self.find(to, from.len() as u64)?;
-        let n = from.len().div_ceil(4);
-        block.written[first..first + n].fill(true);
-        for (word, bytes) in block.words[first..].iter_mut().zip(from.chunks(4)) {
-            let mut padded = word.to_le_bytes();
-            padded[..bytes.len()].copy_from_slice(bytes);
-            *word = u32::from_le_bytes(padded);
+        for (cell, bytes) in self.find(to, from.len() as u64)?.iter_mut().zip(from.chunks(4)) {
+            let mut word = (*cell as u32).to_le_bytes();
+            word[..bytes.len()].copy_from_slice(bytes);
+            *cell = u64::from(u32::from_le_bytes(word)) | WRITTEN;
         }
         Ok(())
     }
 
     pub fn copy_out(&mut self, to: &mut [u8], from: u64) -> Result<(), String> {
-        let (block, first) = self.find(from, to.len() as u64)?;
-        let n = to.len().div_ceil(4);
-        if let Some(at) = block.written[first..first + n].iter().position(|&w| !w) {
-            return Err(format!("copy of word {} of an allocation, which was never written", first + at));
-        }
-        for (bytes, word) in to.chunks_mut(4).zip(&block.words[first..]) {
-            bytes.copy_from_slice(&word.to_le_bytes()[..bytes.len()]);
+        let cells = self.find(from, to.len() as u64)?;
+        for (i, (bytes, &mut cell)) in to.chunks_mut(4).zip(cells).enumerate() {
+            if cell & WRITTEN == 0 {
+                return Err(format!("copy of {from:#x} and on: word {i} was never written"));
+            }
+            bytes.copy_from_slice(&(cell as u32).to_le_bytes()[..bytes.len()]);
         }
         Ok(())
     }
 
     /// Sets every byte. The backend fills with poison alone, so filled words count as never written.
     pub fn fill(&mut self, to: u64, byte: u8, bytes: u64) -> Result<(), String> {
-        let (block, first) = self.find(to, bytes)?;
-        let words = first..first + bytes.div_ceil(4) as usize;
-        block.words[words.clone()].fill(u32::from_le_bytes([byte; 4]));
-        block.written[words].fill(false);
+        self.find(to, bytes)?.fill(u64::from(u32::from_le_bytes([byte; 4])));
         Ok(())
     }
+}
+
+/// Number of the allocation and byte in it.
+fn place(at: u64) -> (usize, u64) {
+    let from_first = at.wrapping_sub(FIRST);
+    ((from_first / APART) as usize, from_first % APART)
 }
 
 /// The memory as a running kernel sees it; the first rule that it breaks is kept.
@@ -135,12 +138,18 @@ impl Space for Seen<'_> {
     /// None is needed: every access is checked.
     unsafe fn read(&self, at: u64, words: &mut [u32]) {
         let mut memory = self.memory.borrow_mut();
+        let mut written = WRITTEN;
         match memory.find(at, 4 * words.len() as u64) {
-            Ok((block, first)) if block.written[first..first + words.len()].iter().all(|&w| w) => {
-                words.copy_from_slice(&block.words[first..first + words.len()]);
+            Ok(cells) => {
+                for (word, &mut cell) in words.iter_mut().zip(cells) {
+                    *word = cell as u32;
+                    written &= cell;
+                }
             }
-            Ok(_) => Space::fault(self, format!("word at {at:#x} is read, which was never written")),
-            Err(what) => Space::fault(self, what),
+            Err(what) => return Space::fault(self, what),
+        }
+        if written == 0 {
+            Space::fault(self, format!("word at {at:#x} is read, which was never written"));
         }
     }
 
@@ -150,11 +159,11 @@ impl Space for Seen<'_> {
         if self.loses_this() {
             return;
         }
-        let mut memory = self.memory.borrow_mut();
-        match memory.find(at, 4 * words.len() as u64) {
-            Ok((block, first)) => {
-                block.words[first..first + words.len()].copy_from_slice(words);
-                block.written[first..first + words.len()].fill(true);
+        match self.memory.borrow_mut().find(at, 4 * words.len() as u64) {
+            Ok(cells) => {
+                for (cell, &word) in cells.iter_mut().zip(words) {
+                    *cell = u64::from(word) | WRITTEN;
+                }
             }
             Err(what) => Space::fault(self, what),
         }
