@@ -242,8 +242,8 @@ pub struct Term {
 /// z_j = (sum_i y_i * m_ji - v * big_j) mod p_j      m_ji   = (D / d_i) mod p_j,  big_j = D mod p_j
 /// ```
 ///
-/// The matrix lies in the pool as it is multiplied: words of the plan's word size, `m_ji R mod p_j` (Montgomery form, so one
-/// reduction ends a sum), by quads of targets: word [`matrix_position`] of the table. Entries of targets that are not there are
+/// What is multiplied lies in the pool in Montgomery form: `inv_i R mod d_i`, `big_j R mod p_j`, `m_ji R mod p_j`, so one
+/// reduction ends a sum. The matrix is words of the plan's word size, by quads of targets: word [`matrix_position`] of the table. Entries of targets that are not there are
 /// zero.
 ///
 /// with `w` the bits of a word and `F` = [`fraction_bits`]: `z` is the integer congruent to `x` modulo `D`
@@ -289,7 +289,7 @@ pub const MAX_CONVERT_SOURCES: usize = 64;
 pub struct ConvertSource {
     /// Read, coefficient domain.
     pub row: RowRef,
-    /// `inv_i`.
+    /// `inv_i R mod d_i`.
     pub inv: u64,
     /// `frac_i`.
     pub frac: u64,
@@ -305,7 +305,7 @@ pub struct ConvertSource {
 pub struct ConvertTarget {
     /// Written, coefficient domain.
     pub row: RowRef,
-    /// `big_j`.
+    /// `big_j R mod p_j`.
     pub big: u64,
     /// Index of `p_j`.
     pub prime: u32,

@@ -207,22 +207,15 @@ pub(crate) unsafe fn convert_basis<W: Word, L: Lanes<W>>(
     item: &ConvertBasisItem,
     range: Range<usize>,
 ) {
-    let mut inv = [const { MaybeUninit::<W>::uninit() }; MAX_CONVERT_SOURCES];
     let mut digits = [const { MaybeUninit::<u64>::uninit() }; DIGIT_BYTES / 8];
     let mut quotients = [const { MaybeUninit::<u64>::uninit() }; SPLIT_WORDS];
-    let (inv, digits) = (inv.as_mut_ptr().cast::<W>(), digits.as_mut_ptr().cast::<W>());
+    let digits = digits.as_mut_ptr().cast::<W>();
     let quotients = quotients.as_mut_ptr().cast::<W>();
     let chunk = convert_chunk::<W>();
     let (n_src, n_dst) = (item.n_src as usize, item.n_dst as usize);
     // SAFETY: the caller's promises; n_src <= MAX_CONVERT_SOURCES, so digits holds n_src chunks, and quotients one;
     // SPLIT_WORDS is a multiple of the chunk, the chunk of LANES.
     unsafe {
-        let mut i = 0;
-        while i < n_src {
-            let source: ConvertSource = call.entry(item.src_at as usize, i);
-            inv.add(i).write(call.prime(source.prime).to_montgomery(W::from_u64(source.inv)));
-            i += 1;
-        }
         let half = L::splat(W::from_u64(1 << (fraction_bits(W::BITS) - 1)));
         let mut j = range.start;
         while j < range.end {
@@ -237,7 +230,7 @@ pub(crate) unsafe fn convert_basis<W: Word, L: Lanes<W>>(
                 let m = Modulus::<W, L>::new(call.prime(source.prime));
                 let x = call.row(source.row).add(j);
                 let y = digits.add(i * chunk);
-                let inv = L::splat(inv.add(i).read());
+                let inv = L::splat(W::from_u64(source.inv));
                 let frac = L::splat(W::from_u64(source.frac));
                 let mut g = 0;
                 while g < chunk {
@@ -296,7 +289,7 @@ unsafe fn convert_targets<W: Word, L: Lanes<W>>(
             let target = target(t);
             primes[t] = call.prime(target.prime);
             rows[t] = call.row(target.row).add(at);
-            minus_big[t] = primes[t].to_montgomery(primes[t].q.wrapping_sub(W::from_u64(target.big)));
+            minus_big[t] = primes[t].q.wrapping_sub(W::from_u64(target.big));
         });
         let mut g = 0;
         while g < chunk {

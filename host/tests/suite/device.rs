@@ -143,7 +143,15 @@ fn misuse_is_noticed() {
 fn launches_that_are_wrong_are_noticed() {
     let c = contract(KernelId::Neg, 0, 12, 4).unwrap();
     let text = ptx::module(c.module).unwrap().text;
-    let args = KernelArgs { bindings: 64, pool: 64, primes: 64, items_at: 0, n_items: 1, log_n: 12, pad: 0 };
+    let args = KernelArgs {
+        bindings: 64,
+        pool: 64,
+        primes: 64,
+        items_at: 0,
+        n_items: 1,
+        log_n: 12,
+        row_bytes: 4 << 12,
+    };
     let blocks = (1 << 12) / c.words_per_block;
     let right = Grid { blocks, threads: c.threads, shared_bytes: c.shared_bytes };
     let launched = |grid: Grid, args: &KernelArgs| {

@@ -203,11 +203,11 @@ fn basis_conversions() {
             for (from, to) in &conversions {
                 let c = ConvertBasis::new(&bench.ring, from, to);
                 let source = |(i, p): (usize, &LimbIdx)| {
-                    let (inv, frac) = (c.inv[i].to_u64(), c.frac[i].to_u64());
+                    let (inv, frac) = (maker.montgomery(c.inv[i].to_u64(), *p), c.frac[i].to_u64());
                     ConvertSource { row: input(p.idx()), inv, frac, prime: p.0, pad: 0 }
                 };
                 let target = |(j, p): (usize, &LimbIdx)| {
-                    let big = c.big[j].to_u64();
+                    let big = maker.montgomery(c.big[j].to_u64(), *p);
                     ConvertTarget { row: output(at + j), big, prime: p.0, pad: 0 }
                 };
                 let sources: Vec<_> = from.iter().enumerate().map(source).collect();
@@ -324,12 +324,16 @@ fn one_item_is_shared_by_threads() {
     let mut maker = PlanMaker::new(&bench.params, 4, 8, 2);
     let sources: Vec<_> = (0..8)
         .map(|i| {
-            let (inv, frac) = (u64::from(c.inv[i]), u64::from(c.frac[i]));
+            let inv = maker.montgomery(u64::from(c.inv[i]), from[i]);
+            let frac = u64::from(c.frac[i]);
             ConvertSource { row: input(i), inv, frac, prime: i as u32, pad: 0 }
         })
         .collect();
     let targets: Vec<_> = (0..4)
-        .map(|j| ConvertTarget { row: arena(j), big: u64::from(c.big[j]), prime: 8 + j as u32, pad: 0 })
+        .map(|j| {
+            let big = maker.montgomery(u64::from(c.big[j]), to[j]);
+            ConvertTarget { row: arena(j), big, prime: 8 + j as u32, pad: 0 }
+        })
         .collect();
     let matrix: Vec<u64> = c.matrix.iter().map(|&m| u64::from(m)).collect();
     let item = ConvertBasisItem {

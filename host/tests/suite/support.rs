@@ -144,15 +144,20 @@ impl PlanMaker {
         at
     }
 
+    /// A residue as the pool has what a conversion multiplies by.
+    pub fn montgomery(&self, x: u64, limb: LimbIdx) -> u64 {
+        let p = u128::from(self.plan.primes[limb.idx()]);
+        ((u128::from(x) << self.plan.word.bits()) % p) as u64
+    }
+
     /// Appends the matrix of a conversion to the pool, given target-major and plain.
     pub fn matrix(&mut self, matrix: &[u64], n_src: usize, targets: &[LimbIdx]) -> u32 {
         let bits = self.plan.word.bits();
         let mut packed = vec![0u64; matrix_pool_words(n_src, targets.len(), bits)];
         for (j, (row, limb)) in matrix.chunks(n_src).zip(targets).enumerate() {
-            let p = u128::from(self.plan.primes[limb.idx()]);
             for (i, &m) in row.iter().enumerate() {
                 let bit = matrix_position(i, j, n_src) * bits as usize;
-                packed[bit / 64] |= (((u128::from(m) << bits) % p) as u64) << (bit % 64);
+                packed[bit / 64] |= self.montgomery(m, *limb) << (bit % 64);
             }
         }
         if !self.plan.pool.len().is_multiple_of(2) {

@@ -40,8 +40,8 @@ pub struct KernelArgs {
     pub n_items: u32,
     /// `log2 N`; the transforms are compiled for one and take the row length from here all the same.
     pub log_n: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Bytes of a row: an address is one multiplication, not a shift by a variable.
+    pub row_bytes: u32,
 }
 
 /// A prime in device memory: the words of [`crate::body::tables::PrimeConstants`] and where its twiddles are.
@@ -124,9 +124,9 @@ pub const fn row_stride(log_len: u32) -> u32 {
 }
 
 /// Dynamic shared memory that [`KernelId::ConvertBasis`] needs when no item of the launch has more than `n_src`
-/// sources. The contract has it for [`MAX_CONVERT_SOURCES`]; less memory a block lets more blocks run at a time.
+/// sources: their digits, and the quotients of each group. The contract has it for [`MAX_CONVERT_SOURCES`]; less memory a block lets more blocks run at a time.
 pub const fn convert_shared_bytes(n_src: u32, word_bytes: u32) -> u32 {
-    n_src * CONVERT_WORDS * word_bytes
+    (n_src + CONVERT_GROUPS) * CONVERT_WORDS * word_bytes
 }
 
 /// The contract of entry `entry_idx < n_entries(kernel)` for words of `word_bytes` bytes, `None` if there is none: another

@@ -23,6 +23,16 @@ pub struct Reducer<W, L> {
     pub r2: L,
 }
 
+/// `acc / R mod q` in `[0, q)`, for `acc < 3 q R`: at most [`Word::SUM_TERMS`] products.
+///
+/// The reduction gives `(-q, 3q)`.
+#[inline(always)]
+pub fn reduce_sum<W: Word, L: Lanes<W>>(acc: L::Acc, q: L, q_inv: L) -> L {
+    let t = L::redc_acc_lazy(acc, q, q_inv).add(q);
+    let t = t.min(t.sub(q).sub(q));
+    t.min(t.sub(q))
+}
+
 impl<W: Word, L: Lanes<W>> Reducer<W, L> {
     /// Fills the lanes.
     ///
@@ -40,13 +50,10 @@ impl<W: Word, L: Lanes<W>> Reducer<W, L> {
         L::fold_acc(acc, self.r1)
     }
 
-    /// `acc / R mod q` in `[0, q)`, for `acc < 3 q R`: at most [`Word::SUM_TERMS`] products.
-    ///
-    /// The reduction gives `(-q, 3q)`.
+    /// [`reduce_sum`] modulo the prime.
     #[inline(always)]
     pub fn reduce_sum(&self, acc: L::Acc) -> L {
-        let t = L::redc_acc_lazy(acc, self.m.q, self.m.q_inv).add(self.m.q);
-        self.m.reduce_once(self.m.reduce_twice_lazy(t))
+        reduce_sum(acc, self.m.q, self.m.q_inv)
     }
 
     /// `acc mod q` in `[0, q)`, for any `acc`.

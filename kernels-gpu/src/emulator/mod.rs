@@ -135,7 +135,7 @@ fn run_grid<W: Word, K: ThreadKernel<W>>(
     let Some(contract) = contract else { return };
     let (items_at, n_items) = (launch.items_at, launch.n_items);
     // No addresses here: a row is its name, a table its prime.
-    let args = KernelArgs { bindings: 0, pool: 0, primes: 0, items_at, n_items, log_n, pad: 0 };
+    let args = KernelArgs { bindings: 0, pool: 0, primes: 0, items_at, n_items, log_n, row_bytes: 0 };
     let global = RefCell::new(Global::new(slots, log_n));
     let blocks_per_item = (1 << log_n) / contract.words_per_block;
     // One block too many: it must do nothing.

@@ -113,7 +113,7 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
     unsafe fn row(&self, row: RowRef) -> u64 {
         // SAFETY: the caller's promise.
         let base = unsafe { self.isa.constant_u64(self.args.bindings + u64::from(row.slot) * 8) };
-        base + (u64::from(row.row) << (self.args.log_n + WORD.trailing_zeros()))
+        base + u64::from(row.row) * u64::from(self.args.row_bytes)
     }
     #[inline(always)]
     unsafe fn prime(&self, prime: u32) -> (PrimeConstants<u32>, [u64; 2]) {

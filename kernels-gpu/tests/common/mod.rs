@@ -307,12 +307,20 @@ impl<'a, W: CpuWord> Case<'a, W> {
             self.expect(row, words);
             matrix.push(factors);
         }
+        // The pool has Montgomery's forms.
+        let form = |x: u64, prime: u32| {
+            ((u128::from(x) << W::BITS) % u128::from(self.ring.primes[prime as usize])) as u64
+        };
+        for source in &mut sources {
+            source.inv = form(source.inv, source.prime);
+        }
+        for target in &mut targets {
+            target.big = form(target.big, target.prime);
+        }
         let mut packed = vec![W::ZERO; matrix_pool_words(d.len(), to.len(), W::BITS) * 64 / W::BITS as usize];
         for (j, (factors, &prime)) in matrix.iter().zip(to).enumerate() {
             for (i, &m) in factors.iter().enumerate() {
-                let p = u128::from(self.ring.primes[prime]);
-                let montgomery = (u128::from(m) << W::BITS) % p;
-                packed[matrix_position(i, j, d.len())] = W::from_u64(montgomery as u64);
+                packed[matrix_position(i, j, d.len())] = W::from_u64(form(m, prime as u32));
             }
         }
         let (src_at, dst_at) = (self.table(&sources), self.table(&targets));
@@ -486,7 +494,7 @@ impl Case<'_, u32> {
             items_at: launch.items_at,
             n_items: launch.n_items,
             log_n: self.ring.log_n,
-            pad: 0,
+            row_bytes: 4 << self.ring.log_n,
         };
         // SAFETY: all of it lives until the end of this function; the case binds the rows it names.
         unsafe { emulator::run_args(self.kernel, &args) };

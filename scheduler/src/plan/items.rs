@@ -118,50 +118,65 @@ fn mul_mod(a: u64, b: u64, p: u64) -> u64 {
     (u128::from(a) * u128::from(b) % u128::from(p)) as u64
 }
 
-/// Montgomery's factor for words of `word` bits modulo a prime, and its inverse (Fermat).
-fn montgomery(word: u32, p: u64) -> (u64, u64) {
-    let r = ((1u128 << word) % u128::from(p)) as u64;
-    let (mut inverse, mut power, mut exponent) = (1, r, p.saturating_sub(2));
-    while exponent > 0 {
-        if exponent & 1 == 1 {
-            inverse = mul_mod(inverse, power, p);
-        }
-        power = mul_mod(power, power, p);
-        exponent >>= 1;
-    }
-    (r, inverse)
+/// Montgomery's form modulo a prime in words of some bits: what a conversion multiplies by lies in the pool so
+/// ([`ConvertBasisItem`]).
+#[derive(Clone, Copy, Debug)]
+struct Montgomery {
+    p: u64,
+    /// The factor.
+    r: u64,
+    /// Its inverse.
+    inverse: u64,
+    /// The largest word, which is no residue.
+    largest: u64,
 }
 
-/// The matrix of a conversion as the pool has it ([`ConvertBasisItem`]), in words of `word` bits. An entry that is no residue
-/// becomes the largest word, which is none either.
-fn pack_matrix(matrix: &[u64], n_src: usize, primes: &[u64], word: u32) -> Vec<u64> {
-    let largest = u64::MAX >> (64 - word);
-    let mut packed = vec![0; matrix_pool_words(n_src, primes.len(), word)];
-    for (j, (row, &p)) in matrix.chunks(n_src.max(1)).zip(primes).enumerate() {
-        let (r, _) = montgomery(word, p);
+impl Montgomery {
+    /// For a prime above 1.
+    fn new(p: u64, word: u32) -> Self {
+        let r = ((1u128 << word) % u128::from(p)) as u64;
+        // Fermat.
+        let (mut inverse, mut power, mut exponent) = (1, r, p.saturating_sub(2));
+        while exponent > 0 {
+            if exponent & 1 == 1 {
+                inverse = mul_mod(inverse, power, p);
+            }
+            power = mul_mod(power, power, p);
+            exponent >>= 1;
+        }
+        Self { p, r, inverse, largest: u64::MAX >> (64 - word) }
+    }
+
+    /// The form of a residue; of what is none, a word that is none.
+    fn of(self, x: u64) -> u64 {
+        if x < self.p { mul_mod(x, self.r, self.p) } else { self.largest }
+    }
+
+    /// The residue of a form; `u64::MAX` for a word that is none.
+    fn back(self, x: u64) -> u64 {
+        if x < self.p { mul_mod(x, self.inverse, self.p) } else { u64::MAX }
+    }
+}
+
+/// The matrix of a conversion as the pool has it, in words of `word` bits.
+fn pack_matrix(matrix: &[u64], n_src: usize, targets: &[Montgomery], word: u32) -> Vec<u64> {
+    let mut packed = vec![0; matrix_pool_words(n_src, targets.len(), word)];
+    for (j, (row, form)) in matrix.chunks(n_src.max(1)).zip(targets).enumerate() {
         for (i, &m) in row.iter().enumerate() {
             let bit = matrix_position(i, j, n_src) * word as usize;
-            let x = if m < p { mul_mod(m, r, p) } else { largest };
-            packed[bit / 64] |= (x & largest) << (bit % 64);
+            packed[bit / 64] |= form.of(m) << (bit % 64);
         }
     }
     packed
 }
 
-/// [`pack_matrix`] undone: target-major, without Montgomery's factor. A word that is no residue becomes `u64::MAX`. `packed` has
-/// the length that the other arguments ask for.
-fn unpack_matrix(packed: &[u64], n_src: usize, primes: &[u64], word: u32) -> Vec<u64> {
-    let largest = u64::MAX >> (64 - word);
-    let mut matrix = Vec::with_capacity(n_src * primes.len());
-    for (j, &p) in primes.iter().enumerate() {
-        let (_, inverse) = montgomery(word, p);
-        matrix.extend((0..n_src).map(|i| {
-            let bit = matrix_position(i, j, n_src) * word as usize;
-            let x = packed[bit / 64] >> (bit % 64) & largest;
-            if x < p { mul_mod(x, inverse, p) } else { u64::MAX }
-        }));
-    }
-    matrix
+/// [`pack_matrix`] undone: target-major and plain. `packed` has the length that the other arguments ask for.
+fn unpack_matrix(packed: &[u64], n_src: usize, targets: &[Montgomery], word: u32) -> Vec<u64> {
+    let entry = |(j, form): (usize, &Montgomery), i| {
+        let bit = matrix_position(i, j, n_src) * word as usize;
+        form.back(packed[bit / 64] >> (bit % 64) & form.largest)
+    };
+    targets.iter().enumerate().flat_map(|target| (0..n_src).map(move |i| entry(target, i))).collect()
 }
 
 /// `n` structs that start at a pool index.
@@ -180,7 +195,7 @@ impl Plan {
     /// # Errors
     /// In words, when a table leaves the pool.
     pub fn items(&self, launch: &Launch) -> core::result::Result<Vec<Item>, String> {
-        let (pool, at, n) = (&self.pool[..], launch.items_at, launch.n_items);
+        let (pool, at, n, word) = (&self.pool[..], launch.items_at, launch.n_items, self.word.bits());
         Ok(match launch.kernel.item() {
             ItemKind::Row => table(pool, at, n, "row items")?.into_iter().map(Item::Row).collect(),
             ItemKind::Automorphism => {
@@ -196,21 +211,26 @@ impl Plan {
             ItemKind::ConvertBasis => table::<ConvertBasisItem>(pool, at, n, "conversion items")?
                 .into_iter()
                 .map(|i| {
-                    let targets: Vec<ConvertTarget> = table(pool, i.dst_at, i.n_dst, "targets")?;
-                    let primes = targets.iter().map(|t| {
-                        let q = self.primes.get(t.prime as usize).copied().filter(|&q| q > 1);
-                        q.ok_or_else(|| format!("prime {} of {}", t.prime, self.primes.len()))
-                    });
-                    let primes = primes.collect::<core::result::Result<Vec<u64>, String>>()?;
-                    let (n_src, word) = (i.n_src as usize, self.word.bits());
-                    let size = u32::try_from(matrix_pool_words(n_src, targets.len(), word));
+                    let form = |prime: u32| {
+                        let q = self.primes.get(prime as usize).copied().filter(|&q| q > 1);
+                        let q = q.ok_or_else(|| format!("prime {prime} of {}", self.primes.len()))?;
+                        Ok::<_, String>(Montgomery::new(q, word))
+                    };
+                    let mut sources: Vec<ConvertSource> = table(pool, i.src_at, i.n_src, "sources")?;
+                    for source in &mut sources {
+                        source.inv = form(source.prime)?.back(source.inv);
+                    }
+                    let mut targets: Vec<ConvertTarget> = table(pool, i.dst_at, i.n_dst, "targets")?;
+                    let mut forms = Vec::with_capacity(targets.len());
+                    for target in &mut targets {
+                        forms.push(form(target.prime)?);
+                        target.big = form(target.prime)?.back(target.big);
+                    }
+                    let size = u32::try_from(matrix_pool_words(sources.len(), targets.len(), word));
                     let size = size.map_err(|_| "conversion matrix is too large")?;
                     let packed: Vec<u64> = table(pool, i.matrix_at, size, "matrix")?;
-                    Ok(Item::ConvertBasis {
-                        sources: table(pool, i.src_at, i.n_src, "sources")?,
-                        matrix: unpack_matrix(&packed, n_src, &primes, word),
-                        targets,
-                    })
+                    let matrix = unpack_matrix(&packed, sources.len(), &forms, word);
+                    Ok(Item::ConvertBasis { sources, targets, matrix })
                 })
                 .collect::<core::result::Result<_, String>>()?,
         })
@@ -267,10 +287,18 @@ impl PoolWriter {
                     products.push(InnerProductItem { dst, init, terms_at, n_terms, prime, pad: 0 });
                 }
                 Item::ConvertBasis { sources, targets, matrix } => {
-                    let prime =
-                        |t: &ConvertTarget| self.primes.get(t.prime as usize).copied().unwrap_or(1).max(1);
-                    let primes: Vec<u64> = targets.iter().map(prime).collect();
-                    let packed = pack_matrix(matrix, sources.len(), &primes, self.word.bits());
+                    let word = self.word.bits();
+                    let prime = |p: u32| self.primes.get(p as usize).copied().unwrap_or(1).max(1);
+                    let form = |p: u32| Montgomery::new(prime(p), word);
+                    let forms: Vec<Montgomery> = targets.iter().map(|t| form(t.prime)).collect();
+                    let of_source = |s: &ConvertSource| ConvertSource { inv: form(s.prime).of(s.inv), ..*s };
+                    let of_target = |(t, form): (&ConvertTarget, &Montgomery)| ConvertTarget {
+                        big: form.of(t.big),
+                        ..*t
+                    };
+                    let packed = pack_matrix(matrix, sources.len(), &forms, word);
+                    let sources: Vec<ConvertSource> = sources.iter().map(of_source).collect();
+                    let targets: Vec<ConvertTarget> = targets.iter().zip(&forms).map(of_target).collect();
                     let matrix_at = match self.matrices.get(&packed) {
                         Some(&at) => at,
                         None => {
@@ -284,9 +312,9 @@ impl PoolWriter {
                         }
                     };
                     conversions.push(ConvertBasisItem {
-                        src_at: self.append(sources)?,
+                        src_at: self.append(&sources)?,
                         n_src: sources.len() as u32,
-                        dst_at: self.append(targets)?,
+                        dst_at: self.append(&targets)?,
                         n_dst: targets.len() as u32,
                         matrix_at,
                         pad: 0,

@@ -76,7 +76,15 @@ impl Kernels {
     ) -> DriverResult<()> {
         let (items_at, n_items) = (launch.items_at, launch.n_items);
         let primes = self.tables.address();
-        let args = KernelArgs { bindings, pool, primes, items_at, n_items, log_n: self.log_n, pad: 0 };
+        let args = KernelArgs {
+            bindings,
+            pool,
+            primes,
+            items_at,
+            n_items,
+            log_n: self.log_n,
+            row_bytes: WORD_BYTES << self.log_n,
+        };
         for entry_idx in 0..n_entries(launch.kernel) {
             let Some((function, contract)) = self.functions.get(&(launch.kernel, entry_idx)) else {
                 return Err(missing(launch.kernel, entry_idx, self.log_n));
