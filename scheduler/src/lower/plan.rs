@@ -12,24 +12,23 @@
 //!    What does not fit the device is fetched and spilled: `lower::memory`.
 //! 4. *Segments.* A run of groups of one level, up to [`Options::segment_launches`] launches.
 
+mod batches;
+mod items;
+
 use std::collections::BTreeMap;
 
 use fhe_core::params::{Level, LimbIdx, Params};
-use kernels_gpu::abi::{
-    ABI_VERSION, ARENA, AutomorphismItem, ConvertSource, ConvertTarget, KernelId, RowItem, RowRef, Term,
-    fraction_bits,
-};
+use kernels_gpu::abi::{ABI_VERSION, ARENA, KernelId, RowItem, RowRef};
 
-use super::constants::{inverse_mod, product_mod};
 use super::memory::{self, Arena, Stage};
-use crate::ckks_ir::{self, InputIdx};
+use crate::ckks_ir::InputIdx;
 use crate::compile::Options;
 use crate::error::Result;
 use crate::plan::{
     Access, Buffer, BufferId, BufferKind, DeviceIdx, HostStep, Item, KeyId, NodeId, Peak, Plan, PlanStep,
     PoolWriter, Segment, SegmentId, SlotUse, Step, Tier,
 };
-use crate::poly_ir::{Domain, EncodedIdx, Function, Op, PolyId};
+use crate::poly_ir::{EncodedIdx, Function, Op, PolyId};
 
 const ARENA_BUFFER: BufferId = BufferId(ARENA);
 
@@ -283,100 +282,6 @@ impl Lowering<'_> {
         }
     }
 
-    fn is_computed(&self, id: PolyId) -> bool {
-        let names = &self.of[id.0 as usize];
-        names.iter().any(|&r| self.rows[r].made_by == Some(id) && self.rows[r].needed)
-    }
-
-    fn batches(&self, options: &Options) -> Vec<Batch> {
-        let mut batches = Vec::new();
-        let mut group: Vec<PolyId> = Vec::new();
-        let mut size = 0;
-        let mut of_origin = 0;
-        let mut last: Option<(ckks_ir::ValueId, Level)> = None;
-        for id in self.function.ids().filter(|&id| self.is_computed(id)) {
-            let value = self.function.value(id);
-            let origin = value.origin;
-            let here = (origin.value, origin.level);
-            if last != Some(here) {
-                let full = size + of_origin > options.batch_rows as usize;
-                if last.is_some_and(|(_, level)| level != origin.level) || full {
-                    self.close(&mut group, options, &mut batches);
-                    size = 0;
-                }
-                of_origin = 0;
-                last = Some(here);
-            }
-            size += value.basis.len();
-            of_origin += value.basis.len();
-            group.push(id);
-        }
-        self.close(&mut group, options, &mut batches);
-        batches
-    }
-
-    /// Orders a group by depth and kernel.
-    fn close(&self, group: &mut Vec<PolyId>, options: &Options, batches: &mut Vec<Batch>) {
-        let mut depth: BTreeMap<PolyId, u32> = BTreeMap::new();
-        let mut stages: BTreeMap<(u32, KernelId), Vec<PolyId>> = BTreeMap::new();
-        let mut level = Level(0);
-        for id in group.drain(..) {
-            let names = &self.of[id.0 as usize];
-            let operands = (0..names.len()).flat_map(|position| self.operands(id, position));
-            let makers = operands.filter_map(|r| self.rows[r].made_by);
-            let own = makers.filter_map(|maker| depth.get(&maker)).max().map_or(0, |d| d + 1);
-            depth.insert(id, own);
-            let value = self.function.value(id);
-            level = value.origin.level;
-            if let Some(kernel) = kernel(&value.op, value.domain) {
-                stages.entry((own, kernel)).or_default().push(id);
-            }
-        }
-        let mut stages = stages.into_iter().map(|((_, kernel), values)| (kernel, values)).peekable();
-        while let Some((kernel, values)) = stages.next() {
-            let transforms =
-                stages.next_if(|(next, _)| (kernel, *next) == (KernelId::ConvertBasis, KernelId::Ntt));
-            match transforms {
-                Some((_, transforms)) => self.in_pieces(values, &transforms, level, options, batches),
-                None => batches.push(Batch { kernel, values, level }),
-            }
-        }
-    }
-
-    /// Conversions and transforms, a piece of [`Options::cache_bytes`] after the other.
-    fn in_pieces(
-        &self,
-        mut conversions: Vec<PolyId>,
-        transforms: &[PolyId],
-        level: Level,
-        options: &Options,
-        batches: &mut Vec<Batch>,
-    ) {
-        let row_bytes = u64::from(self.params.word().bits() / 8) << self.params.log_n();
-        let limit = options.cache_bytes / row_bytes;
-        let mut rest = transforms;
-        while let Some(first) = rest.first() {
-            let mut rows = 0;
-            let fits = rest.iter().take_while(|id| {
-                rows += self.function.value(**id).basis.len() as u64;
-                rows <= limit || *id == first
-            });
-            let (piece, after) = rest.split_at(fits.count());
-            rest = after;
-            // What nobody transforms goes with the last piece.
-            let needed = |id: &PolyId| {
-                rest.is_empty() || piece.iter().any(|&t| self.function.value(t).op.operands().contains(id))
-            };
-            let (now, later): (Vec<_>, Vec<_>) = conversions.into_iter().partition(needed);
-            conversions = later;
-            for (kernel, values) in [(KernelId::ConvertBasis, now), (KernelId::Ntt, piece.to_vec())] {
-                if !values.is_empty() {
-                    batches.push(Batch { kernel, values, level });
-                }
-            }
-        }
-    }
-
     /// Gives every row an address, launch by launch.
     fn assign(&mut self, batches: &[Batch], copies: &[Copy]) -> Vec<Addressed> {
         for (launch, batch) in batches.iter().enumerate() {
@@ -494,122 +399,6 @@ impl Lowering<'_> {
         self.rows[row].place.map_or(RowRef::NONE, address)
     }
 
-    /// The items of a launch. Two inner products whose first factors are the same become one item of two sums a limb: both
-    /// halves of a key switch read a digit once.
-    fn items_of(&self, batch: &Batch, items: &mut Vec<Item>) {
-        if batch.kernel != KernelId::InnerProduct {
-            batch.values.iter().for_each(|&id| self.items_of_value(id, items));
-            return;
-        }
-        // What a sum must have in common with another one, and the one that waits for it.
-        let mut waiting: BTreeMap<(Vec<PolyId>, Vec<usize>), PolyId> = BTreeMap::new();
-        let mut sums: Vec<(PolyId, Option<PolyId>)> = Vec::new();
-        for &id in &batch.values {
-            let Op::InnerProduct { terms, .. } = &self.function.value(id).op else { continue };
-            let shared = (terms.iter().map(|t| t.0).collect(), self.needed_positions(id));
-            match waiting.remove(&shared) {
-                Some(first) => match sums.iter_mut().find(|(id, _)| *id == first) {
-                    Some(sum) => sum.1 = Some(id),
-                    None => sums.push((id, None)),
-                },
-                None => {
-                    waiting.insert(shared, id);
-                    sums.push((id, None));
-                }
-            }
-        }
-        for (first, second) in sums {
-            items.extend(
-                self.needed_positions(first).into_iter().map(|p| self.inner_product(first, second, p)),
-            );
-        }
-    }
-
-    /// The sum of one or two inner products at a position.
-    fn inner_product(&self, first: PolyId, second: Option<PolyId>, position: usize) -> Item {
-        let at = |a: PolyId| self.address(self.of[a.0 as usize][position]);
-        let none = (RowRef::NONE, RowRef::NONE, Vec::new());
-        let sum = |id: PolyId| match &self.function.value(id).op {
-            Op::InnerProduct { terms, init } => (at(id), init.map_or(RowRef::NONE, at), terms.clone()),
-            _ => none.clone(),
-        };
-        let (one, two) = (sum(first), second.map_or_else(|| none.clone(), sum));
-        let second_factor = |t: usize| two.2.get(t).map_or(RowRef::NONE, |&(_, b)| at(b));
-        let terms = one.2.iter().enumerate();
-        Item::InnerProduct {
-            dst: [one.0, two.0],
-            init: [one.1, two.1],
-            prime: self.function.value(first).basis[position].0,
-            terms: terms.map(|(t, &(a, b))| Term { a: at(a), b: [at(b), second_factor(t)] }).collect(),
-        }
-    }
-
-    /// The items of a value, in order of its limbs.
-    fn items_of_value(&self, id: PolyId, items: &mut Vec<Item>) {
-        let value = self.function.value(id);
-        let names = &self.of[id.0 as usize];
-        if let Op::ConvertBasis(a) = value.op {
-            items.push(self.conversion(id, a));
-            return;
-        }
-        for position in self.needed_positions(id) {
-            let at = |a: PolyId| self.address(self.of[a.0 as usize][position]);
-            let (dst, prime) = (self.address(names[position]), value.basis[position].0);
-            let row = |a: PolyId| RowItem::new(dst, at(a), prime);
-            items.push(match &value.op {
-                Op::Ntt(a) | Op::Intt(a) | Op::Neg(a) => Item::Row(row(*a)),
-                Op::Add(a, b) | Op::Sub(a, b) => Item::Row(RowItem { b: at(*b), ..row(*a) }),
-                Op::MulScalar(a, s) | Op::AddScalar(a, s) => {
-                    Item::Row(RowItem { scalar: s[position], ..row(*a) })
-                }
-                Op::SubMulScalar { a, b, scalars, add, galois } => {
-                    let (scalar, galois) = (scalars[position], galois.0);
-                    let c = add.map_or(RowRef::NONE, at);
-                    Item::Row(RowItem { b: at(*b), c, scalar, galois, ..row(*a) })
-                }
-                Op::Automorphism(a, g) => {
-                    Item::Automorphism(AutomorphismItem { dst, a: at(*a), galois: g.0, prime })
-                }
-                _ => continue,
-            });
-        }
-    }
-
-    fn conversion(&self, id: PolyId, a: PolyId) -> Item {
-        let from = &self.function.value(a).basis;
-        let value = self.function.value(id);
-        let word = self.params.word().bits();
-        let shift = fraction_bits(word) + word;
-        let others = |i: LimbIdx| from.iter().copied().filter(|&l| l != i).collect::<Vec<_>>();
-        let source = |(position, &limb): (usize, &LimbIdx)| ConvertSource {
-            row: self.address(self.of[a.0 as usize][position]),
-            inv: inverse_mod(self.params, &others(limb), limb),
-            frac: ((1u128 << shift) / u128::from(self.params.prime(limb))) as u64,
-            prime: limb.0,
-            pad: 0,
-        };
-        let positions = self.needed_positions(id);
-        let target = |&position: &usize| ConvertTarget {
-            row: self.address(self.of[id.0 as usize][position]),
-            big: product_mod(self.params, from, value.basis[position]),
-            prime: value.basis[position].0,
-            pad: 0,
-        };
-        let entries = |&position: &usize| {
-            let to = value.basis[position];
-            from.iter().map(move |&i| (i, to)).collect::<Vec<_>>()
-        };
-        Item::ConvertBasis {
-            sources: from.iter().enumerate().map(source).collect(),
-            targets: positions.iter().map(target).collect(),
-            matrix: positions
-                .iter()
-                .flat_map(entries)
-                .map(|(i, to)| product_mod(self.params, &others(i), to))
-                .collect(),
-        }
-    }
-
     fn emit(
         self,
         stages: Vec<Stage>,
@@ -673,25 +462,6 @@ pub(crate) fn peaks(plan: &Plan) -> Vec<Peak> {
 /// Until segments have slots, a row's slot is its buffer.
 fn address((buffer, row): (BufferId, u32)) -> RowRef {
     RowRef { slot: buffer.0, row }
-}
-
-/// The kernel of an operation; none where nothing is computed.
-fn kernel(op: &Op, domain: Domain) -> Option<KernelId> {
-    Some(match op {
-        Op::Input { .. } | Op::Constant(_) | Op::Key { .. } | Op::Slice(_) | Op::Concat(_) => return None,
-        Op::Ntt(_) => KernelId::Ntt,
-        Op::Intt(_) => KernelId::Intt,
-        Op::ConvertBasis(_) => KernelId::ConvertBasis,
-        Op::Add(..) => KernelId::Add,
-        Op::Sub(..) => KernelId::Sub,
-        Op::Neg(_) => KernelId::Neg,
-        Op::InnerProduct { .. } => KernelId::InnerProduct,
-        Op::MulScalar(..) => KernelId::MulScalar,
-        Op::AddScalar(..) => KernelId::AddScalar,
-        Op::SubMulScalar { .. } => KernelId::SubMulScalar,
-        Op::Automorphism(..) if domain == Domain::Eval => KernelId::AutomorphismEval,
-        Op::Automorphism(..) => KernelId::AutomorphismCoeff,
-    })
 }
 
 /// A segment over the buffers that its launches touch, and its bindings.

@@ -1,0 +1,127 @@
+//! Which values make a launch, and in which order launches come.
+
+use std::collections::BTreeMap;
+
+use fhe_core::params::Level;
+use kernels_gpu::abi::KernelId;
+
+use super::{Batch, Lowering};
+use crate::ckks_ir;
+use crate::compile::Options;
+use crate::poly_ir::{Domain, Op, PolyId};
+
+impl Lowering<'_> {
+    fn is_computed(&self, id: PolyId) -> bool {
+        let names = &self.of[id.0 as usize];
+        names.iter().any(|&r| self.rows[r].made_by == Some(id) && self.rows[r].needed)
+    }
+
+    /// The launches of the function, in order.
+    pub(super) fn batches(&self, options: &Options) -> Vec<Batch> {
+        let mut batches = Vec::new();
+        let mut group: Vec<PolyId> = Vec::new();
+        let mut size = 0;
+        let mut of_origin = 0;
+        let mut last: Option<(ckks_ir::ValueId, Level)> = None;
+        for id in self.function.ids().filter(|&id| self.is_computed(id)) {
+            let value = self.function.value(id);
+            let origin = value.origin;
+            let here = (origin.value, origin.level);
+            if last != Some(here) {
+                let full = size + of_origin > options.batch_rows as usize;
+                if last.is_some_and(|(_, level)| level != origin.level) || full {
+                    self.close(&mut group, options, &mut batches);
+                    size = 0;
+                }
+                of_origin = 0;
+                last = Some(here);
+            }
+            size += value.basis.len();
+            of_origin += value.basis.len();
+            group.push(id);
+        }
+        self.close(&mut group, options, &mut batches);
+        batches
+    }
+
+    /// Orders a group by depth and kernel.
+    fn close(&self, group: &mut Vec<PolyId>, options: &Options, batches: &mut Vec<Batch>) {
+        let mut depth: BTreeMap<PolyId, u32> = BTreeMap::new();
+        let mut stages: BTreeMap<(u32, KernelId), Vec<PolyId>> = BTreeMap::new();
+        let mut level = Level(0);
+        for id in group.drain(..) {
+            let names = &self.of[id.0 as usize];
+            let operands = (0..names.len()).flat_map(|position| self.operands(id, position));
+            let makers = operands.filter_map(|r| self.rows[r].made_by);
+            let own = makers.filter_map(|maker| depth.get(&maker)).max().map_or(0, |d| d + 1);
+            depth.insert(id, own);
+            let value = self.function.value(id);
+            level = value.origin.level;
+            if let Some(kernel) = kernel(&value.op, value.domain) {
+                stages.entry((own, kernel)).or_default().push(id);
+            }
+        }
+        let mut stages = stages.into_iter().map(|((_, kernel), values)| (kernel, values)).peekable();
+        while let Some((kernel, values)) = stages.next() {
+            let transforms =
+                stages.next_if(|(next, _)| (kernel, *next) == (KernelId::ConvertBasis, KernelId::Ntt));
+            match transforms {
+                Some((_, transforms)) => self.in_pieces(values, &transforms, level, options, batches),
+                None => batches.push(Batch { kernel, values, level }),
+            }
+        }
+    }
+
+    /// Conversions and transforms, a piece of [`Options::cache_bytes`] after the other.
+    fn in_pieces(
+        &self,
+        mut conversions: Vec<PolyId>,
+        transforms: &[PolyId],
+        level: Level,
+        options: &Options,
+        batches: &mut Vec<Batch>,
+    ) {
+        let row_bytes = u64::from(self.params.word().bits() / 8) << self.params.log_n();
+        let limit = options.cache_bytes / row_bytes;
+        let mut rest = transforms;
+        while let Some(first) = rest.first() {
+            let mut rows = 0;
+            let fits = rest.iter().take_while(|id| {
+                rows += self.function.value(**id).basis.len() as u64;
+                rows <= limit || *id == first
+            });
+            let (piece, after) = rest.split_at(fits.count());
+            rest = after;
+            // What nobody transforms goes with the last piece.
+            let needed = |id: &PolyId| {
+                rest.is_empty() || piece.iter().any(|&t| self.function.value(t).op.operands().contains(id))
+            };
+            let (now, later): (Vec<_>, Vec<_>) = conversions.into_iter().partition(needed);
+            conversions = later;
+            for (kernel, values) in [(KernelId::ConvertBasis, now), (KernelId::Ntt, piece.to_vec())] {
+                if !values.is_empty() {
+                    batches.push(Batch { kernel, values, level });
+                }
+            }
+        }
+    }
+}
+
+/// The kernel of an operation; none where nothing is computed.
+fn kernel(op: &Op, domain: Domain) -> Option<KernelId> {
+    Some(match op {
+        Op::Input { .. } | Op::Constant(_) | Op::Key { .. } | Op::Slice(_) | Op::Concat(_) => return None,
+        Op::Ntt(_) => KernelId::Ntt,
+        Op::Intt(_) => KernelId::Intt,
+        Op::ConvertBasis(_) => KernelId::ConvertBasis,
+        Op::Add(..) => KernelId::Add,
+        Op::Sub(..) => KernelId::Sub,
+        Op::Neg(_) => KernelId::Neg,
+        Op::InnerProduct { .. } => KernelId::InnerProduct,
+        Op::MulScalar(..) => KernelId::MulScalar,
+        Op::AddScalar(..) => KernelId::AddScalar,
+        Op::SubMulScalar { .. } => KernelId::SubMulScalar,
+        Op::Automorphism(..) if domain == Domain::Eval => KernelId::AutomorphismEval,
+        Op::Automorphism(..) => KernelId::AutomorphismCoeff,
+    })
+}

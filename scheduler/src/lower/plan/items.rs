@@ -1,0 +1,131 @@
+//! A launch's values as items: addresses and constants.
+
+use std::collections::BTreeMap;
+
+use fhe_core::params::LimbIdx;
+use kernels_gpu::abi::{
+    AutomorphismItem, ConvertSource, ConvertTarget, KernelId, RowItem, RowRef, Term, fraction_bits,
+};
+
+use super::{Batch, Lowering};
+use crate::lower::constants::{inverse_mod, product_mod};
+use crate::plan::Item;
+use crate::poly_ir::{Op, PolyId};
+
+impl Lowering<'_> {
+    /// The items of a launch. Two inner products whose first factors are the same become one item of two sums a limb: both
+    /// halves of a key switch read a digit once.
+    pub(super) fn items_of(&self, batch: &Batch, items: &mut Vec<Item>) {
+        if batch.kernel != KernelId::InnerProduct {
+            batch.values.iter().for_each(|&id| self.items_of_value(id, items));
+            return;
+        }
+        // What a sum must have in common with another one, and the one that waits for it.
+        let mut waiting: BTreeMap<(Vec<PolyId>, Vec<usize>), PolyId> = BTreeMap::new();
+        let mut sums: Vec<(PolyId, Option<PolyId>)> = Vec::new();
+        for &id in &batch.values {
+            let Op::InnerProduct { terms, .. } = &self.function.value(id).op else { continue };
+            let shared = (terms.iter().map(|t| t.0).collect(), self.needed_positions(id));
+            match waiting.remove(&shared) {
+                Some(first) => match sums.iter_mut().find(|(id, _)| *id == first) {
+                    Some(sum) => sum.1 = Some(id),
+                    None => sums.push((id, None)),
+                },
+                None => {
+                    waiting.insert(shared, id);
+                    sums.push((id, None));
+                }
+            }
+        }
+        for (first, second) in sums {
+            items.extend(
+                self.needed_positions(first).into_iter().map(|p| self.inner_product(first, second, p)),
+            );
+        }
+    }
+
+    /// The sum of one or two inner products at a position.
+    fn inner_product(&self, first: PolyId, second: Option<PolyId>, position: usize) -> Item {
+        let at = |a: PolyId| self.address(self.of[a.0 as usize][position]);
+        let none = (RowRef::NONE, RowRef::NONE, Vec::new());
+        let sum = |id: PolyId| match &self.function.value(id).op {
+            Op::InnerProduct { terms, init } => (at(id), init.map_or(RowRef::NONE, at), terms.clone()),
+            _ => none.clone(),
+        };
+        let (one, two) = (sum(first), second.map_or_else(|| none.clone(), sum));
+        let second_factor = |t: usize| two.2.get(t).map_or(RowRef::NONE, |&(_, b)| at(b));
+        let terms = one.2.iter().enumerate();
+        Item::InnerProduct {
+            dst: [one.0, two.0],
+            init: [one.1, two.1],
+            prime: self.function.value(first).basis[position].0,
+            terms: terms.map(|(t, &(a, b))| Term { a: at(a), b: [at(b), second_factor(t)] }).collect(),
+        }
+    }
+
+    /// The items of a value, in order of its limbs.
+    fn items_of_value(&self, id: PolyId, items: &mut Vec<Item>) {
+        let value = self.function.value(id);
+        let names = &self.of[id.0 as usize];
+        if let Op::ConvertBasis(a) = value.op {
+            items.push(self.conversion(id, a));
+            return;
+        }
+        for position in self.needed_positions(id) {
+            let at = |a: PolyId| self.address(self.of[a.0 as usize][position]);
+            let (dst, prime) = (self.address(names[position]), value.basis[position].0);
+            let row = |a: PolyId| RowItem::new(dst, at(a), prime);
+            items.push(match &value.op {
+                Op::Ntt(a) | Op::Intt(a) | Op::Neg(a) => Item::Row(row(*a)),
+                Op::Add(a, b) | Op::Sub(a, b) => Item::Row(RowItem { b: at(*b), ..row(*a) }),
+                Op::MulScalar(a, s) | Op::AddScalar(a, s) => {
+                    Item::Row(RowItem { scalar: s[position], ..row(*a) })
+                }
+                Op::SubMulScalar { a, b, scalars, add, galois } => {
+                    let (scalar, galois) = (scalars[position], galois.0);
+                    let c = add.map_or(RowRef::NONE, at);
+                    Item::Row(RowItem { b: at(*b), c, scalar, galois, ..row(*a) })
+                }
+                Op::Automorphism(a, g) => {
+                    Item::Automorphism(AutomorphismItem { dst, a: at(*a), galois: g.0, prime })
+                }
+                _ => continue,
+            });
+        }
+    }
+
+    fn conversion(&self, id: PolyId, a: PolyId) -> Item {
+        let from = &self.function.value(a).basis;
+        let value = self.function.value(id);
+        let word = self.params.word().bits();
+        let shift = fraction_bits(word) + word;
+        let others = |i: LimbIdx| from.iter().copied().filter(|&l| l != i).collect::<Vec<_>>();
+        let source = |(position, &limb): (usize, &LimbIdx)| ConvertSource {
+            row: self.address(self.of[a.0 as usize][position]),
+            inv: inverse_mod(self.params, &others(limb), limb),
+            frac: ((1u128 << shift) / u128::from(self.params.prime(limb))) as u64,
+            prime: limb.0,
+            pad: 0,
+        };
+        let positions = self.needed_positions(id);
+        let target = |&position: &usize| ConvertTarget {
+            row: self.address(self.of[id.0 as usize][position]),
+            big: product_mod(self.params, from, value.basis[position]),
+            prime: value.basis[position].0,
+            pad: 0,
+        };
+        let entries = |&position: &usize| {
+            let to = value.basis[position];
+            from.iter().map(move |&i| (i, to)).collect::<Vec<_>>()
+        };
+        Item::ConvertBasis {
+            sources: from.iter().enumerate().map(source).collect(),
+            targets: positions.iter().map(target).collect(),
+            matrix: positions
+                .iter()
+                .flat_map(entries)
+                .map(|(i, to)| product_mod(self.params, &others(i), to))
+                .collect(),
+        }
+    }
+}
