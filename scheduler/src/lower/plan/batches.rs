@@ -1,6 +1,6 @@
 //! Which values make a launch, and in which order launches come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fhe_core::params::Level;
 use kernels_gpu::abi::KernelId;
@@ -92,10 +92,14 @@ impl Lowering<'_> {
             });
             let (piece, after) = rest.split_at(fits.count());
             rest = after;
-            // What nobody transforms goes with the last piece.
-            let needed = |id: &PolyId| {
-                rest.is_empty() || piece.iter().any(|&t| self.function.value(t).op.operands().contains(id))
+            let rows = |&id: &PolyId| {
+                let n_rows = self.of[id.0 as usize].len();
+                (0..n_rows).flat_map(move |position| self.operands(id, position))
             };
+            let makers: BTreeSet<PolyId> =
+                piece.iter().flat_map(rows).filter_map(|row| self.rows[row].made_by).collect();
+            // What nobody transforms goes with the last piece.
+            let needed = |id: &PolyId| rest.is_empty() || makers.contains(id);
             let (now, later): (Vec<_>, Vec<_>) = conversions.into_iter().partition(needed);
             conversions = later;
             for (kernel, values) in [(KernelId::ConvertBasis, now), (KernelId::Ntt, piece.to_vec())] {
