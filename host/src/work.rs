@@ -70,7 +70,7 @@ impl Work {
     /// Adds an inner product.
     pub(crate) fn inner_product(&mut self, item: &InnerProductItem, log_n: u32) {
         let (terms, sums) = (u64::from(item.n_terms), item.n_sums() as u64);
-        let inits = item.init.iter().filter(|&&row| row != RowRef::NONE).count() as u64;
+        let inits = item.init.iter().take(item.n_sums()).filter(|&&row| row != RowRef::NONE).count() as u64;
         self.item((1 + sums) * terms + inits, sums, 2 * sums * terms, log_n);
     }
 

@@ -217,9 +217,10 @@ pub struct InnerProductItem {
 }
 
 impl InnerProductItem {
-    /// The number of sums.
+    /// The number of sums: two unless the second destination is [`RowRef::NONE`], both words of it, as kernels see it.
     pub const fn n_sums(&self) -> usize {
-        1 + (self.dst[1].slot != RowRef::NONE.slot) as usize
+        let (second, none) = (self.dst[1], RowRef::NONE);
+        1 + (second.slot != none.slot || second.row != none.row) as usize
     }
 }
 

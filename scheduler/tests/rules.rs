@@ -233,7 +233,7 @@ type Break = fn(&mut Plan);
 fn rules_of_plans() {
     let good = compiled().plan;
     plan::verify::verify(&good, "test").unwrap();
-    let cases: [(Break, &str); 43] = [
+    let cases: [(Break, &str); 44] = [
         (|p| p.abi_version += 1, "abi"),
         (|p| p.log_n = 3, "ring"),
         (|p| p.primes[0] += 2, "ring"),
@@ -286,6 +286,15 @@ fn rules_of_plans() {
         ),
         (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).galois = 5), "row"),
         (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).c = RowRef { slot: 0, row: 0 }), "row"),
+        (
+            |p| {
+                rewrite(p, KernelId::InnerProduct, |items| match &mut items[0] {
+                    Item::InnerProduct { dst, .. } => dst[0] = RowRef::NONE,
+                    other => panic!("{other:?}"),
+                });
+            },
+            "row",
+        ),
         (
             |p| {
                 rewrite(p, KernelId::InnerProduct, |items| match &mut items[0] {

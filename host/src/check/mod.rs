@@ -242,6 +242,14 @@ fn check_buffers(plan: &Plan) -> Result<()> {
         *rows.entry((buffer.device, buffer.tier)).or_default() += u64::from(buffer.rows);
     }
     for (&(device, tier), &found) in &rows {
+        // Sums of bytes, padding included, then stay far from the end of a word.
+        if u128::from(found) * plan.row_bytes() as u128 >= 1 << 62 {
+            let problem = format!(
+                "buffers of device {} {tier:?} hold {found} rows, expected below 2^62 bytes",
+                device.0
+            );
+            return Err(broken("buffers", problem));
+        }
         let peak = plan.peaks.iter().find(|p| (p.device, p.tier) == (device, tier));
         let (peak_rows, bytes) = peak.map_or((0, 0), |p| (p.rows, p.bytes));
         if found > peak_rows || found * plan.row_bytes() as u64 > bytes {

@@ -12,7 +12,7 @@ use kernels_gpu::abi::{
     ABI_VERSION, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem,
     KernelId, RowItem, RowRef, Term,
 };
-use scheduler::ckks_ir::InputIdx;
+use scheduler::ckks_ir::{InputIdx, OutputIdx};
 use scheduler::plan::{Buffer, BufferId, BufferKind, HostStep, Plan, PlanStep, SegmentId, Step};
 use std::sync::Arc;
 
@@ -72,11 +72,18 @@ fn abi_and_ring() {
 
 #[test]
 fn rules_of_buffers_calls_and_host_steps() {
-    let cases: [(&str, Break); 13] = [
+    let cases: [(&str, Break); 14] = [
         ("buffers", |p| p.buffers.swap(0, 1)),
         ("buffers", |p| p.buffers[2].kind = BufferKind::Arena),
         ("buffers", |p| p.peaks[0].rows -= 1),
         ("buffers", |p| p.peaks.clear()),
+        // 2^20 buffers of almost 2^44 bytes: the sum of bytes would wrap.
+        ("buffers", |p| {
+            let large = Buffer { rows: u32::MAX, ..p.buffers[2] };
+            let more = (1..1 << 20).map(|i| Buffer { kind: BufferKind::Output(OutputIdx(i)), ..large });
+            p.buffers.extend(more);
+            (p.peaks[0].rows, p.peaks[0].bytes) = (u64::MAX, u64::MAX);
+        }),
         ("rows", |p| p.segments[0].slots.clear()),
         ("calls", |p| p.segments[0].slots[1].rows += 1),
         ("calls", |p| {
@@ -162,6 +169,11 @@ fn rules_of_launches() {
     assert_eq!(breaks(InnerProduct, &[both], over(input(0), [arena(1), input(0)])), "hazards");
     let start = InnerProductItem { init: [arena(1), NONE], ..both };
     assert_eq!(breaks(InnerProduct, &[start], over(input(0), [input(1); 2])), "hazards");
+    // A destination that is none in one word only is one, and is outside.
+    for second in [RowRef { row: 0, ..NONE }, RowRef { slot: 0, ..NONE }] {
+        let item = InnerProductItem { dst: [arena(0), second], ..product(0, 1) };
+        assert_eq!(breaks(InnerProduct, &[item], over(input(0), [input(1); 2])), "rows");
+    }
     let divide = RowItem { galois: 2, ..row_item(arena(1), arena(0), input(0), 0, 0) };
     assert_eq!(breaks(SubMulScalar, &[divide], none), "canonical");
     let divide = RowItem { galois: 1, c: arena(1), ..divide };

@@ -251,7 +251,7 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         line + Self::shared_offset(if wide { s.position } else { s.position * 16 })
     }
 
-    /// Reads the words of the first phase, from the row.
+    /// Reads the words of the first step from the row; of inverse rows `move_in` does.
     ///
     /// # Safety
     /// As [`ThreadKernel::phase`].
@@ -261,7 +261,7 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         let first = is_column_entry(Self::kernel(), 0) == COLUMNS;
         let at = Self::in_row(s, !INVERSE);
         let mut x = [Scalar(W::ZERO); 16];
-        // SAFETY: the caller's promises; words of a line are in the row. Narrow ones of a row are 16 adjacent words.
+        // SAFETY: the caller's promises; words of a line are in the row.
         unsafe {
             let row = s.m.row(if first { s.item.a } else { s.item.dst });
             unrolled!(16, k, {
@@ -271,7 +271,7 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         x
     }
 
-    /// Writes the words of the second phase, to the row.
+    /// Writes the words of the last step to the row; of forward rows `move_out` does.
     ///
     /// # Safety
     /// As [`ThreadKernel::phase`].

@@ -211,6 +211,9 @@ impl Plan {
             ItemKind::ConvertBasis => table::<ConvertBasisItem>(pool, at, n, "conversion items")?
                 .into_iter()
                 .map(|i| {
+                    if !i.matrix_at.is_multiple_of(2) {
+                        return Err(format!("matrix at {}, expected an even index", i.matrix_at));
+                    }
                     let form = |prime: u32| {
                         let q = self.primes.get(prime as usize).copied().filter(|&q| q > 1);
                         let q = q.ok_or_else(|| format!("prime {prime} of {}", self.primes.len()))?;

@@ -176,6 +176,7 @@ fn check_item(plan: &Plan, kernel: KernelId, item: &Item) -> Check {
         Item::InnerProduct { dst, prime: p, terms, .. } => {
             prime(*p)?;
             sized(terms.len(), u32::MAX as usize, "terms")?;
+            ensure(dst[0] != RowRef::NONE, "row", || "the first sum is written nowhere".to_owned())?;
             for (h, row) in dst.iter().enumerate().filter(|(_, row)| **row != RowRef::NONE) {
                 let read = dst[1] != RowRef::NONE && item.reads_of_sum(1 - h).iter().any(|(r, _)| r == row);
                 ensure(!read, "alias", || format!("sum {h} writes {row:?}, which the other one reads"))?;
