@@ -126,7 +126,7 @@ pub(crate) unsafe fn inner_product<W: Word, L: Lanes<W>>(
     // SAFETY: the caller's promises.
     unsafe {
         inner_sum::<W, L, 0>(call, item, range.clone());
-        if item.dst[1] != RowRef::NONE {
+        if item.n_sums() == 2 {
             inner_sum::<W, L, 1>(call, item, range);
         }
     }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::memory::MemoryReport;
 use crate::profile::{Profile, Stopwatch};
 use scheduler::compile::MemoryLimits;
-use scheduler::plan::{BufferId, Plan, PlanStep, RowCopy, SegmentId};
+use scheduler::plan::{Buffer, BufferId, BufferKind, Plan, PlanStep, RowCopy, SegmentId};
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
@@ -157,4 +157,9 @@ impl FromStr for BackendKind {
             Error::BackendUnavailable { backend: "unknown", reason }
         })
     }
+}
+
+/// Whether a run writes a buffer.
+fn is_written(buffer: &Buffer) -> bool {
+    matches!(buffer.kind, BufferKind::Arena | BufferKind::Output(_) | BufferKind::Spill)
 }

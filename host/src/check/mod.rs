@@ -185,7 +185,7 @@ impl CheckedPlan {
     /// [`Error::InvalidPlan`], rule `tiers`.
     pub fn check_copy(&self, copy: &RowCopy) -> Result<()> {
         let fail = |problem: String| Err(broken("tiers", format!("copy {copy}: {problem}")));
-        let (up, down) = if copy.is_fetch() { (copy.to, copy.from) } else { (copy.from, copy.to) };
+        let (up, down) = copy.ends();
         if up.buffer != BufferId(ARENA) {
             return fail("expected the arena on one side".into());
         }

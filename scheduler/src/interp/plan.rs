@@ -9,7 +9,7 @@ use kernels_gpu::abi::{KernelId, RowRef, fraction_bits};
 
 use super::Env;
 use crate::error::{Error, Result};
-use crate::plan::{BufferId, HostStep, Item, Place, Plan, PlanStep, RowCopy, Step};
+use crate::plan::{BufferId, HostStep, Item, Place, Plan, PlanStep, RowCopy, Step, sums};
 
 /// Sets a plan up and runs it once; outputs are given at `levels`, by output.
 ///
@@ -199,7 +199,7 @@ impl<'a, W: Word> Machine<'a, W> {
             }
             Item::InnerProduct { dst, init, prime: p, terms } => {
                 let q = prime(*p)?;
-                for (h, &dst) in dst.iter().enumerate().filter(|(_, dst)| **dst != RowRef::NONE) {
+                for (h, dst) in sums(dst) {
                     let mut sum: Vec<u128> = if init[h] == RowRef::NONE {
                         vec![0; self.plan.row_words()]
                     } else {

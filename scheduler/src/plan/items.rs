@@ -45,7 +45,7 @@ impl Item {
     pub fn writes(&self) -> Vec<(RowRef, u32)> {
         match self {
             Self::Row(i) => vec![(i.dst, i.prime)],
-            Self::InnerProduct { dst, prime, .. } => there(dst).map(|row| (row, *prime)).collect(),
+            Self::InnerProduct { dst, prime, .. } => sums(dst).map(|(_, row)| (row, *prime)).collect(),
             Self::ConvertBasis { targets, .. } => targets.iter().map(|t| (t.row, t.prime)).collect(),
             Self::Automorphism(i) => vec![(i.dst, i.prime)],
         }
@@ -59,9 +59,7 @@ impl Item {
                 let c = (kernel.reads_c() && i.c != RowRef::NONE).then_some((i.c, i.prime));
                 core::iter::once((i.a, i.prime)).chain(b).chain(c).collect()
             }
-            Self::InnerProduct { dst, .. } => {
-                there(dst).enumerate().flat_map(|(h, _)| self.reads_of_sum(h)).collect()
-            }
+            Self::InnerProduct { dst, .. } => sums(dst).flat_map(|(h, _)| self.reads_of_sum(h)).collect(),
             Self::ConvertBasis { sources, .. } => sources.iter().map(|s| (s.row, s.prime)).collect(),
             Self::Automorphism(i) => vec![(i.a, i.prime)],
         }
@@ -108,9 +106,9 @@ impl Item {
     }
 }
 
-/// The rows that are there.
-fn there(rows: &[RowRef; 2]) -> impl Iterator<Item = RowRef> + use<> {
-    (*rows).into_iter().filter(|&row| row != RowRef::NONE)
+/// The sums of an inner product that are there, each with where it is written.
+pub(crate) fn sums(dst: &[RowRef; 2]) -> impl Iterator<Item = (usize, RowRef)> + use<> {
+    (*dst).into_iter().enumerate().filter(|&(_, row)| row != RowRef::NONE)
 }
 
 /// `a b mod p`.
@@ -132,7 +130,7 @@ struct Montgomery {
 }
 
 impl Montgomery {
-    /// For a prime above 1.
+    /// For a prime; 0 is the only residue of 1.
     fn new(p: u64, word: u32) -> Self {
         let r = ((1u128 << word) % u128::from(p)) as u64;
         // Fermat.
@@ -156,6 +154,11 @@ impl Montgomery {
     fn back(self, x: u64) -> u64 {
         if x < self.p { mul_mod(x, self.inverse, self.p) } else { u64::MAX }
     }
+}
+
+/// The forms of a plan's primes. One that is no prime, 0, has the form of 1.
+fn forms(primes: &[u64], word: u32) -> Vec<Montgomery> {
+    primes.iter().map(|&p| Montgomery::new(p.max(1), word)).collect()
 }
 
 /// The matrix of a conversion as the pool has it, in words of `word` bits.
@@ -208,34 +211,36 @@ impl Plan {
                     Ok(Item::InnerProduct { dst: i.dst, init: i.init, prime: i.prime, terms })
                 })
                 .collect::<core::result::Result<_, String>>()?,
-            ItemKind::ConvertBasis => table::<ConvertBasisItem>(pool, at, n, "conversion items")?
-                .into_iter()
-                .map(|i| {
+            ItemKind::ConvertBasis => {
+                let forms = forms(&self.primes, word);
+                let form = |prime: u32| {
+                    let form = forms.get(prime as usize).copied().filter(|form| form.p > 1);
+                    form.ok_or_else(|| format!("prime {prime} of {}", self.primes.len()))
+                };
+                let item = |i: ConvertBasisItem| {
                     if !i.matrix_at.is_multiple_of(2) {
                         return Err(format!("matrix at {}, expected an even index", i.matrix_at));
                     }
-                    let form = |prime: u32| {
-                        let q = self.primes.get(prime as usize).copied().filter(|&q| q > 1);
-                        let q = q.ok_or_else(|| format!("prime {prime} of {}", self.primes.len()))?;
-                        Ok::<_, String>(Montgomery::new(q, word))
-                    };
                     let mut sources: Vec<ConvertSource> = table(pool, i.src_at, i.n_src, "sources")?;
                     for source in &mut sources {
                         source.inv = form(source.prime)?.back(source.inv);
                     }
                     let mut targets: Vec<ConvertTarget> = table(pool, i.dst_at, i.n_dst, "targets")?;
-                    let mut forms = Vec::with_capacity(targets.len());
+                    let mut of_targets = Vec::with_capacity(targets.len());
                     for target in &mut targets {
-                        forms.push(form(target.prime)?);
-                        target.big = form(target.prime)?.back(target.big);
+                        let form = form(target.prime)?;
+                        target.big = form.back(target.big);
+                        of_targets.push(form);
                     }
                     let size = u32::try_from(matrix_pool_words(sources.len(), targets.len(), word));
                     let size = size.map_err(|_| "conversion matrix is too large")?;
                     let packed: Vec<u64> = table(pool, i.matrix_at, size, "matrix")?;
-                    let matrix = unpack_matrix(&packed, sources.len(), &forms, word);
+                    let matrix = unpack_matrix(&packed, sources.len(), &of_targets, word);
                     Ok(Item::ConvertBasis { sources, targets, matrix })
-                })
-                .collect::<core::result::Result<_, String>>()?,
+                };
+                let items = table(pool, at, n, "conversion items")?.into_iter().map(item);
+                items.collect::<core::result::Result<_, String>>()?
+            }
         })
     }
 }
@@ -245,14 +250,16 @@ impl Plan {
 pub struct PoolWriter {
     words: Vec<u64>,
     matrices: BTreeMap<Vec<u64>, u32>,
-    primes: Vec<u64>,
-    word: WordKind,
+    /// By prime.
+    forms: Vec<Montgomery>,
+    word: u32,
 }
 
 impl PoolWriter {
     /// An empty pool of a plan over these primes.
     pub fn new(primes: &[u64], word: WordKind) -> Self {
-        Self { words: Vec::new(), matrices: BTreeMap::new(), primes: primes.to_vec(), word }
+        let word = word.bits();
+        Self { words: Vec::new(), matrices: BTreeMap::new(), forms: forms(primes, word), word }
     }
 
     /// The pool.
@@ -290,16 +297,15 @@ impl PoolWriter {
                     products.push(InnerProductItem { dst, init, terms_at, n_terms, prime, pad: 0 });
                 }
                 Item::ConvertBasis { sources, targets, matrix } => {
-                    let word = self.word.bits();
-                    let prime = |p: u32| self.primes.get(p as usize).copied().unwrap_or(1).max(1);
-                    let form = |p: u32| Montgomery::new(prime(p), word);
+                    let none = Montgomery::new(1, self.word);
+                    let form = |prime: u32| self.forms.get(prime as usize).copied().unwrap_or(none);
                     let forms: Vec<Montgomery> = targets.iter().map(|t| form(t.prime)).collect();
                     let of_source = |s: &ConvertSource| ConvertSource { inv: form(s.prime).of(s.inv), ..*s };
                     let of_target = |(t, form): (&ConvertTarget, &Montgomery)| ConvertTarget {
                         big: form.of(t.big),
                         ..*t
                     };
-                    let packed = pack_matrix(matrix, sources.len(), &forms, word);
+                    let packed = pack_matrix(matrix, sources.len(), &forms, self.word);
                     let sources: Vec<ConvertSource> = sources.iter().map(of_source).collect();
                     let targets: Vec<ConvertTarget> = targets.iter().zip(&forms).map(of_target).collect();
                     let matrix_at = match self.matrices.get(&packed) {

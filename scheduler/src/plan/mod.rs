@@ -26,6 +26,7 @@ pub mod refine;
 pub mod text;
 pub mod verify;
 
+pub(crate) use items::sums;
 pub use items::{Item, PoolWriter};
 
 use fhe_core::math::double::Double;
@@ -227,6 +228,11 @@ impl RowCopy {
     /// Whether it goes up to the arena.
     pub fn is_fetch(&self) -> bool {
         self.to.buffer.0 == abi::ARENA
+    }
+
+    /// The end in the arena, and the one below.
+    pub fn ends(&self) -> (Place, Place) {
+        if self.is_fetch() { (self.to, self.from) } else { (self.from, self.to) }
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use fhe_core::params::{LimbIdx, Params};
 use kernels_gpu::abi::{KernelId, RowRef};
 
-use super::{BufferId, BufferKind, HostStep, Item, KeyId, Place, Plan, PlanStep, RowCopy, Step};
+use super::{BufferId, BufferKind, HostStep, Item, KeyId, Place, Plan, PlanStep, RowCopy, Step, sums};
 use crate::ckks_ir::{ConstId, InputIdx};
 use crate::error::{Error, Result};
 use crate::lower::constants::{inverse_mod, product_mod};
@@ -231,7 +231,7 @@ fn number_item(kernel: KernelId, item: &Item, operands: &[u32]) -> Vec<(RowRef, 
         Item::InnerProduct { dst, init, prime, .. } => {
             let mut rest = operands;
             let mut numbers = Vec::with_capacity(2);
-            for (h, &dst) in dst.iter().enumerate().filter(|(_, dst)| **dst != RowRef::NONE) {
+            for (h, dst) in sums(dst) {
                 let (own, others) = rest.split_at(item.reads_of_sum(h).len());
                 rest = others;
                 let has_init = u64::from(init[h] != RowRef::NONE);

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kernels_gpu::abi::{ABI_VERSION, ARENA, KernelId, MAX_CONVERT_SOURCES, RowRef};
 
 use super::{
-    Access, BufferId, BufferKind, HostStep, Item, Place, Plan, PlanStep, RowCopy, Segment, Step, Tier,
+    Access, BufferId, BufferKind, HostStep, Item, Place, Plan, PlanStep, RowCopy, Segment, Step, Tier, sums,
 };
 use crate::error::{Error, Result};
 use crate::lower::plan::peaks;
@@ -177,8 +177,8 @@ fn check_item(plan: &Plan, kernel: KernelId, item: &Item) -> Check {
             prime(*p)?;
             sized(terms.len(), u32::MAX as usize, "terms")?;
             ensure(dst[0] != RowRef::NONE, "row", || "the first sum is written nowhere".to_owned())?;
-            for (h, row) in dst.iter().enumerate().filter(|(_, row)| **row != RowRef::NONE) {
-                let read = dst[1] != RowRef::NONE && item.reads_of_sum(1 - h).iter().any(|(r, _)| r == row);
+            for (h, row) in sums(dst) {
+                let read = dst[1] != RowRef::NONE && item.reads_of_sum(1 - h).iter().any(|&(r, _)| r == row);
                 ensure(!read, "alias", || format!("sum {h} writes {row:?}, which the other one reads"))?;
             }
             Ok(())
@@ -266,7 +266,7 @@ fn check_run(plan: &Plan) -> Check {
 }
 
 fn check_copy(plan: &Plan, copy: &RowCopy, rows: &mut [Vec<Option<Content>>]) -> Check {
-    let (up, down) = if copy.is_fetch() { (copy.to, copy.from) } else { (copy.from, copy.to) };
+    let (up, down) = copy.ends();
     let inside = |place: Place| {
         let end = place.row.checked_add(copy.rows);
         plan.buffer(place.buffer).filter(|b| end.is_some_and(|end| end <= b.rows))

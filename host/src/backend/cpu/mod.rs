@@ -8,7 +8,7 @@
 mod launch;
 mod tables;
 
-use super::{Backend, Instance, POISON};
+use super::{Backend, Instance, POISON, is_written};
 use crate::check::{CheckedPlan, broken};
 use crate::error::{Error, Result};
 use crate::memory::{AlignedBytes, Limits, MemoryClass, MemoryReport};
@@ -19,7 +19,7 @@ use kernels_gpu::cpu::{Base, CpuWord, LaneKind};
 use launch::Launcher;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use scheduler::compile::MemoryLimits;
-use scheduler::plan::{BufferId, BufferKind, DeviceIdx, Plan, RowCopy, SegmentId, Step, Tier};
+use scheduler::plan::{BufferId, DeviceIdx, Plan, RowCopy, SegmentId, Step, Tier};
 use std::ops::Range;
 use std::sync::Arc;
 use tables::{TableCache, Tables};
@@ -204,7 +204,7 @@ impl<W: CpuWord> CpuInstance<W> {
     }
 
     fn copy_rows(&mut self, copy: &RowCopy) -> Result<()> {
-        let (up, down) = if copy.is_fetch() { (copy.to, copy.from) } else { (copy.from, copy.to) };
+        let (up, down) = copy.ends();
         let up_range = self.byte_range(&(up.row..up.row + copy.rows));
         let down_range = self.byte_range(&(down.row..down.row + copy.rows));
         let in_file = self.in_file(down.buffer, down.row);
@@ -295,7 +295,7 @@ impl<W: CpuWord> Instance for CpuInstance<W> {
         let plan = Arc::clone(&self.plan);
         let row = vec![POISON; plan.plan().row_bytes()];
         for (id, buffer) in (0..).map(BufferId).zip(&plan.plan().buffers) {
-            if matches!(buffer.kind, BufferKind::Arena | BufferKind::Output(_) | BufferKind::Spill) {
+            if is_written(buffer) {
                 (0..buffer.rows).try_for_each(|at| self.write(id, at, &row))?;
             }
         }

@@ -8,7 +8,7 @@ use crate::check::CheckedPlan;
 use crate::driver::{DeviceMemory, Driver, DriverError, PinnedMemory};
 use crate::memory::{MemoryClass, MemoryReport};
 use crate::tiers::SpillFile;
-use scheduler::plan::{Buffer, BufferId, BufferKind, DeviceIdx, RowCopy, Tier};
+use scheduler::plan::{BufferId, DeviceIdx, RowCopy, Tier};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -156,7 +156,7 @@ impl Memory {
 
     /// Copies rows that were checked.
     pub(super) fn copy(&mut self, copy: &RowCopy) -> Result<(), Failure> {
-        let (up, down) = if copy.is_fetch() { (copy.to, copy.from) } else { (copy.from, copy.to) };
+        let (up, down) = copy.ends();
         let (_, up) = self.layout.place(up.buffer, up.row);
         let (tier, down) = self.layout.place(down.buffer, down.row);
         let row_bytes = self.layout.row_bytes;
@@ -196,9 +196,4 @@ impl Memory {
         report.add(DeviceIdx(0), Tier::Host, MemoryClass::Staging, staging, staging);
         report
     }
-}
-
-/// Whether a run writes a buffer.
-pub(super) fn is_written(buffer: &Buffer) -> bool {
-    matches!(buffer.kind, BufferKind::Arena | BufferKind::Output(_) | BufferKind::Spill)
 }

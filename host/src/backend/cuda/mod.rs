@@ -16,7 +16,7 @@ mod kernels;
 mod memory;
 mod staging;
 
-use super::{Backend, Instance, calls_of};
+use super::{Backend, Instance, calls_of, is_written};
 use crate::check::CheckedPlan;
 use crate::driver::{DeviceMemory, Driver, DriverError, Event, Graph};
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ use fhe_core::math::word::WordKind;
 use health::Health;
 use kernels::Kernels;
 use kernels_gpu::abi::launch::{GPU_MAX_LOG_N, GPU_MIN_LOG_N};
-use memory::{Layout, Memory, Part, is_written};
+use memory::{Layout, Memory, Part};
 use scheduler::compile::MemoryLimits;
 use scheduler::plan::{BufferId, DeviceIdx, Plan, RowCopy, SegmentId, Tier};
 use staging::Failure;
