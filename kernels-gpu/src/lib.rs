@@ -9,6 +9,8 @@
 //! switch on, may do the first two.
 #![no_std]
 #![cfg_attr(target_arch = "nvptx64", feature(abi_ptx, asm_experimental_arch, stdarch_nvptx))]
+// The matrix unit is reached by an intrinsic of LLVM that `core` does not offer.
+#![cfg_attr(target_arch = "nvptx64", feature(abi_unadjusted, link_llvm_intrinsics), allow(internal_features))]
 
 #[cfg(any(test, feature = "emulator"))]
 extern crate alloc;

@@ -19,6 +19,20 @@ impl Module {
     }
 }
 
+/// The first capability (major version) on which a launch may start before the one before it has ended.
+pub const OVERLAP_FROM: i32 = 9;
+
+/// The lines of a module as a device of that capability (major version) is to compile them: from [`OVERLAP_FROM`] on also
+/// those instructions that older ones do not have, which the text has as comments `// sm_90: ...`. One text serves all, and
+/// what runs on a new device is what was checked on an old one.
+pub fn for_capability(text: &str, major: i32) -> impl Iterator<Item = &str> {
+    text.lines().map(move |line| match line.trim_start().strip_prefix("// sm_90: ") {
+        Some(later) if major >= OVERLAP_FROM => later,
+        None if major >= OVERLAP_FROM && line == ".target sm_80" => ".target sm_90",
+        _ => line,
+    })
+}
+
 macro_rules! modules {
     ($($name:literal)*) => {
         /// Every module.

@@ -8,6 +8,7 @@ pub use roofs::Roofs;
 use super::{Driver, DriverError, DriverResult, EventHandle, Function, GraphHandle, Grid};
 use cudarc::driver::result::{self, ctx, device, event, graph, module, primary_ctx, stream};
 use cudarc::driver::sys;
+use kernels_gpu::ptx::{OVERLAP_FROM, for_capability};
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
 use std::ptr::NonNull;
@@ -18,6 +19,10 @@ use std::time::Duration;
 #[derive(Debug)]
 struct Device {
     name: String,
+    /// Compute capability, the major version.
+    capability: i32,
+    /// Whether a launch may start before the one before it has ended. Our kernels wait for that themselves.
+    overlaps: bool,
     device: sys::CUdevice,
     context: sys::CUcontext,
     /// Modules by the address of their PTX text.
@@ -55,6 +60,18 @@ fn wrong(call: &'static str) -> impl Fn(result::DriverError) -> DriverError {
 
 /// The oldest driver whose compiler takes PTX 8.0, as it counts itself: 1000 times the CUDA version.
 const OLDEST_DRIVER: i32 = 12_000;
+
+/// The oldest driver that captures programmatic launches into graphs.
+const OLDEST_OVERLAP: i32 = 12_030;
+
+/// The driver's version, as it counts itself.
+fn driver_version() -> DriverResult<i32> {
+    let mut version = 0;
+    // SAFETY: writes the number; it may be called before `cuInit`.
+    let asked = unsafe { sys::cuDriverGetVersion(&raw mut version) };
+    asked.result().map_err(wrong("cuDriverGetVersion"))?;
+    Ok(version)
+}
 
 /// Refuses a driver that is too old for the kernels, before it is asked for what it may not have.
 fn check_driver_version(found: i32) -> DriverResult<()> {
@@ -107,11 +124,7 @@ impl CudaDriver {
         if !unsafe { sys::is_culib_present() } {
             return Err(plain("load", "no NVIDIA driver is installed (libcuda was not found)"));
         }
-        let mut version = 0;
-        // SAFETY: writes the number; it may be called before `cuInit`.
-        let asked = unsafe { sys::cuDriverGetVersion(&raw mut version) };
-        asked.result().map_err(wrong("cuDriverGetVersion"))?;
-        check_driver_version(version)?;
+        check_driver_version(driver_version()?)?;
         result::init().map_err(wrong("cuInit"))?;
         let count = device::get_count().map_err(wrong("cuDeviceGetCount"))?;
         Ok(u32::try_from(count).unwrap_or(0))
@@ -141,7 +154,9 @@ impl CudaDriver {
         }
         // SAFETY: a device that the driver gave; released when `Device` is dropped.
         let context = unsafe { primary_ctx::retain(device) }.map_err(wrong("cuDevicePrimaryCtxRetain"))?;
-        Self::on(Arc::new(Device { name, device, context, modules: Mutex::default() }))
+        let overlaps = major >= OVERLAP_FROM && driver_version()? >= OLDEST_OVERLAP;
+        let modules = Mutex::default();
+        Self::on(Arc::new(Device { name, capability: major, overlaps, device, context, modules }))
     }
 
     fn on(device: Arc<Device>) -> DriverResult<Self> {
@@ -166,7 +181,8 @@ impl Device {
         if let Some(&module) = modules.get(&(ptx.as_ptr() as usize)) {
             return Ok(module as sys::CUmodule);
         }
-        let text = CString::new(ptx).map_err(|e| plain("cuModuleLoadData", e.to_string()))?;
+        let lines: Vec<&str> = for_capability(ptx, self.capability).collect();
+        let text = CString::new(lines.join("\n")).map_err(|e| plain("cuModuleLoadData", e.to_string()))?;
         // SAFETY: a text that ends with zero.
         let module = unsafe { module::load_data(text.as_ptr().cast::<c_void>()) }.map_err(|e| {
             let mut error = wrong("cuModuleLoadData")(e);
@@ -313,13 +329,29 @@ impl Driver for CudaDriver {
     unsafe fn launch(&self, function: Function, grid: Grid, arguments: &[u8]) -> DriverResult<()> {
         self.bind()?;
         let mut parameters = [arguments.as_ptr().cast_mut().cast::<c_void>()];
-        let (blocks, threads) = ((grid.blocks, 1, 1), (grid.threads, 1, 1));
         let function = function.0 as sys::CUfunction;
+        let mut overlap = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+        };
+        let config = sys::CUlaunchConfig {
+            gridDimX: grid.blocks,
+            gridDimY: 1,
+            gridDimZ: 1,
+            blockDimX: grid.threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: grid.shared_bytes,
+            hStream: self.stream,
+            attrs: &raw mut overlap,
+            numAttrs: u32::from(self.device.overlaps),
+        };
         // SAFETY: the caller's promise; the driver copies the argument before it returns.
-        unsafe {
-            result::launch_kernel(function, blocks, threads, grid.shared_bytes, self.stream, &mut parameters)
-        }
-        .map_err(wrong("cuLaunchKernel"))
+        let launched = unsafe {
+            sys::cuLaunchKernelEx(&raw const config, function, parameters.as_mut_ptr(), std::ptr::null_mut())
+        };
+        launched.result().map_err(wrong("cuLaunchKernelEx"))
     }
 
     fn synchronize(&self) -> DriverResult<()> {

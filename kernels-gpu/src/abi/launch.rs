@@ -73,10 +73,12 @@ pub const NTT_THREAD_WORDS: u32 = 16;
 pub const NTT_LINES: u32 = 16;
 /// Threads of an element-wise block.
 const THREADS: u32 = 256;
-/// Groups of threads of a block of the basis conversion, which share the targets of the same coefficients.
+/// Groups of threads of a block of the basis conversion, which share the sources of the same coefficients.
 pub const CONVERT_GROUPS: u32 = 4;
 /// Coefficients of a block of the basis conversion.
 const CONVERT_WORDS: u32 = 256;
+/// Words of shared memory from a source's digits to the next one's: eight more than a multiple of 32, the banks.
+pub const CONVERT_STRIDE: u32 = CONVERT_WORDS + 8;
 
 /// The grid of one entry of a kernel, and what it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,9 +126,9 @@ pub const fn row_stride(log_len: u32) -> u32 {
 }
 
 /// Dynamic shared memory that [`KernelId::ConvertBasis`] needs when no item of the launch has more than `n_src`
-/// sources: their digits, and the quotients of each group. The contract has it for [`MAX_CONVERT_SOURCES`]; less memory a block lets more blocks run at a time.
+/// sources: their digits and the quotients. The contract has it for [`MAX_CONVERT_SOURCES`]; less memory a block lets more blocks run at a time.
 pub const fn convert_shared_bytes(n_src: u32, word_bytes: u32) -> u32 {
-    (n_src + CONVERT_GROUPS) * CONVERT_WORDS * word_bytes
+    (n_src + 1) * CONVERT_STRIDE * word_bytes
 }
 
 /// The contract of entry `entry_idx < n_entries(kernel)` for words of `word_bytes` bytes, `None` if there is none: another
@@ -163,7 +165,7 @@ pub const fn contract(
             threads: CONVERT_WORDS / THREAD_WORDS * CONVERT_GROUPS,
             words_per_block: CONVERT_WORDS,
             shared_bytes: convert_shared_bytes(MAX_CONVERT_SOURCES as u32, word_bytes),
-            // 512 threads of 128 registers: 32 for sums, 32 for words loaded ahead.
+            // 512 threads of 128 registers, of which 56 for diagonals.
             min_blocks: 2,
         },
         _ => LaunchContract {

@@ -6,6 +6,7 @@
 //! Ranges are stated as intervals of the unsigned word; `(-q, q)` means the word modulo `2^BITS`.
 
 pub mod automorphism;
+pub mod bytes;
 pub mod convert_basis;
 pub mod elementwise;
 pub mod inner_product;

@@ -9,10 +9,12 @@
 //! the compiler knows, so their loads are `pure, nomem` and may be merged and moved, through `ld.global.nc`. Loads of rows and of
 //! shared memory are `pure, readonly`: not moved over a store or a barrier.
 
+mod matrix;
 mod memory;
 
 use crate::abi::launch::KernelArgs;
 use crate::thread::addressed::{Addressed, Isa};
+use crate::thread::tile::{self, Sums, Tile};
 use crate::thread::{Quad, ThreadKernel, has_item};
 use core::arch::nvptx;
 
@@ -51,6 +53,7 @@ pub(crate) unsafe fn run<K: ThreadKernel<u32>>(args: KernelArgs) {
     if !has_item::<u32, K, _>(&gpu) {
         return;
     }
+    memory::let_next_start();
     // SAFETY: the caller's promises. The branch above and this one are the same for a whole block.
     unsafe {
         K::phase(&gpu, 0);
@@ -90,6 +93,11 @@ impl Isa for Ptx {
         unsafe { nvptx::_thread_idx_x() as u32 }
     }
 
+    #[inline(always)]
+    fn wait_for_rows(&self) {
+        memory::wait_for_rows();
+    }
+
     instructions! {
         constant(at: u64) -> u32;
         constant_u64(at: u64) -> u64;
@@ -120,6 +128,11 @@ impl Isa for Ptx {
     unsafe fn shared_store_quad(&self, at: u32, x: Quad<u32>) {
         // SAFETY: as above.
         unsafe { memory::shared_store_quad(memory::shared_base() + at, x) };
+    }
+    #[inline(always)]
+    unsafe fn tile_sums(m: &Addressed<Self>, tile: &Tile, first: u32, n: u32) -> Sums<u64> {
+        // SAFETY: as above; `SUM_TERMS` is 12, primes are below 2^30.
+        unsafe { tile::by_bytes(m, tile, first, n, |d, a, b| matrix::multiply_bytes(d, a, b)) }
     }
 }
 

@@ -6,12 +6,15 @@
 //! * shared memory has the contract's size and starts poisoned: a word that nobody wrote is not read;
 //! * a word that one thread wrote in this phase is neither read nor written by another in it;
 //! * each global word is written once an entry, and not read by a thread after another has written it;
+//! * a thread waits for the launches before, once, before it touches a row;
 //! * accesses of several words are aligned, indexes are inside the row, the table or the pool.
 //!
 //! Breaking a rule fails an assertion. This is the third witness of the tests: naive oracle = CPU rows = emulator.
 
 mod memory;
 mod pointers;
+#[cfg(test)]
+mod warp;
 
 use crate::abi::launch::{KernelArgs, contract, n_entries};
 use crate::abi::{KernelId, Launch, RowRef};
@@ -19,7 +22,7 @@ use crate::body::tables::{PrimeConstants, RingTables};
 use crate::lanes::Word;
 use crate::thread::{Machine, Quad, ThreadKernel, convert_basis, every_kernel, has_item, ntt, pointwise};
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell, RefMut};
 use memory::{Global, Shared};
 pub use pointers::{EmulatedGrid, Space, has_entry, run_addressed, run_args};
 
@@ -33,8 +36,17 @@ struct Thread<'a, 'b, W> {
     phase: u32,
     pool: &'a [u64],
     ring: &'a RingTables<'a, W>,
+    /// Whether it may touch rows.
+    waited: Cell<bool>,
     shared: &'a RefCell<Shared<W>>,
     global: &'a RefCell<Global<'b, W>>,
+}
+
+impl<'b, W> Thread<'_, 'b, W> {
+    fn rows(&self) -> RefMut<'_, Global<'b, W>> {
+        assert!(self.waited.get(), "a row is touched before the thread has waited for it");
+        self.global.borrow_mut()
+    }
 }
 
 /// `at` is a multiple of the access's words.
@@ -57,13 +69,16 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
         self.thread
     }
 
+    fn wait_for_rows(&self) {
+        assert!(!self.waited.replace(true), "a thread waits for rows a second time");
+    }
+
     unsafe fn pool_word(&self, at: u32, plus: u32) -> u64 {
         self.pool[(at + plus) as usize]
     }
-    unsafe fn pool_quad(&self, at: u32, idx: u32) -> Quad<W> {
-        let words: &[W] = bytemuck::cast_slice(&self.pool[aligned(at, 2) as usize..]);
-        let words = &words[4 * idx as usize..];
-        [words[0], words[1], words[2], words[3]]
+    unsafe fn table_word(&self, at: u32, idx: u32) -> W {
+        let words: &[W] = bytemuck::cast_slice(&self.pool[at as usize..]);
+        words[idx as usize]
     }
     unsafe fn row(&self, row: RowRef) -> RowRef {
         row
@@ -88,17 +103,17 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
     }
 
     unsafe fn load(&self, row: RowRef, at: u32, plus: u32) -> W {
-        self.global.borrow().read(row, at + plus, self.in_grid)
+        self.rows().read(row, at + plus, self.in_grid)
     }
     unsafe fn load_quad(&self, row: RowRef, at: u32, plus: u32) -> Quad<W> {
-        let (global, at) = (self.global.borrow(), aligned(at + plus, 4));
+        let (global, at) = (self.rows(), aligned(at + plus, 4));
         [0, 1, 2, 3].map(|k| global.read(row, at + k, self.in_grid))
     }
     unsafe fn store(&self, row: RowRef, at: u32, plus: u32, word: W) {
-        self.global.borrow_mut().write(row, at + plus, word, self.in_grid);
+        self.rows().write(row, at + plus, word, self.in_grid);
     }
     unsafe fn store_quad(&self, row: RowRef, at: u32, plus: u32, words: Quad<W>) {
-        let (mut global, at) = (self.global.borrow_mut(), aligned(at + plus, 4));
+        let (mut global, at) = (self.rows(), aligned(at + plus, 4));
         for (at, word) in (at..).zip(words) {
             global.write(row, at, word, self.in_grid);
         }
@@ -145,10 +160,12 @@ fn run_grid<W: Word, K: ThreadKernel<W>>(
             for thread in 0..contract.threads {
                 let in_grid = block * contract.threads + thread;
                 let (shared, global) = (&shared, &global);
-                let m = Thread { args: &args, block, thread, in_grid, phase, pool, ring, shared, global };
+                let waited = Cell::new(phase > 0);
+                let m = Thread { args: &args, block, thread, in_grid, phase, pool, ring, waited, shared, global };
                 if has_item::<W, K, _>(&m) {
                     // SAFETY: every access is checked.
                     unsafe { K::phase(&m, phase) };
+                    assert!(m.waited.get(), "{} never waits for rows", contract.entry);
                 }
             }
         }

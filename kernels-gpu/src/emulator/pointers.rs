@@ -131,6 +131,7 @@ impl Isa for Pointers<'_> {
     fn thread(&self) -> u32 {
         self.thread
     }
+    fn wait_for_rows(&self) {}
     unsafe fn constant(&self, at: u64) -> u32 {
         // SAFETY: the caller's promise, here and below.
         unsafe { self.read::<1>(at)[0] }

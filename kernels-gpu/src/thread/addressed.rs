@@ -7,6 +7,7 @@
 //! [`Isa`] is the loads and stores: PTX instructions on a GPU, checked pointers in a test. So the address rules of the ABI
 //! are run on the host, too.
 
+use super::tile::{self, Sums, Tile};
 use super::{Machine, Quad};
 use crate::abi::RowRef;
 use crate::abi::launch::{DevicePrime, KernelArgs};
@@ -28,6 +29,8 @@ pub trait Isa {
     fn block(&self) -> u32;
     /// Index of the thread in the block.
     fn thread(&self) -> u32;
+    /// Waits for the launches before this one.
+    fn wait_for_rows(&self);
     /// A constant word.
     unsafe fn constant(&self, at: u64) -> u32;
     /// Eight constant bytes.
@@ -52,6 +55,15 @@ pub trait Isa {
     unsafe fn shared_store(&self, at: u32, x: u32);
     /// Writes four words of shared memory.
     unsafe fn shared_store_quad(&self, at: u32, x: Quad<u32>);
+    /// [`Machine::tile_sums`]; a machine without a matrix unit multiplies words.
+    #[inline(always)]
+    unsafe fn tile_sums(m: &Addressed<Self>, tile: &Tile, first: u32, n: u32) -> Sums<u64>
+    where
+        Self: Sized,
+    {
+        // SAFETY: the caller's promises.
+        unsafe { tile::plain(m, tile, first, n) }
+    }
 }
 
 /// A thread that finds things by the kernel's argument.
@@ -98,6 +110,10 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
     fn thread(&self) -> u32 {
         self.isa.thread()
     }
+    #[inline(always)]
+    fn wait_for_rows(&self) {
+        self.isa.wait_for_rows();
+    }
 
     #[inline(always)]
     unsafe fn pool_word(&self, at: u32, plus: u32) -> u64 {
@@ -105,9 +121,9 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
         unsafe { self.isa.constant_u64(self.args.pool + u64::from(at) * 8 + u64::from(plus) * 8) }
     }
     #[inline(always)]
-    unsafe fn pool_quad(&self, at: u32, idx: u32) -> Quad<u32> {
-        // SAFETY: the caller's promise; an even index is a multiple of 16 bytes.
-        unsafe { self.isa.constant_quad(self.args.pool + u64::from(at) * 8 + u64::from(idx) * 16) }
+    unsafe fn table_word(&self, at: u32, idx: u32) -> u32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.isa.constant(word(self.args.pool + u64::from(at) * 8, idx, 0)) }
     }
     #[inline(always)]
     unsafe fn row(&self, row: RowRef) -> u64 {
@@ -128,6 +144,12 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
         let [q, q_inv, r1, r2] = a;
         let [n_inv, n_inv_w1, minus_q2, _] = b;
         (PrimeConstants { q, q_inv, r1, r2, n_inv, n_inv_w1, minus_q2 }, table)
+    }
+
+    #[inline(always)]
+    unsafe fn tile_sums(&self, tile: &Tile, first: u32, n: u32) -> Sums<u64> {
+        // SAFETY: the caller's promises.
+        unsafe { I::tile_sums(self, tile, first, n) }
     }
 
     forward! {

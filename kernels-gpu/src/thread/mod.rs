@@ -11,6 +11,7 @@ pub mod addressed;
 pub mod convert_basis;
 pub mod ntt;
 pub mod pointwise;
+pub mod tile;
 
 use crate::abi::launch::{GPU_MIN_LOG_N, KernelArgs, LaunchContract, contract};
 use crate::abi::{KernelId, RowRef};
@@ -19,6 +20,7 @@ use crate::body::ntt::unrolled;
 use crate::body::tables::PrimeConstants;
 use crate::lanes::{Scalar, Word};
 use core::mem::{MaybeUninit, size_of};
+use tile::{Sums, Tile};
 
 /// Four words that are loaded and stored at once, at an index that is a multiple of four.
 pub type Quad<W> = [W; 4];
@@ -37,16 +39,20 @@ pub trait Machine<W: Word> {
     /// Index of the thread in the block.
     fn thread(&self) -> u32;
 
+    /// Waits for the launches before this one. A GPU may start a launch while the one before it still runs; what a kernel
+    /// reads of tables that no kernel writes needs no waiting. Each kernel calls it once, in phase 0, before it touches a row.
+    fn wait_for_rows(&self);
+
     /// Word `at + plus` of the pool.
     ///
     /// # Safety
     /// The pool must hold it.
     unsafe fn pool_word(&self, at: u32, plus: u32) -> u64;
-    /// Words `4 idx ..` of the table of words at `at` in the pool; `at` even.
+    /// Word `idx` of the table of words at `at` in the pool.
     ///
     /// # Safety
-    /// The pool must hold them.
-    unsafe fn pool_quad(&self, at: u32, idx: u32) -> Quad<W>;
+    /// The pool must hold it.
+    unsafe fn table_word(&self, at: u32, idx: u32) -> W;
     /// A row.
     ///
     /// # Safety
@@ -120,6 +126,21 @@ pub trait Machine<W: Word> {
     /// # Safety
     /// As [`Machine::shared_store`] for each.
     unsafe fn shared_store_quad(&self, at: u32, plus: u32, words: Quad<W>);
+
+    /// The lane's sums over the sources `first .. first + n` of digit times matrix word. All threads of a warp call it together,
+    /// with the same arguments.
+    ///
+    /// # Safety
+    /// The digits in shared memory, written before the last barrier, and the matrix in the pool, all below
+    /// `2^PRIME_BITS`; `n` at least 1 and at most [`Word::SUM_TERMS`], `first + n <= n_src`.
+    #[inline(always)]
+    unsafe fn tile_sums(&self, tile: &Tile, first: u32, n: u32) -> Sums<W::Wide>
+    where
+        Self: Sized,
+    {
+        // SAFETY: the caller's promises.
+        unsafe { tile::plain(self, tile, first, n) }
+    }
 }
 
 /// One kernel function.

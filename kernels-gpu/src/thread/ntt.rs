@@ -219,6 +219,7 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         // SAFETY: the caller's promises; quads of the line.
         unsafe {
             let row = s.m.row(s.item.a);
+            s.m.wait_for_rows();
             unrolled!(4, k, {
                 let quad = s.m.load_quad(row, (s.line << Self::LOG_LEN) + at, 16 * k as u32);
                 s.m.shared_store_quad(shared, Self::shared_offset(16 * k as u32), quad);
@@ -264,6 +265,7 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         // SAFETY: the caller's promises; words of a line are in the row.
         unsafe {
             let row = s.m.row(if first { s.item.a } else { s.item.dst });
+            s.m.wait_for_rows();
             unrolled!(16, k, {
                 x[k] = Scalar(s.m.load(row, at, Self::row_offset(Self::apart(!INVERSE, k))));
             });

@@ -5,6 +5,7 @@
 use super::{Machine, Quad, ThreadKernel, entry, item_and_part, reducer};
 use crate::abi::launch::THREAD_WORDS;
 use crate::abi::{AutomorphismItem, InnerProductItem, KernelId, RowItem, RowRef, Term};
+use crate::body::inner_product::Reducer;
 use crate::body::ntt::unrolled;
 use crate::body::{automorphism, elementwise};
 use crate::lanes::{Lanes, Scalar, Word};
@@ -49,10 +50,13 @@ impl<W: Word, const KERNEL: u32> ThreadKernel<W> for Elementwise<KERNEL> {
             let item: RowItem = entry(m, m.args().items_at, idx);
             let (c, _) = m.prime(item.prime);
             let modulus = reducer(&c).m;
-            let a = m.load_quad(m.row(item.a), at, 0);
-            let b = if kernel.reads_b() { m.load_quad(m.row(item.b), at, 0) } else { a };
             let plain = W::from_u64(item.scalar);
             let s = Scalar(c.to_montgomery(plain));
+            let (dst, a) = (m.row(item.dst), m.row(item.a));
+            let b = if kernel.reads_b() { m.row(item.b) } else { a };
+            m.wait_for_rows();
+            let a = m.load_quad(a, at, 0);
+            let b = if kernel.reads_b() { m.load_quad(b, at, 0) } else { a };
             let mut out = a;
             unrolled!(4, k, {
                 let (a, b) = (Scalar(a[k]), Scalar(b[k]));
@@ -67,7 +71,7 @@ impl<W: Word, const KERNEL: u32> ThreadKernel<W> for Elementwise<KERNEL> {
                 };
                 out[k] = word.0;
             });
-            m.store_quad(m.row(item.dst), at, 0, out);
+            m.store_quad(dst, at, 0, out);
         }
     }
 }
@@ -88,11 +92,13 @@ impl<W: Word> ThreadKernel<W> for SubMulScalar {
                     automorphism::eval_group_source(at / THREAD_WORDS, item.galois, m.args().log_n, 2);
                 (group * THREAD_WORDS, pattern)
             };
-            let (a, b) = (m.load_quad(m.row(item.a), from, 0), m.load_quad(m.row(item.b), from, 0));
-            let c = if item.c == RowRef::NONE { [W::ZERO; 4] } else { m.load_quad(m.row(item.c), from, 0) };
             let (prime, _) = m.prime(item.prime);
             let modulus = reducer(&prime).m;
             let s = Scalar(prime.to_montgomery(W::from_u64(item.scalar)));
+            let (dst, a, b) = (m.row(item.dst), m.row(item.a), m.row(item.b));
+            m.wait_for_rows();
+            let (a, b) = (m.load_quad(a, from, 0), m.load_quad(b, from, 0));
+            let c = if item.c == RowRef::NONE { [W::ZERO; 4] } else { m.load_quad(m.row(item.c), from, 0) };
             let mut out = a;
             unrolled!(4, k, {
                 let x = elementwise::sub_mul_scalar(Scalar(a[k]), Scalar(b[k]), s, &modulus);
@@ -101,7 +107,7 @@ impl<W: Word> ThreadKernel<W> for SubMulScalar {
             if item.galois != 1 {
                 out = permute(out, pattern, item.galois);
             }
-            m.store_quad(m.row(item.dst), at, 0, out);
+            m.store_quad(dst, at, 0, out);
         }
     }
 }
@@ -111,11 +117,14 @@ impl<W: Word> ThreadKernel<W> for SubMulScalar {
 /// # Safety
 /// As [`ThreadKernel::phase`]; the item has `H` sums.
 #[inline(always)]
-unsafe fn sums<W: Word, M: Machine<W>, const H: usize>(m: &M, item: &InnerProductItem, at: u32) {
+unsafe fn sums<W: Word, M: Machine<W>, const H: usize>(
+    m: &M,
+    item: &InnerProductItem,
+    reducer: &Reducer<W, Scalar<W>>,
+    at: u32,
+) {
     // SAFETY: the caller's promises; all is read before dst is written.
     unsafe {
-        let (c, _) = m.prime(item.prime);
-        let reducer = reducer(&c);
         let mut acc = [[W::ZERO.widen(); 4]; H];
         unrolled!(2, h, {
             if h < H && item.init[h] != RowRef::NONE {
@@ -171,10 +180,12 @@ impl<W: Word> ThreadKernel<W> for InnerProduct {
         unsafe {
             let (idx, at) = item_and_word::<W, Self, M>(m);
             let item: InnerProductItem = entry(m, m.args().items_at, idx);
-            if item.dst[1] == RowRef::NONE {
-                sums::<W, M, 1>(m, &item, at);
+            let reducer = reducer(&m.prime(item.prime).0);
+            m.wait_for_rows();
+            if item.n_sums() == 1 {
+                sums::<W, M, 1>(m, &item, &reducer, at);
             } else {
-                sums::<W, M, 2>(m, &item, at);
+                sums::<W, M, 2>(m, &item, &reducer, at);
             }
         }
     }
@@ -203,8 +214,10 @@ impl<W: Word> ThreadKernel<W> for AutomorphismEval {
             let item: AutomorphismItem = entry(m, m.args().items_at, idx);
             let (from, pattern) =
                 automorphism::eval_group_source(at / THREAD_WORDS, item.galois, m.args().log_n, 2);
-            let x = m.load_quad(m.row(item.a), from * THREAD_WORDS, 0);
-            m.store_quad(m.row(item.dst), at, 0, permute(x, pattern, item.galois));
+            let (dst, a) = (m.row(item.dst), m.row(item.a));
+            m.wait_for_rows();
+            let x = m.load_quad(a, from * THREAD_WORDS, 0);
+            m.store_quad(dst, at, 0, permute(x, pattern, item.galois));
         }
     }
 }
@@ -222,6 +235,7 @@ impl<W: Word> ThreadKernel<W> for AutomorphismCoeff {
             let modulus = reducer(&c).m;
             let inverse = automorphism::inverse_galois(item.galois);
             let a = m.row(item.a);
+            m.wait_for_rows();
             let mut out = [W::ZERO; 4];
             unrolled!(4, k, {
                 let (from, negate) = automorphism::coeff_source(at + k as u32, inverse, m.args().log_n);

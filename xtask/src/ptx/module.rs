@@ -31,6 +31,8 @@ pub(super) struct Contract {
 }
 
 const COMPILER: &str = "// compiler: ";
+/// Begins a line that is an instruction on sm_90 and later (kernels-gpu's `ptx::Module::for_capability`).
+const LATER: &str = "// sm_90: ";
 
 /// The compiler that the header of a module names.
 pub(super) fn compiler(text: &str) -> Option<&str> {
@@ -137,9 +139,18 @@ fn kernel(name: &str, body: &str, contract: Contract) -> Result<String> {
     let (head, code) = body.split_once("\n{\n").with_context(|| format!("kernel {name} has no body"))?;
     let Contract { threads, min_blocks, shared_bytes, barriers } = contract;
     let mut text = format!("{head}\n.maxntid {threads}, 1, 1\n.minnctapersm {min_blocks}\n{{\n");
-    let (mut seen, mut shared) = (0, false);
-    for line in code.lines().filter(|line| !line.trim().is_empty() && !line.trim().starts_with("//")) {
+    let (mut seen, mut waits, mut shared) = (0, 0, false);
+    let noise = |line: &&str| {
+        let line = line.trim();
+        line.is_empty() || line.starts_with("//") && !line.starts_with(LATER)
+    };
+    for line in code.lines().filter(|line| !noise(line)) {
         let instruction = line.trim();
+        if let Some(later) = instruction.strip_prefix(LATER) {
+            text.push_str(&format!("\t{LATER}{later}\n"));
+            waits += u32::from(later == "griddepcontrol.wait;");
+            continue;
+        }
         let line = label(line);
         text.push_str(line.split_once("//").map_or(line.as_str(), |(code, _)| code).trim_end());
         text.push('\n');
@@ -153,6 +164,7 @@ fn kernel(name: &str, body: &str, contract: Contract) -> Result<String> {
         seen == barriers,
         "kernel {name} has {seen} barriers, expected {barriers}: see rust-lang issue 137086"
     );
+    ensure!(waits == 1, "kernel {name} waits {waits} times for the launches before it, expected once");
     ensure!(shared == (shared_bytes > 0), "kernel {name}: contract and use of shared memory disagree");
     Ok(text)
 }
