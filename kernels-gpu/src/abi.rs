@@ -260,7 +260,7 @@ pub struct ConvertBasisItem {
     pub n_src: u32,
     /// Pool index of `n_dst` [`ConvertTarget`]s.
     pub dst_at: u32,
-    /// At least 1.
+    /// At least 1, at most [`MAX_CONVERT_TARGETS`].
     pub n_dst: u32,
     /// Pool index of the matrix, [`matrix_pool_words`] long; even, so that a quad of `u32` is one aligned load.
     pub matrix_at: u32,
@@ -283,6 +283,8 @@ pub const fn matrix_pool_words(n_src: usize, n_dst: usize, word_bits: u32) -> us
 
 /// The largest source basis of a [`KernelId::ConvertBasis`] item.
 pub const MAX_CONVERT_SOURCES: usize = 64;
+/// The largest destination basis.
+pub const MAX_CONVERT_TARGETS: usize = 256;
 
 /// A source limb of a [`ConvertBasisItem`].
 #[repr(C)]

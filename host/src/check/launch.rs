@@ -6,7 +6,7 @@ use crate::work::Work;
 use bytemuck::Pod;
 use kernels_gpu::abi::{
     ARENA, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem, ItemKind,
-    KernelId, Launch, MAX_CONVERT_SOURCES, RowItem, RowRef, Term, matrix_pool_words, matrix_position,
+    KernelId, Launch, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, RowItem, RowRef, Term, matrix_pool_words, matrix_position,
 };
 use scheduler::plan::{Access, Plan, Segment, Step};
 
@@ -191,12 +191,13 @@ impl<'a> Checker<'a> {
 
     fn convert_basis(&mut self, item: &ConvertBasisItem, i: u32) -> Result<()> {
         let (n_src, n_dst) = (item.n_src as usize, item.n_dst as usize);
-        if !(1..=MAX_CONVERT_SOURCES).contains(&n_src) || n_dst == 0 {
+        let sizes = (1..=MAX_CONVERT_SOURCES).contains(&n_src) && (1..=MAX_CONVERT_TARGETS).contains(&n_dst);
+        if !sizes {
             return self.fail(
                 "sizes",
                 format!(
-                    "item {i} has {n_src} sources and {n_dst} targets, expected 1 to {MAX_CONVERT_SOURCES} and at \
-                     least 1"
+                    "item {i} has {n_src} sources and {n_dst} targets, expected 1 to {MAX_CONVERT_SOURCES} and 1 to \
+                     {MAX_CONVERT_TARGETS}"
                 ),
             );
         }

@@ -12,7 +12,7 @@
 //! **Ring tables** in device memory: one [`DevicePrime`] a prime, then the twiddles; [`crate::device_tables`] fills
 //! them.
 
-use super::{KernelId, MAX_CONVERT_SOURCES};
+use super::{KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS};
 use bytemuck::{Pod, Zeroable};
 
 /// Smallest `log N` that kernels are compiled for.
@@ -79,6 +79,8 @@ pub const CONVERT_GROUPS: u32 = 4;
 const CONVERT_WORDS: u32 = 256;
 /// Words of shared memory from a source's digits to the next one's: eight more than a multiple of 32, the banks.
 pub const CONVERT_STRIDE: u32 = CONVERT_WORDS + 8;
+/// Words of shared memory for what the conversion knows of a target: `q, q_inv, q - big, slot, row`, and padding.
+pub const CONVERT_RECORD: u32 = 8;
 
 /// The grid of one entry of a kernel, and what it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,10 +127,10 @@ pub const fn row_stride(log_len: u32) -> u32 {
     len + len / 4 + len / 16
 }
 
-/// Dynamic shared memory that [`KernelId::ConvertBasis`] needs when no item of the launch has more than `n_src`
-/// sources: their digits and the quotients. The contract has it for [`MAX_CONVERT_SOURCES`]; less memory a block lets more blocks run at a time.
-pub const fn convert_shared_bytes(n_src: u32, word_bytes: u32) -> u32 {
-    (n_src + 1) * CONVERT_STRIDE * word_bytes
+/// Dynamic shared memory that an item of [`KernelId::ConvertBasis`] needs: digits, quotients, targets. The contract has it for
+/// the largest item; less memory a block lets more blocks run at a time.
+pub const fn convert_shared_bytes(n_src: u32, n_dst: u32, word_bytes: u32) -> u32 {
+    ((n_src + 1) * CONVERT_STRIDE + n_dst * CONVERT_RECORD) * word_bytes
 }
 
 /// The contract of entry `entry_idx < n_entries(kernel)` for words of `word_bytes` bytes, `None` if there is none: another
@@ -164,7 +166,11 @@ pub const fn contract(
             module: POINTWISE,
             threads: CONVERT_WORDS / THREAD_WORDS * CONVERT_GROUPS,
             words_per_block: CONVERT_WORDS,
-            shared_bytes: convert_shared_bytes(MAX_CONVERT_SOURCES as u32, word_bytes),
+            shared_bytes: convert_shared_bytes(
+                MAX_CONVERT_SOURCES as u32,
+                MAX_CONVERT_TARGETS as u32,
+                word_bytes,
+            ),
             // 512 threads of 128 registers, of which 56 for diagonals.
             min_blocks: 2,
         },

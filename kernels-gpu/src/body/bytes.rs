@@ -28,7 +28,9 @@ pub fn sum_diagonals(s: [u32; DIAGONALS]) -> u64 {
     let low = s[0].wrapping_add(s[1] << 8);
     let middle = s[2].wrapping_add(s[3] << 8);
     let high = s[4].wrapping_add(s[5] << 8).wrapping_add(s[6] << 16);
-    u64::from(low).wrapping_add(u64::from(middle) << 16).wrapping_add(u64::from(high) << 32)
+    // `high` goes into the upper word alone: the lower one has no carry left.
+    let sum = u64::from(low).wrapping_add(u64::from(middle) << 16);
+    u64::from(((sum >> 32) as u32).wrapping_add(high)) << 32 | u64::from(sum as u32)
 }
 
 #[cfg(test)]

@@ -170,14 +170,6 @@ pub(super) fn shared_base() -> u32 {
     base
 }
 
-/// Lets the next launch start as soon as all blocks of this one have; what it may not do before this one has ended waits in
-/// [`wait_for_rows`]. For older devices it is a comment; see [`crate::ptx::for_capability`].
-#[inline(always)]
-pub(super) fn let_next_start() {
-    // SAFETY: changes nothing that the compiler knows.
-    unsafe { asm!("// sm_90: griddepcontrol.launch_dependents;", options(nostack, preserves_flags)) };
-}
-
 /// Waits until the launches before this one have ended and what they wrote is there.
 #[inline(always)]
 pub(super) fn wait_for_rows() {

@@ -14,7 +14,7 @@ mod memory;
 
 use crate::abi::launch::KernelArgs;
 use crate::thread::addressed::{Addressed, Isa};
-use crate::thread::tile::{self, Sums, Tile};
+use crate::thread::tile::{self, Sums, Supplied, Tile};
 use crate::thread::{Quad, ThreadKernel, has_item};
 use core::arch::nvptx;
 
@@ -53,7 +53,6 @@ pub(crate) unsafe fn run<K: ThreadKernel<u32>>(args: KernelArgs) {
     if !has_item::<u32, K, _>(&gpu) {
         return;
     }
-    memory::let_next_start();
     // SAFETY: the caller's promises. The branch above and this one are the same for a whole block.
     unsafe {
         K::phase(&gpu, 0);
@@ -130,9 +129,15 @@ impl Isa for Ptx {
         unsafe { memory::shared_store_quad(memory::shared_base() + at, x) };
     }
     #[inline(always)]
-    unsafe fn tile_sums(m: &Addressed<Self>, tile: &Tile, first: u32, n: u32) -> Sums<u64> {
+    unsafe fn tile_sums(
+        m: &Addressed<Self>,
+        tile: &Tile,
+        supplied: Supplied<u32>,
+        first: u32,
+        n: u32,
+    ) -> Sums<u64> {
         // SAFETY: as above; `SUM_TERMS` is 12, primes are below 2^30.
-        unsafe { tile::by_bytes(m, tile, first, n, |d, a, b| matrix::multiply_bytes(d, a, b)) }
+        unsafe { tile::by_bytes(m, tile, supplied, first, n, &m.isa) }
     }
 }
 

@@ -8,7 +8,7 @@ use super::memory::{Global, Shared};
 use crate::abi::launch::KernelArgs;
 use crate::abi::matrix_position;
 use crate::body::tables::RingTables;
-use crate::thread::tile::{self, Sums, Tile};
+use crate::thread::tile::{self, MatrixUnit, Sums, Tile};
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
@@ -35,6 +35,31 @@ fn multiply(supplied: &[Supplied], lane: usize, d: &mut [u32; 4]) {
     }
 }
 
+/// A unit that takes down what a lane supplies.
+#[derive(Default)]
+struct Told(RefCell<Vec<Supplied>>);
+
+impl MatrixUnit for Told {
+    fn multiply(&self, _: &mut [u32; 4], a: [u32; 2], b: u32) {
+        self.0.borrow_mut().push((a, b));
+    }
+}
+
+/// A unit that knows what all lanes supply, and computes for one of them.
+struct Given<'a> {
+    supplied: &'a [Vec<Supplied>],
+    lane: usize,
+    product: Cell<usize>,
+}
+
+impl MatrixUnit for Given<'_> {
+    fn multiply(&self, d: &mut [u32; 4], _: [u32; 2], _: u32) {
+        let product = self.product.replace(self.product.get() + 1);
+        let supplied: Vec<Supplied> = self.supplied.iter().map(|lane| lane[product]).collect();
+        multiply(&supplied, self.lane, d);
+    }
+}
+
 /// The sums of all lanes.
 fn run(tile: &Tile, n: u32, shared: &RefCell<Shared<u32>>, pool: &[u64], bytes: bool) -> Vec<Sums<u64>> {
     let args = KernelArgs { bindings: 0, pool: 0, primes: 0, items_at: 0, n_items: 1, log_n: 12, row_bytes: 0 };
@@ -56,25 +81,13 @@ fn run(tile: &Tile, n: u32, shared: &RefCell<Shared<u32>>, pool: &[u64], bytes: 
         // SAFETY: every access is checked.
         return (0..32).map(|l| unsafe { tile::plain(&lane(l), tile, 1, n) }).collect();
     }
-    let supplied: Vec<RefCell<Vec<Supplied>>> = (0..32).map(|_| RefCell::default()).collect();
-    for (l, told) in (0..).zip(&supplied) {
-        let tell = |_: &mut [u32; 4], a, b| told.borrow_mut().push((a, b));
-        // SAFETY: as above.
-        unsafe { tile::by_bytes(&lane(l), tile, 1, n, tell) };
-    }
-    let products = supplied[0].borrow().len();
-    assert!(supplied.iter().all(|told| told.borrow().len() == products), "all lanes take part in all");
-    let one = |l: u32| {
-        let next = Cell::new(0);
-        let give = |d: &mut [u32; 4], _, _| {
-            let told: Vec<Supplied> = supplied.iter().map(|told| told.borrow()[next.get()]).collect();
-            multiply(&told, l as usize, d);
-            next.set(next.get() + 1);
-        };
-        // SAFETY: as above.
-        unsafe { tile::by_bytes(&lane(l), tile, 1, n, give) }
-    };
-    (0..32).map(one).collect()
+    let told: Vec<Told> = (0..32).map(|_| Told::default()).collect();
+    // SAFETY: as above, here and below.
+    (0..).zip(&told).for_each(|(l, told)| unsafe { _ = tile::by_bytes(&lane(l), tile, tile.supplied(&lane(l), 1, n), 1, n, told) });
+    let supplied: Vec<Vec<Supplied>> = told.into_iter().map(|told| told.0.into_inner()).collect();
+    assert!(supplied.iter().all(|s| s.len() == supplied[0].len()), "all lanes take part in all");
+    let given = |l: u32| Given { supplied: &supplied, lane: l as usize, product: Cell::new(0) };
+    (0..32).map(|l| unsafe { tile::by_bytes(&lane(l), tile, tile.supplied(&lane(l), 1, n), 1, n, &given(l)) }).collect()
 }
 
 #[test]

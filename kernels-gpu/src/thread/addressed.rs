@@ -7,7 +7,7 @@
 //! [`Isa`] is the loads and stores: PTX instructions on a GPU, checked pointers in a test. So the address rules of the ABI
 //! are run on the host, too.
 
-use super::tile::{self, Sums, Tile};
+use super::tile::{self, Sums, Supplied, Tile};
 use super::{Machine, Quad};
 use crate::abi::RowRef;
 use crate::abi::launch::{DevicePrime, KernelArgs};
@@ -57,7 +57,13 @@ pub trait Isa {
     unsafe fn shared_store_quad(&self, at: u32, x: Quad<u32>);
     /// [`Machine::tile_sums`]; a machine without a matrix unit multiplies words.
     #[inline(always)]
-    unsafe fn tile_sums(m: &Addressed<Self>, tile: &Tile, first: u32, n: u32) -> Sums<u64>
+    unsafe fn tile_sums(
+        m: &Addressed<Self>,
+        tile: &Tile,
+        _supplied: Supplied<u32>,
+        first: u32,
+        n: u32,
+    ) -> Sums<u64>
     where
         Self: Sized,
     {
@@ -147,9 +153,9 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
     }
 
     #[inline(always)]
-    unsafe fn tile_sums(&self, tile: &Tile, first: u32, n: u32) -> Sums<u64> {
+    unsafe fn tile_sums(&self, tile: &Tile, supplied: Supplied<u32>, first: u32, n: u32) -> Sums<u64> {
         // SAFETY: the caller's promises.
-        unsafe { I::tile_sums(self, tile, first, n) }
+        unsafe { I::tile_sums(self, tile, supplied, first, n) }
     }
 
     forward! {

@@ -20,7 +20,7 @@ use crate::body::ntt::unrolled;
 use crate::body::tables::PrimeConstants;
 use crate::lanes::{Scalar, Word};
 use core::mem::{MaybeUninit, size_of};
-use tile::{Sums, Tile};
+use tile::{Sums, Supplied, Tile};
 
 /// Four words that are loaded and stored at once, at an index that is a multiple of four.
 pub type Quad<W> = [W; 4];
@@ -128,13 +128,13 @@ pub trait Machine<W: Word> {
     unsafe fn shared_store_quad(&self, at: u32, plus: u32, words: Quad<W>);
 
     /// The lane's sums over the sources `first .. first + n` of digit times matrix word. All threads of a warp call it together,
-    /// with the same arguments.
+    /// with the same arguments, but for what each supplies ([`Tile::supplied`]).
     ///
     /// # Safety
     /// The digits in shared memory, written before the last barrier, and the matrix in the pool, all below
     /// `2^PRIME_BITS`; `n` at least 1 and at most [`Word::SUM_TERMS`], `first + n <= n_src`.
     #[inline(always)]
-    unsafe fn tile_sums(&self, tile: &Tile, first: u32, n: u32) -> Sums<W::Wide>
+    unsafe fn tile_sums(&self, tile: &Tile, _supplied: Supplied<W>, first: u32, n: u32) -> Sums<W::Wide>
     where
         Self: Sized,
     {

@@ -4,7 +4,7 @@
 //! lane l has    coefficients 4 (l / 4) ..= 4 (l / 4) + 3,    targets 2 (l % 4), 2 (l % 4) + 1     of the tile
 //! ```
 //!
-//! [`plain`] multiplies words. [`by_bytes`] has the matrix unit of a GPU do it: PTX `mma.m16n8k16` on unsigned bytes, four sources at a
+//! [`plain`] multiplies words. [`by_bytes`] has the matrix unit of a GPU do it: products of unsigned bytes, four or eight sources at a
 //! time, once for each diagonal ([`bytes`]) and each half of the coefficients. Sixteen columns of a matrix row are the words of four
 //! digits as they lie in memory, so lane `l` supplies the digits of source `l % 4`, and the matrix words of that source and target
 //! `l / 4`.
@@ -23,8 +23,10 @@ pub const TARGETS: u32 = 8;
 pub const LANE_TARGETS: usize = 2;
 /// Threads of a warp.
 const LANES: u32 = 32;
-/// Sources that the matrix unit takes at a time.
+/// Sources that are 16 bytes of a matrix row.
 const SOURCES: u32 = 4;
+/// How often they go into the sources of a call, at most.
+const GROUPS: usize = <u32 as Word>::SUM_TERMS / SOURCES as usize;
 
 /// Which tile, and where its factors lie.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,15 @@ pub struct Tile {
     pub target: u32,
     /// The last target that there is: stands for those behind it.
     pub last_target: u32,
+}
+
+/// The matrix words that a lane supplies to the matrix unit.
+pub type Supplied<W> = [W; GROUPS];
+
+/// The source of which a lane supplies the `i`th word.
+#[inline(always)]
+fn source_of_lane(thread: u32, i: usize) -> u32 {
+    SOURCES * i as u32 + thread % SOURCES
 }
 
 /// A lane's sums, by target and coefficient.
@@ -68,6 +79,24 @@ impl Tile {
         let at = self.digits + source * self.stride + lane_coefficient(m.thread());
         // SAFETY: the caller's promises.
         unsafe { m.shared_load_quad(at, 0) }
+    }
+
+    /// What the lane supplies of the matrix for the sources `first .. first + n`: asked for a tile ahead, it is there when the tile's
+    /// turn comes.
+    ///
+    /// # Safety
+    /// As [`Machine::tile_sums`].
+    #[inline(always)]
+    pub unsafe fn supplied<W: Word, M: Machine<W>>(&self, m: &M, first: u32, n: u32) -> Supplied<W> {
+        let mut words = [W::ZERO; GROUPS];
+        unrolled!(GROUPS, i, {
+            let source = source_of_lane(m.thread(), i);
+            // SAFETY: the caller's promises.
+            let word = unsafe { self.factor(m, first + Ord::min(source, n - 1), m.thread() % LANES / 4) };
+            // A source that is not there stands for the last one, times zero.
+            words[i] = if source < n { word } else { W::ZERO };
+        });
+        words
     }
 
     /// The matrix word of a source and a target of the tile.
@@ -104,46 +133,60 @@ pub unsafe fn plain<W: Word, M: Machine<W>>(m: &M, tile: &Tile, first: u32, n: u
     sums
 }
 
-/// The same by the matrix unit. `multiply(d, a, b)` adds to `d` what PTX `mma.sync.m16n8k16.row.col.s32.u8.u8.s32` adds; all lanes
-/// of the warp call it together.
+/// What a warp has its matrix unit do, all lanes together: `d + A B`, A 16 x 16 and B 16 x 8 unsigned bytes, d 16 x 8 words (PTX ISA,
+/// `mma.sync.m16n8k16.row.col.s32.u8.u8.s32`; one of twice the depth takes more than twice as long on an H100).
+///
+/// Lane `l` holds bytes `4 (l % 4) ..` of rows `l / 4` and `l / 4 + 8` of A, the same bytes of column `l / 4` of B, and of each
+/// of the two rows columns `2 (l % 4)`, `2 (l % 4) + 1` of d.
+pub trait MatrixUnit {
+    /// Adds the product to `d`.
+    fn multiply(&self, d: &mut [u32; 4], a: [u32; 2], b: u32);
+}
+
+/// Adds the products of four sources to each diagonal.
+#[inline(always)]
+fn multiply_diagonals(
+    sums: &mut [[u32; 4]; DIAGONALS],
+    digits: [u32; 2],
+    factor: u32,
+    unit: &impl MatrixUnit,
+) {
+    let columns = columns(factor);
+    unrolled!(DIAGONALS, d, {
+        unit.multiply(&mut sums[d], digits, columns[d]);
+    });
+}
+
+/// The same by the matrix unit.
 ///
 /// # Safety
-/// As [`Machine::tile_sums`]; `n` at most 16, digits and matrix words below `2^30`.
+/// As [`Machine::tile_sums`].
 #[inline(always)]
 pub unsafe fn by_bytes<M: Machine<u32>>(
     m: &M,
     tile: &Tile,
+    supplied: Supplied<u32>,
     first: u32,
     n: u32,
-    multiply: impl Fn(&mut [u32; 4], [u32; 2], u32),
+    unit: &impl MatrixUnit,
 ) -> Sums<u64> {
-    let (source_of_lane, target_of_lane) = (m.thread() % SOURCES, m.thread() % LANES / 4);
-    // Half h of the coefficients: 0 and 1, 2 and 3 of each lane.
-    let mut sums = [[[0; 4]; DIAGONALS]; 2];
-    let mut i = 0;
-    while i < n {
-        let source = i + source_of_lane;
-        // A source that is not there stands for the last one, times zero.
-        let (at, there) = (first + Ord::min(source, n - 1), source < n);
+    let mut y = [[0; 4]; GROUPS];
+    unrolled!(GROUPS, i, {
         // SAFETY: the caller's promises.
-        let (y, factor) = unsafe { (tile.digits(m, at), tile.factor(m, at, target_of_lane)) };
-        let columns = columns(if there { factor } else { 0 });
-        unrolled!(DIAGONALS, d, {
-            unrolled!(2, h, {
-                multiply(&mut sums[h][d], [y[2 * h], y[2 * h + 1]], columns[d]);
-            });
-        });
-        i += SOURCES;
-    }
-    // A lane has rows g, g + 8 and columns 2 t, 2 t + 1 of a product, row by row.
+        y[i] = unsafe { tile.digits(m, first + Ord::min(source_of_lane(m.thread(), i), n - 1)) };
+    });
     let mut out = [[0; 4]; LANE_TARGETS];
-    unrolled!(LANE_TARGETS, t, {
-        unrolled!(4, k, {
-            let mut diagonals = [0; DIAGONALS];
-            unrolled!(DIAGONALS, d, {
-                diagonals[d] = sums[k / 2][d][k % 2 * 2 + t];
-            });
-            out[t][k] = sum_diagonals(diagonals);
+    // One half of a lane's coefficients after the other: with 28 words of sums and not 56 more warps fit a multiprocessor.
+    unrolled!(2, h, {
+        let mut sums = [[0; 4]; DIAGONALS];
+        unrolled!(GROUPS, i, {
+            if i == 0 || SOURCES * (i as u32) < n {
+                multiply_diagonals(&mut sums, [y[i][2 * h], y[i][2 * h + 1]], supplied[i], unit);
+            }
+        });
+        // A lane has rows g, g + 8 and columns 2 t, 2 t + 1 of a product, row by row.
+        unrolled!(4, word, {
+            out[word % 2][2 * h + word / 2] = sum_diagonals(sums.map(|sum| sum[word]));
         });
     });
     out

@@ -20,7 +20,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kernels_gpu::abi::{ABI_VERSION, ARENA, KernelId, MAX_CONVERT_SOURCES, RowRef};
+use kernels_gpu::abi::{ABI_VERSION, ARENA, KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, RowRef};
 
 use super::{
     Access, BufferId, BufferKind, HostStep, Item, Place, Plan, PlanStep, RowCopy, Segment, Step, Tier, sums,
@@ -185,7 +185,7 @@ fn check_item(plan: &Plan, kernel: KernelId, item: &Item) -> Check {
         }
         Item::ConvertBasis { sources, targets, matrix } => {
             sized(sources.len(), MAX_CONVERT_SOURCES, "sources")?;
-            sized(targets.len(), u32::MAX as usize, "targets")?;
+            sized(targets.len(), MAX_CONVERT_TARGETS, "targets")?;
             for s in sources {
                 below(s.inv, s.prime, "inv")?;
                 let bits = plan.word.bits();

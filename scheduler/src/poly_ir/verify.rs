@@ -12,7 +12,7 @@
 //! | `output` | every output has polynomials 0 and 1, in order, evaluation domain, of one basis |
 
 use fhe_core::params::{GaloisElement, LimbIdx, Params};
-use kernels_gpu::abi::MAX_CONVERT_SOURCES;
+use kernels_gpu::abi::{MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS};
 
 use super::{Domain, Function, Op, PolyId, Value};
 use crate::error::{Error, Result};
@@ -113,7 +113,8 @@ fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result
             let from = get(a);
             typed(!eval && from.domain == Domain::Coeff, "coefficients")?;
             let disjoint = from.basis.iter().all(|l| !value.basis.contains(l));
-            if disjoint && from.basis.len() <= MAX_CONVERT_SOURCES {
+            let few = from.basis.len() <= MAX_CONVERT_SOURCES && value.basis.len() <= MAX_CONVERT_TARGETS;
+            if disjoint && few {
                 return Ok(());
             }
             Err(("convert", format!("{id} from {:?} to {:?}", from.basis, value.basis)))

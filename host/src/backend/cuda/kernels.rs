@@ -90,7 +90,7 @@ impl Kernels {
                 return Err(missing(launch.kernel, entry_idx, self.log_n));
             };
             let shared_bytes = match launch.kernel {
-                KernelId::ConvertBasis => convert_shared_bytes(most_sources(plan, launch), WORD_BYTES),
+                KernelId::ConvertBasis => conversion_bytes(plan, launch),
                 _ => contract.shared_bytes,
             };
             let blocks = n_items * ((1 << self.log_n) / contract.words_per_block);
@@ -133,16 +133,17 @@ fn check_abi(module: &ptx::Module) -> DriverResult<()> {
     Err(refused(format!("module {name}: expected ABI version {expected}, found {found}")))
 }
 
-/// The largest source basis of a conversion's items: what its shared memory must hold.
-fn most_sources(plan: &Plan, launch: &Launch) -> u32 {
+/// Shared memory that the largest of a conversion's items needs.
+fn conversion_bytes(plan: &Plan, launch: &Launch) -> u32 {
     let words = launch.kernel.item().pool_words();
     let from = launch.items_at as usize;
     let items = plan.pool.get(from..from + words * launch.n_items as usize).unwrap_or_default();
     items
         .chunks_exact(words)
-        .map(|i| bytemuck::pod_read_unaligned::<ConvertBasisItem>(bytemuck::cast_slice(i)).n_src)
+        .map(|i| bytemuck::pod_read_unaligned::<ConvertBasisItem>(bytemuck::cast_slice(i)))
+        .map(|item| convert_shared_bytes(item.n_src, item.n_dst, WORD_BYTES))
         .max()
-        .unwrap_or(1)
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
