@@ -11,20 +11,17 @@
 //! adjacent words. A row entry has a third phase, which moves words between shared memory and the row sixteen bytes a thread so
 //! that four threads touch 64 adjacent bytes: the 16 words of a narrow step are 64 bytes apart from thread to thread, and
 //! half-used sectors took the L2 of an H200 to 82 % of its rate. Between the entries words are lazy: `[0, 4q)` forward, `[0, 2q)` inverse.
-//!
-//! The narrow factors of rows of 256 words are computed (see `compute_factors`). Elsewhere the factors of a step are adjacent in
-//! the table: `C = 16 / R` sub-blocks `base .. base + C` take in stage `s` the
-//! `C 2^s` words from `base << s`, loaded up to four at a time.
+
+mod factors;
 
 use super::{Machine, Quad, ThreadKernel, entry, item_and_part};
 use crate::abi::launch::{NTT_LINES, is_column_entry, log_column_words, row_stride};
 use crate::abi::{KernelId, RowItem};
 use crate::body::Modulus;
-use crate::body::ntt::{
-    Twiddles, canonical_step, forward_step_lazy, inverse_last_step, inverse_step_lazy, unrolled,
-};
+use crate::body::ntt::{canonical_step, forward_step_lazy, inverse_last_step, inverse_step_lazy, unrolled};
 use crate::body::tables::PrimeConstants;
 use crate::lanes::{Scalar, Word};
+use factors::{Factors, compute_factors, load_factors};
 
 /// What a thread holds.
 type Words<W> = [Scalar<W>; 16];
@@ -32,89 +29,6 @@ type Words<W> = [Scalar<W>; 16];
 /// One entry of one direction.
 #[derive(Debug)]
 pub struct Lines<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool>;
-
-/// The factors of sub-block `v` of the `C` sub-blocks that a thread's step has.
-#[derive(Clone, Copy)]
-struct Factors<'a, W, const C: usize, const MIRROR: bool> {
-    /// Stage `s` at `C 2^s .. 2 C 2^s`.
-    words: &'a [W; 16],
-    v: usize,
-}
-
-impl<W: Word, const C: usize, const MIRROR: bool> Twiddles<W, Scalar<W>> for Factors<'_, W, C, MIRROR> {
-    const SPLAT: bool = true;
-
-    #[inline(always)]
-    fn factor(&self, stage: u32, i: usize) -> Scalar<W> {
-        let i = (self.v << stage) + i;
-        let i = if MIRROR { (C << stage) - 1 - i } else { i };
-        Scalar(self.words[(C << stage) + i])
-    }
-}
-
-/// Loads the factors of the sub-blocks `base .. base + C`.
-///
-/// # Safety
-/// `base + C <= N / 2^(stages - 1)`, `C 2^stages = 16`, `base` a multiple of `C`.
-#[inline(always)]
-unsafe fn load_factors<W: Word, M: Machine<W>, const C: usize>(m: &M, table: M::Table, base: u32) -> [W; 16] {
-    let mut words = [W::ZERO; 16];
-    // SAFETY: the caller's promises.
-    unsafe {
-        if C <= 1 {
-            words[1] = m.twiddle(table, base);
-        }
-        if C <= 2 {
-            let pair = m.twiddle_pair(table, base * 2 / C as u32);
-            (words[2], words[3]) = (pair[0], pair[1]);
-        }
-        if C <= 4 {
-            put_quad(&mut words, 1, m.twiddle_quad(table, base * 4 / C as u32));
-        }
-        put_quad(&mut words, 2, m.twiddle_quad(table, base * 8 / C as u32));
-        put_quad(&mut words, 3, m.twiddle_quad(table, base * 8 / C as u32 + 4));
-    }
-    words
-}
-
-/// The factors of sub-block `base` of a row, computed from one word of memory. Fifteen words a thread would be as many bytes as
-/// the data, and the L2 is what bounds the row entries. With `brv` of the indexes,
-///
-/// ```text
-/// w[(base << s) + i] = w[base << s] w[i],    w[base << s] = w[base << (s + 1)]^2
-/// ```
-///
-/// # Safety
-/// `8 base < N`.
-#[inline(always)]
-unsafe fn compute_factors<W: Word, M: Machine<W>>(
-    m: &M,
-    table: M::Table,
-    base: u32,
-    modulus: &Modulus<W, Scalar<W>>,
-) -> [W; 16] {
-    let mut words = [W::ZERO; 16];
-    // SAFETY: the caller's promises.
-    unsafe {
-        // w[0] to w[7], the same for all threads.
-        let (low, high) = (m.twiddle_quad(table, 0), m.twiddle_quad(table, 4));
-        words[8] = m.twiddle_eighth(table, base);
-        unrolled!(4, i, {
-            if i > 0 {
-                words[8 + i] = modulus.mul(Scalar(words[8]), Scalar(low[i])).0;
-            }
-            words[12 + i] = modulus.mul(Scalar(words[8]), Scalar(high[i])).0;
-        });
-    }
-    // w[k] = w[2 k]^2.
-    unrolled!(8, i, {
-        let k = 7 - i;
-        if k > 0 {
-            words[k] = modulus.mul(Scalar(words[2 * k]), Scalar(words[2 * k])).0;
-        }
-    });
-    words
-}
 
 #[inline(always)]
 fn set_quad<W: Word>(x: &mut Words<W>, quad: usize, from: Quad<W>) {
@@ -126,13 +40,6 @@ fn set_quad<W: Word>(x: &mut Words<W>, quad: usize, from: Quad<W>) {
 #[inline(always)]
 fn get_quad<W: Word>(x: &Words<W>, quad: usize) -> Quad<W> {
     [x[4 * quad].0, x[4 * quad + 1].0, x[4 * quad + 2].0, x[4 * quad + 3].0]
-}
-
-#[inline(always)]
-fn put_quad<W: Word>(words: &mut [W; 16], quad: usize, from: Quad<W>) {
-    unrolled!(4, k, {
-        words[4 * quad + k] = from[k];
-    });
 }
 
 /// A thread's share of the work.
