@@ -4,16 +4,20 @@
 //! the table: `C` sub-blocks `base .. base + C` take in stage `s` the `C 2^s` words from `base << s`, loaded up to four at a
 //! time.
 
+use crate::abi::launch::NTT_MOST_WORDS;
 use crate::body::Modulus;
 use crate::body::ntt::{Twiddles, unrolled};
 use crate::lanes::{Scalar, Word};
 use crate::thread::{Machine, Quad};
 
+/// The factors of a step, which are fewer than the words that a thread holds; what a smaller step leaves zero is no register.
+pub(super) type FactorWords<W> = [W; NTT_MOST_WORDS as usize];
+
 /// The factors of sub-block `v` of the `C` sub-blocks that a thread's step has.
 #[derive(Clone, Copy)]
 pub(super) struct Factors<'a, W, const C: usize, const MIRROR: bool> {
     /// Stage `s` at `C 2^s .. 2 C 2^s`.
-    pub(super) words: &'a [W; 16],
+    pub(super) words: &'a FactorWords<W>,
     pub(super) v: usize,
 }
 
@@ -28,17 +32,17 @@ impl<W: Word, const C: usize, const MIRROR: bool> Twiddles<W, Scalar<W>> for Fac
     }
 }
 
-/// Loads the factors of the sub-blocks `base .. base + C`.
+/// Loads the factors of the sub-blocks `base .. base + C`, of `T / C` words each.
 ///
 /// # Safety
-/// `base + C <= N / 2^(stages - 1)`, `C 2^stages = 16`, `base` a multiple of `C`.
+/// `base + C <= N / 2^(stages - 1)`, `C 2^stages = T`, `base` a multiple of `C`.
 #[inline(always)]
-pub(super) unsafe fn load_factors<W: Word, M: Machine<W>, const C: usize>(
+pub(super) unsafe fn load_factors<W: Word, M: Machine<W>, const T: usize, const C: usize>(
     m: &M,
     table: M::Table,
     base: u32,
-) -> [W; 16] {
-    let mut words = [W::ZERO; 16];
+) -> FactorWords<W> {
+    let mut words = [W::ZERO; NTT_MOST_WORDS as usize];
     // SAFETY: the caller's promises.
     unsafe {
         if C <= 1 {
@@ -53,6 +57,11 @@ pub(super) unsafe fn load_factors<W: Word, M: Machine<W>, const C: usize>(
         }
         put_quad(&mut words, 2, m.twiddle_quad(table, base * 8 / C as u32));
         put_quad(&mut words, 3, m.twiddle_quad(table, base * 8 / C as u32 + 4));
+        if T >= 32 {
+            unrolled!(4, k, {
+                put_quad(&mut words, 4 + k, m.twiddle_quad(table, base * 16 / C as u32 + 4 * k as u32));
+            });
+        }
     }
     words
 }
@@ -72,8 +81,8 @@ pub(super) unsafe fn compute_factors<W: Word, M: Machine<W>>(
     table: M::Table,
     base: u32,
     modulus: &Modulus<W, Scalar<W>>,
-) -> [W; 16] {
-    let mut words = [W::ZERO; 16];
+) -> FactorWords<W> {
+    let mut words = [W::ZERO; NTT_MOST_WORDS as usize];
     // SAFETY: the caller's promises.
     unsafe {
         // w[0] to w[7], the same for all threads.
@@ -97,7 +106,7 @@ pub(super) unsafe fn compute_factors<W: Word, M: Machine<W>>(
 }
 
 #[inline(always)]
-fn put_quad<W: Word>(words: &mut [W; 16], quad: usize, from: Quad<W>) {
+fn put_quad<W: Word>(words: &mut FactorWords<W>, quad: usize, from: Quad<W>) {
     unrolled!(4, k, {
         words[4 * quad + k] = from[k];
     });
