@@ -35,13 +35,13 @@ const MOST_PRIMES: usize = 60;
 /// What to measure: kernel, log N, limbs.
 pub type Size = (KernelId, u32, usize);
 
-/// Every kernel at 24 limbs for each N and at 3 and 48 limbs at the largest; transforms at every number of limbs.
+/// Every kernel at 24 limbs for each N and at 3 and 48 limbs at that of the chains; transforms at every number of limbs.
 pub fn sizes(quick: bool) -> Vec<Size> {
     let size = |kernel: KernelId| -> Vec<Size> {
         if quick {
             return vec![(kernel, 12, 3)];
         }
-        let all = (12..=16).flat_map(|log_n| [1, 3, 20, 24, 48, 96].map(|limbs| (kernel, log_n, limbs)));
+        let all = (12..=17).flat_map(|log_n| [1, 3, 20, 24, 48, 96].map(|limbs| (kernel, log_n, limbs)));
         let transform = matches!(kernel, KernelId::Ntt | KernelId::Intt);
         all.filter(|&(_, log_n, l)| transform || l == 24 || (log_n == 16 && (l == 3 || l == 48))).collect()
     };

@@ -46,7 +46,7 @@ fn time<W: CpuWord>(kind: LaneKind, kernel: KernelId, log_n: u32) -> (f64, f64) 
 }
 
 fn table<W: CpuWord>(kind: LaneKind) {
-    for log_n in 12..=16 {
+    for log_n in 12..=17 {
         let butterflies = f64::from(log_n) * f64::from(1 << (log_n - 1));
         let figures = [KernelId::Ntt, KernelId::Intt].map(|kernel| {
             let (median, least) = time::<W>(kind, kernel, log_n);

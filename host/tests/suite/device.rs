@@ -241,7 +241,7 @@ fn what_is_chosen_automatically() {
     let asked = auto().backend(BackendKind::Cuda).build_with(|_| Ok(device.open())).unwrap();
     for (preset, words) in [
         (Preset::Toy10w, "ring refused: word on a GPU is 64 bits, expected 32 bits"),
-        (Preset::Toy10, "ring refused: log N on a GPU is 10, expected 12 to 16"),
+        (Preset::Toy10, "ring refused: log N on a GPU is 10, expected 12 to 17"),
     ] {
         let params = preset.params().unwrap();
         let compiled = compile(&everything(), &params, &Options::default()).unwrap();

@@ -1,8 +1,10 @@
 //! Every kernel against the ring functions of fhe-core.
 
-use crate::support::{Bench, PlanMaker, arena, backends, for_each_ring, input, output, row_item};
+use crate::support::{
+    Bench, PlanMaker, arena, backends, for_each_ring, input, largest_ring, on_device, output, row_item,
+};
 use fhe_core::math::word::Word;
-use fhe_core::params::{GaloisElement, LimbIdx, Preset};
+use fhe_core::params::{GaloisElement, LimbIdx, Params, Preset};
 use fhe_core::ring::{Coeff, ConvertBasis, Eval, RnsPoly};
 use kernels_gpu::abi::{
     AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem, KernelId, RowItem,
@@ -13,8 +15,8 @@ const NONE: RowRef = RowRef::NONE;
 
 #[test]
 fn transforms() {
-    fn test<W: Word>(preset: Preset) {
-        let mut bench = Bench::<W>::new(preset);
+    fn test<W: Word>(params: &Params) {
+        let mut bench = Bench::<W>::of(params.clone());
         let limbs = bench.limbs.clone();
         let l = limbs.len();
         let x = bench.random::<Coeff>(&limbs);
@@ -34,17 +36,38 @@ fn transforms() {
         let mut negated = x.clone();
         negated.neg_assign(&bench.ring);
         let values = bench.ring.ntt(x.clone());
-        assert!(out[..l * bench.n()] == *values.words(), "{preset}: ntt");
-        assert!(out[l * bench.n()..2 * l * bench.n()] == *x.words(), "{preset}: intt");
-        assert!(out[2 * l * bench.n()..] == *negated.words(), "{preset}: in place");
+        assert!(out[..l * bench.n()] == *values.words(), "{params}: ntt");
+        assert!(out[l * bench.n()..2 * l * bench.n()] == *x.words(), "{params}: intt");
+        assert!(out[2 * l * bench.n()..] == *negated.words(), "{params}: in place");
     }
     for_each_ring!(test);
 }
 
+/// Where a simulated device, too, can afford it: a few limbs of the ring whose columns a thread holds by 32 words.
+#[test]
+fn transforms_of_the_largest_ring() {
+    let mut bench = Bench::<u32>::of(largest_ring(0));
+    let limbs = bench.limbs[..2].to_vec();
+    let x = bench.random::<Coeff>(&limbs);
+    let mut maker = PlanMaker::new(&bench.params, 2, 2, 4);
+    let items = |dst: fn(usize) -> RowRef, to, a: fn(usize) -> RowRef| -> Vec<RowItem> {
+        (0..2).map(|i| row_item(dst(to + i), a(i), NONE, 0, i)).collect()
+    };
+    maker.launch(KernelId::Ntt, &items(arena, 0, input));
+    maker.launch(KernelId::AddScalar, &items(output, 0, arena));
+    maker.launch(KernelId::Intt, &items(arena, 0, arena));
+    maker.launch(KernelId::AddScalar, &items(output, 2, arena));
+    assert!(on_device(&maker.plan));
+    let out = maker.run_on(&backends(), x.words());
+    let (values, coefficients) = out.split_at(2 * bench.n());
+    assert!(coefficients == x.words());
+    assert!(values == bench.ring.ntt(x).words());
+}
+
 #[test]
 fn element_wise() {
-    fn test<W: Word>(preset: Preset) {
-        let mut bench = Bench::<W>::new(preset);
+    fn test<W: Word>(params: &Params) {
+        let mut bench = Bench::<W>::of(params.clone());
         let limbs = bench.limbs.clone();
         let l = limbs.len();
         for round in 0..2 {
@@ -93,7 +116,7 @@ fn element_wise() {
             for (found, (kernel, reference)) in out.chunks_exact(l * bench.n()).zip(&cases) {
                 let mut expected = a.clone();
                 reference(&mut expected);
-                assert!(found == expected.words(), "{preset}: {}", kernel.name());
+                assert!(found == expected.words(), "{params}: {}", kernel.name());
             }
         }
     }
@@ -103,8 +126,8 @@ fn element_wise() {
 #[test]
 fn inner_products() {
     const N_ROWS: usize = 5;
-    fn test<W: Word>(preset: Preset) {
-        let mut bench = Bench::<W>::new(preset);
+    fn test<W: Word>(params: &Params) {
+        let mut bench = Bench::<W>::of(params.clone());
         let limbs = bench.limbs.clone();
         let l = limbs.len();
         // The last of the polynomials has all residues q - 1: it is what fills accumulators fastest.
@@ -166,22 +189,22 @@ fn inner_products() {
                     sum.mul_add_assign(ring, &polys[a], &polys[if squares { a } else { b }]).unwrap();
                 }
                 let case = format!("{n_terms} terms, worst {worst}, squares {squares}");
-                assert!(found.next().unwrap() == sum.words(), "{preset}: {case}");
+                assert!(found.next().unwrap() == sum.words(), "{params}: {case}");
             }
         }
         let mut x = polys[0].clone();
         x.mul_assign(ring, &polys[1]).unwrap();
         let before = x.clone();
         x.mul_add_assign(ring, &before, &polys[0]).unwrap();
-        assert!(found.next().unwrap() == x.words(), "{preset}: in place");
+        assert!(found.next().unwrap() == x.words(), "{params}: in place");
     }
     for_each_ring!(test);
 }
 
 #[test]
 fn basis_conversions() {
-    fn test<W: Word>(preset: Preset) {
-        let mut bench = Bench::<W>::new(preset);
+    fn test<W: Word>(params: &Params) {
+        let mut bench = Bench::<W>::of(params.clone());
         let limbs = bench.limbs.clone();
         let l = limbs.len();
         // Every digit to all other limbs, the special primes to the main ones, one limb to one.
@@ -229,7 +252,7 @@ fn basis_conversions() {
             for (from, to) in &conversions {
                 let expected = ConvertBasis::new(&bench.ring, from, to).apply(&bench.ring, &x).unwrap();
                 let (head, rest) = found.split_at(expected.words().len());
-                assert!(head == expected.words(), "{preset}: {} limbs to {}", from.len(), to.len());
+                assert!(head == expected.words(), "{params}: {} limbs to {}", from.len(), to.len());
                 found = rest;
             }
         }
@@ -239,8 +262,8 @@ fn basis_conversions() {
 
 #[test]
 fn automorphisms() {
-    fn test<W: Word>(preset: Preset) {
-        let mut bench = Bench::<W>::new(preset);
+    fn test<W: Word>(params: &Params) {
+        let mut bench = Bench::<W>::of(params.clone());
         let limbs = bench.limbs.clone();
         let l = limbs.len();
         let params = bench.params.clone();
@@ -268,9 +291,9 @@ fn automorphisms() {
         let mut found = out.chunks_exact(l * bench.n());
         for &g in &elements {
             let expected = bench.ring.automorphism(&eval, g).unwrap();
-            assert!(found.next().unwrap() == expected.words(), "{preset}: values, {g}");
+            assert!(found.next().unwrap() == expected.words(), "{params}: values, {g}");
             let expected = bench.ring.automorphism_coeff(&coeff, g).unwrap();
-            assert!(found.next().unwrap() == expected.words(), "{preset}: coefficients, {g}");
+            assert!(found.next().unwrap() == expected.words(), "{params}: coefficients, {g}");
         }
     }
     for_each_ring!(test);
@@ -279,8 +302,8 @@ fn automorphisms() {
 /// The end of a division with what may follow it: an addend, an automorphism, both, neither.
 #[test]
 fn divisions() {
-    fn test<W: Word>(preset: Preset) {
-        let mut bench = Bench::<W>::new(preset);
+    fn test<W: Word>(params: &Params) {
+        let mut bench = Bench::<W>::of(params.clone());
         let limbs = bench.limbs.clone();
         let l = limbs.len();
         let params = bench.params.clone();
@@ -308,7 +331,7 @@ fn divisions() {
                 expected.add_assign(&bench.ring, &c).unwrap();
             }
             let expected = bench.ring.automorphism(&expected, g).unwrap();
-            assert!(found == expected.words(), "{preset}: {g}, add {add}");
+            assert!(found == expected.words(), "{params}: {g}, add {add}");
         }
     }
     for_each_ring!(test);

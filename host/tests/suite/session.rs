@@ -3,10 +3,11 @@
 use crate::client::{Client, everything, messages, named};
 use crate::simulated::Device;
 use crate::story::DEVICE_BYTES;
-use crate::support::device;
+use crate::support::{device, largest_ring};
 use fhe_core::ckks::Ciphertext;
 use fhe_core::math::word::{Word, WordKind};
-use fhe_core::params::{Level, Preset};
+use fhe_core::params::{Level, Params, Preset};
+use fhe_core::ring::Ring;
 use host::backend::cpu::available_lanes;
 use host::memory::MemoryClass;
 use host::{BackendKind, Error, Session};
@@ -16,11 +17,10 @@ use scheduler::interp::{self, Env};
 use scheduler::{Options, compile};
 use std::time::Duration;
 
-fn agrees_everywhere<W: Word>(preset: Preset, threads: &[usize]) {
+fn agrees_everywhere<W: Word>(params: &Params, threads: &[usize]) {
     let program = everything();
-    let mut client = Client::<W>::new(preset);
-    let params = client.ring.params().clone();
-    let compiled = compile(&program, &params, &Options::default()).unwrap();
+    let mut client = Client::<W>::of(Ring::new(params).unwrap());
+    let compiled = compile(&program, params, &Options::default()).unwrap();
     let manifest = compiled.manifest.clone();
     let keys = client.keys(&manifest);
     let inputs = client.inputs(&program, &manifest);
@@ -30,8 +30,8 @@ fn agrees_everywhere<W: Word>(preset: Preset, threads: &[usize]) {
     let by_plan = interp::plan::run(&compiled.plan, &env, &levels).unwrap();
     let meaning = interp::slots::run(program.function(), params.n_slots(), &messages(&program)).unwrap();
     let blobs: Vec<Vec<u8>> = inputs.iter().map(Ciphertext::to_bytes).collect();
-    for session in sessions(preset, threads) {
-        let mut loaded = session.load(compiled.clone(), &params).unwrap();
+    for session in sessions(params, threads) {
+        let mut loaded = session.load(compiled.clone(), params).unwrap();
         assert!(matches!(loaded.replay(1), Err(Error::KeysNotLoaded { .. })));
         loaded.load_keys(&keys.to_bytes()).unwrap();
         for _ in 0..2 {
@@ -51,9 +51,9 @@ fn agrees_everywhere<W: Word>(preset: Preset, threads: &[usize]) {
     }
 }
 
-/// All lanes with each number of threads and, where the preset suits it, the machine's device if it has one and a simulated one,
+/// All lanes with each number of threads and, where the ring suits it, the machine's device if it has one and a simulated one,
 /// launch by launch and as graphs.
-fn sessions(preset: Preset, threads: &[usize]) -> Vec<Session> {
+fn sessions(params: &Params, threads: &[usize]) -> Vec<Session> {
     let mut all = Vec::new();
     for lanes in available_lanes() {
         for &threads in threads {
@@ -61,14 +61,14 @@ fn sessions(preset: Preset, threads: &[usize]) -> Vec<Session> {
             all.push(builder.profile(true).poison(true).build().unwrap());
         }
     }
-    let literal = preset.literal();
-    if literal.word == WordKind::U32 && literal.log_n >= GPU_MIN_LOG_N && device().is_some() {
+    let (word, log_n) = (params.word(), params.log_n());
+    if word == WordKind::U32 && log_n >= GPU_MIN_LOG_N && device().is_some() {
         for profile in [false, true] {
             let builder = Session::builder().backend(BackendKind::Cuda).poison(true).profile(profile);
             all.push(builder.build().unwrap());
         }
     }
-    if literal.word == WordKind::U32 && literal.log_n == GPU_MIN_LOG_N {
+    if word == WordKind::U32 && log_n == GPU_MIN_LOG_N {
         for profile in [false, true] {
             let builder = Session::builder().backend(BackendKind::Cuda).poison(true).profile(profile);
             all.push(builder.build_with(|_| Ok(Device::new(DEVICE_BYTES).open())).unwrap());
@@ -79,17 +79,17 @@ fn sessions(preset: Preset, threads: &[usize]) -> Vec<Session> {
 
 #[test]
 fn narrow_words() {
-    agrees_everywhere::<u32>(Preset::Toy10, &[1, 2]);
+    agrees_everywhere::<u32>(&Preset::Toy10.params().unwrap(), &[1, 2]);
 }
 
 #[test]
 fn wide_words() {
-    agrees_everywhere::<u64>(Preset::Toy10w, &[1, 2]);
+    agrees_everywhere::<u64>(&Preset::Toy10w.params().unwrap(), &[1, 2]);
 }
 
 #[test]
 fn launches_shared_by_threads() {
-    agrees_everywhere::<u32>(Preset::Toy12, &[3]);
+    agrees_everywhere::<u32>(&Preset::Toy12.params().unwrap(), &[3]);
 }
 
 #[test]
@@ -99,8 +99,9 @@ fn a_device_computes_programs_of_every_size() {
         return;
     }
     for preset in [Preset::N14, Preset::N15, Preset::N16] {
-        agrees_everywhere::<u32>(preset, &[4]);
+        agrees_everywhere::<u32>(&preset.params().unwrap(), &[4]);
     }
+    agrees_everywhere::<u32>(&largest_ring(3), &[4]);
 }
 
 #[test]

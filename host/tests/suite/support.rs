@@ -3,8 +3,9 @@
 use crate::simulated::Device;
 use crate::story::DEVICE_BYTES;
 use bytemuck::Pod;
+use fhe_core::math::primes;
 use fhe_core::math::word::{Word, WordKind};
-use fhe_core::params::{LimbIdx, Params, Preset};
+use fhe_core::params::{LimbIdx, Params, ParamsLiteral, Preset, Security, scale_primes};
 use fhe_core::ring::{Domain, Ring, RnsPoly};
 use host::backend::cpu::{CpuBackend, available_lanes, thread_pool};
 use host::backend::cuda::CudaBackend;
@@ -39,6 +40,19 @@ pub fn device() -> Option<Arc<dyn Backend>> {
     static DEVICE: OnceLock<Option<Arc<CudaBackend>>> = OnceLock::new();
     let open = || Some(Arc::new(CudaBackend::new(real_driver()?, Limits::default()).unwrap()));
     DEVICE.get_or_init(open).clone().map(|backend| backend as Arc<dyn Backend>)
+}
+
+/// A chain over the largest ring, for which there is no preset.
+pub fn largest_ring(depth: usize) -> Params {
+    let (log_n, log_scale) = (GPU_MAX_LOG_N, 54);
+    let mut large = primes::descending(30, log_n + 1);
+    let special_primes = large.by_ref().take(4).collect();
+    let main_primes = large.take(2).chain(scale_primes(log_scale, log_n + 1, depth, 2)).collect();
+    let levels = (1..=depth as u32 + 1).map(|l| (0..2 * l).collect()).collect();
+    let (word, digit_limbs, security) = (WordKind::U32, 4, Security::Bits128);
+    let literal =
+        ParamsLiteral { log_n, word, main_primes, special_primes, levels, digit_limbs, log_scale, security };
+    Params::new(literal).unwrap()
 }
 
 /// Whether kernels for a device exist for the ring.
@@ -176,15 +190,18 @@ impl PlanMaker {
         steps.push(Step::Launch { launch, node });
     }
 
+    /// [`Self::run_on`] the backends that can, and should, run the plan.
+    pub fn run<W: Word>(&self, backends: &[Arc<dyn Backend>], rows: &[W]) -> Vec<W> {
+        let suitable = backends.iter().filter(|backend| suits(&***backend, &self.plan)).cloned();
+        self.run_on(&suitable.collect::<Vec<_>>(), rows)
+    }
+
     /// The output of a poisoned run on every backend, which must be one and the same: launch by
     /// launch, as a graph, and from the graph again.
-    pub fn run<W: Word>(&self, backends: &[Arc<dyn Backend>], rows: &[W]) -> Vec<W> {
+    pub fn run_on<W: Word>(&self, backends: &[Arc<dyn Backend>], rows: &[W]) -> Vec<W> {
         let plan = Arc::new(CheckedPlan::new(self.plan.clone()).unwrap());
         let mut first: Option<Vec<u8>> = None;
         for backend in backends {
-            if !suits(&**backend, plan.plan()) {
-                continue;
-            }
             let mut instance = backend.load(Arc::clone(&plan)).unwrap();
             for profile in [true, false, false] {
                 let out = run_once(&mut *instance, bytemuck::cast_slice(rows), profile);
@@ -236,7 +253,10 @@ pub struct Bench<W> {
 
 impl<W: Word> Bench<W> {
     pub fn new(preset: Preset) -> Self {
-        let params = preset.params().unwrap();
+        Self::of(preset.params().unwrap())
+    }
+
+    pub fn of(params: Params) -> Self {
         let ring = Ring::new(&params).unwrap();
         let limbs = (0..params.primes().len()).map(|i| LimbIdx(i as u32)).collect();
         Self { params, ring, limbs, rng: ChaCha20Rng::seed_from_u64(7) }
@@ -279,15 +299,16 @@ impl<W: Word> Bench<W> {
 /// Runs a generic test for rings of both words, small ones and ones whose launches are shared by threads.
 macro_rules! for_each_ring {
     ($test:ident) => {
-        $test::<u32>(Preset::Toy10);
-        $test::<u64>(Preset::Toy10w);
-        $test::<u32>(Preset::Toy12);
-        $test::<u64>(Preset::N13w);
+        $test::<u32>(&Preset::Toy10.params().unwrap());
+        $test::<u64>(&Preset::Toy10w.params().unwrap());
+        $test::<u32>(&Preset::Toy12.params().unwrap());
+        $test::<u64>(&Preset::N13w.params().unwrap());
         // Every size that device kernels are compiled for; the processor's are the same code at every size.
         if crate::support::device().is_some() {
             for preset in [Preset::N13, Preset::N14, Preset::N15, Preset::N16] {
-                $test::<u32>(preset);
+                $test::<u32>(&preset.params().unwrap());
             }
+            $test::<u32>(&crate::support::largest_ring(3));
         }
     };
 }

@@ -17,9 +17,8 @@ use bytemuck::{Pod, Zeroable};
 
 /// Smallest `log N` that kernels are compiled for.
 pub const GPU_MIN_LOG_N: u32 = 12;
-/// Largest one: a thread of the transforms holds 16 words and exchanges them once, so a line has at most 256 words
-/// and `N` at most 256 lines.
-pub const GPU_MAX_LOG_N: u32 = 16;
+/// Largest one, that of the processor, too ([`crate::body::tables::MAX_LOG_N`]).
+pub const GPU_MAX_LOG_N: u32 = 17;
 
 /// Alignment in bytes of a bound base address, of the pool and of the ring tables: that of a 16-byte load.
 pub const GPU_ALIGN: usize = 16;
@@ -67,8 +66,8 @@ unsafe impl Pod for DevicePrime<u64> {}
 
 /// Words of a row that a thread of a kernel without exchange works on: one 16-byte load for `u32`.
 pub const THREAD_WORDS: u32 = 4;
-/// Words that a thread of a transform holds.
-pub const NTT_THREAD_WORDS: u32 = 16;
+/// Most words that a thread of a transform holds.
+pub const NTT_MOST_WORDS: u32 = 32;
 /// Lines that a block of a transform works on.
 pub const NTT_LINES: u32 = 16;
 /// Threads of an element-wise block.
@@ -114,10 +113,16 @@ pub const fn is_column_entry(kernel: KernelId, entry_idx: u32) -> bool {
     matches!(kernel, KernelId::Ntt) == (entry_idx == 0)
 }
 
+/// `log2` of the words that a thread of a transform with lines of `2^log_len` words holds. It exchanges them once, so with 16 a
+/// line has at most 256 words; 32 are for the columns of 512 of the largest ring, whose rows have 256.
+pub const fn log_ntt_thread_words(log_len: u32) -> u32 {
+    if log_len <= 8 { 4 } else { 5 }
+}
+
 /// Words of shared memory of a block of a transform: the words it works on and padding against bank conflicts.
 pub const fn ntt_shared_words(log_len: u32, columns: bool) -> u32 {
     let len = 1 << log_len;
-    NTT_LINES * if columns { len + len / 16 } else { row_stride(log_len) }
+    NTT_LINES * if columns { len + (len >> log_ntt_thread_words(log_len)) } else { row_stride(log_len) }
 }
 
 /// Words from one line to the next in the shared memory of a row entry. Four words of padding follow each 16, so that
@@ -150,15 +155,15 @@ pub const fn contract(
             let log_column = log_column_words(log_n);
             let log_len = if columns { log_column } else { log_n - log_column };
             let words_per_block = NTT_LINES << log_len;
-            let threads = words_per_block / NTT_THREAD_WORDS;
             LaunchContract {
                 entry: transform_entry(kernel, columns, log_n),
                 module: transform_module(log_n),
-                threads,
+                threads: words_per_block >> log_ntt_thread_words(log_len),
                 words_per_block,
                 shared_bytes: ntt_shared_words(log_len, columns) * word_bytes,
-                // 1024 threads of 64 registers. On an H100, 2026-11-25, 1280 of 48 and 1536 of 40 are within 3 % of it.
-                min_blocks: 1024 / threads,
+                // Four registers a word: 1024 threads of 64 registers (on an H100, 2026-11-25, 1280 of 48 and 1536 of 40 are
+                // within 3 % of it), or, of 32 words, 512 of 128.
+                min_blocks: (1 << 14) / words_per_block,
             }
         }
         KernelId::ConvertBasis => LaunchContract {
@@ -197,7 +202,8 @@ macro_rules! by_size {
             13 => concat!($($prefix,)+ "13", $suffix),
             14 => concat!($($prefix,)+ "14", $suffix),
             15 => concat!($($prefix,)+ "15", $suffix),
-            _ => concat!($($prefix,)+ "16", $suffix),
+            16 => concat!($($prefix,)+ "16", $suffix),
+            _ => concat!($($prefix,)+ "17", $suffix),
         }
     };
 }
@@ -217,5 +223,8 @@ const fn transform_entry(kernel: KernelId, columns: bool, log_n: u32) -> &'stati
 
 const _: () = {
     assert!(size_of::<KernelArgs>() == 40);
+    // What a thread moves of a row is 16 words.
+    assert!(log_ntt_thread_words(GPU_MAX_LOG_N - log_column_words(GPU_MAX_LOG_N)) == 4);
+    assert!(1 << log_ntt_thread_words(log_column_words(GPU_MAX_LOG_N)) == NTT_MOST_WORDS);
     assert!(size_of::<DevicePrime<u32>>() == 48 && size_of::<DevicePrime<u64>>() == 80);
 };

@@ -31,12 +31,18 @@ pub trait Twiddles<W: Word, L: Lanes<W>>: Copy {
     }
 }
 
-/// Runs the block once for each constant `i < n <= 16`, unrolled so that register arrays are indexed by constants.
+/// Runs the block once for each constant `i < n`, unrolled so that register arrays are indexed by constants. `n` is at most 16, or 32
+/// after the word `long`: a compiler reads the block that often, whatever `n`.
 macro_rules! unrolled {
+    (long $n:expr, $i:ident, $body:block) => {
+        unrolled!(@ $n, $i, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15
+            16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31)
+    };
     ($n:expr, $i:ident, $body:block) => {
         unrolled!(@ $n, $i, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };
     (@ $n:expr, $i:ident, $body:block, $($k:literal)*) => {
+        const { assert!($n <= [$($k),*].len()) };
         $({
             let $i: usize = $k;
             if $i < $n $body
@@ -86,7 +92,7 @@ fn inverse_stage<W: Word, L: Lanes<W>, T: Twiddles<W, L>, const R: usize>(
     });
 }
 
-/// `log2 R` forward stages on `x`; `R` is 1, 2, 4, 8 or 16.
+/// `log2 R` forward stages on `x`; `R` is a power of two up to 32.
 ///
 /// Ranges: `[0, 4q)` in and out.
 #[inline(always)]
@@ -107,9 +113,12 @@ pub fn forward_step_lazy<W: Word, L: Lanes<W>, T: Twiddles<W, L>, const R: usize
     if R >= 16 {
         forward_stage(x, 3, twiddles, m);
     }
+    if R >= 32 {
+        forward_stage(x, 4, twiddles, m);
+    }
 }
 
-/// The inverse stages `log2 R - 1` down to `from` on `x`; `R` is 1, 2, 4, 8 or 16. With `from = 0` it undoes
+/// The inverse stages `log2 R - 1` down to `from` on `x`; `R` is a power of two up to 32. With `from = 0` it undoes
 /// [`forward_step_lazy`] up to a factor `R`.
 ///
 /// Ranges: `[0, 2q)` in and out.
@@ -120,6 +129,9 @@ pub fn inverse_step_lazy<W: Word, L: Lanes<W>, T: Twiddles<W, L>, const R: usize
     twiddles: &T,
     m: &Modulus<W, L>,
 ) {
+    if R >= 32 && from <= 4 {
+        inverse_stage(x, 4, twiddles, m);
+    }
     if R >= 16 && from <= 3 {
         inverse_stage(x, 3, twiddles, m);
     }
@@ -157,7 +169,7 @@ pub fn inverse_last_step<W: Word, L: Lanes<W>, T: Twiddles<W, L>, const R: usize
 /// `[0, 4q)` to `[0, q)`.
 #[inline(always)]
 pub fn canonical_step<W: Word, L: Lanes<W>, const R: usize>(x: &mut [L; R], m: &Modulus<W, L>) {
-    unrolled!(R, r, {
+    unrolled!(long R, r, {
         x[r] = m.reduce_once(m.reduce_twice_lazy(x[r]));
     });
 }

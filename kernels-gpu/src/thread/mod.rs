@@ -248,6 +248,10 @@ macro_rules! every_kernel {
             ntt_rows_16: ntt::Lines<16, false, false>,
             intt_rows_16: ntt::Lines<16, false, true>,
             intt_columns_16: ntt::Lines<16, true, true>,
+            ntt_columns_17: ntt::Lines<17, true, false>,
+            ntt_rows_17: ntt::Lines<17, false, false>,
+            intt_rows_17: ntt::Lines<17, false, true>,
+            intt_columns_17: ntt::Lines<17, true, true>,
         }
     };
 }

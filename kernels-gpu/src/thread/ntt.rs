@@ -5,134 +5,43 @@
 //! inverse:  rows, then columns
 //! ```
 //!
-//! A thread holds 16 words. A line of `len = 16 R` words is a *wide* step, radix 16 on words `len / 16` apart, an
-//! exchange through shared memory, and a *narrow* one, radix `R` on each of the `16 / R` sub-blocks of 16 adjacent
-//! words; backwards in the inverse. `R` in 4 ..= 16. 16 lines a block, so that in a column entry 16 threads touch
-//! adjacent words. A row entry has a third phase, which moves words between shared memory and the row sixteen bytes a thread so
-//! that four threads touch 64 adjacent bytes: the 16 words of a narrow step are 64 bytes apart from thread to thread, and
-//! half-used sectors took the L2 of an H200 to 82 % of its rate. Between the entries words are lazy: `[0, 4q)` forward, `[0, 2q)` inverse.
-//!
-//! The narrow factors of rows of 256 words are computed (see `compute_factors`). Elsewhere the factors of a step are adjacent in
-//! the table: `C = 16 / R` sub-blocks `base .. base + C` take in stage `s` the
-//! `C 2^s` words from `base << s`, loaded up to four at a time.
+//! A thread holds `T` words: 16, or 32 in lines of 512, which are columns of the largest ring. A line of `len = T R` words is a
+//! *wide* step, radix `T` on words `len / T` apart, an exchange through shared memory, and a *narrow* one, radix `R` on each of
+//! the `T / R` sub-blocks of `T` adjacent words; backwards in the inverse. `R` in 4 ..= 16. 16 lines a block, so that in a column entry
+//! 16 threads touch adjacent words. A row entry has a third phase, which moves words between shared memory and the row sixteen bytes a
+//! thread so that four threads touch 64 adjacent bytes: the 16 words of a narrow step are 64 bytes apart from thread to thread, and
+//! half-used sectors took the L2 of an H200 to 82 % of its rate. Between the entries words are lazy: `[0, 4q)` forward, `[0, 2q)`
+//! inverse. So they are between any two stages, whatever the radix: a word of 32 bits holds `4q` for the ABI's `q < 2^30`, one of 64
+//! for `q < 2^60`.
+
+mod factors;
 
 use super::{Machine, Quad, ThreadKernel, entry, item_and_part};
-use crate::abi::launch::{NTT_LINES, is_column_entry, log_column_words, row_stride};
+use crate::abi::launch::{NTT_LINES, is_column_entry, log_column_words, log_ntt_thread_words, row_stride};
 use crate::abi::{KernelId, RowItem};
 use crate::body::Modulus;
-use crate::body::ntt::{
-    Twiddles, canonical_step, forward_step_lazy, inverse_last_step, inverse_step_lazy, unrolled,
-};
+use crate::body::ntt::{canonical_step, forward_step_lazy, inverse_last_step, inverse_step_lazy, unrolled};
 use crate::body::tables::PrimeConstants;
 use crate::lanes::{Scalar, Word};
+use factors::{Factors, compute_factors, load_factors};
 
 /// What a thread holds.
-type Words<W> = [Scalar<W>; 16];
+type Words<W, const T: usize> = [Scalar<W>; T];
 
 /// One entry of one direction.
 #[derive(Debug)]
 pub struct Lines<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool>;
 
-/// The factors of sub-block `v` of the `C` sub-blocks that a thread's step has.
-#[derive(Clone, Copy)]
-struct Factors<'a, W, const C: usize, const MIRROR: bool> {
-    /// Stage `s` at `C 2^s .. 2 C 2^s`.
-    words: &'a [W; 16],
-    v: usize,
-}
-
-impl<W: Word, const C: usize, const MIRROR: bool> Twiddles<W, Scalar<W>> for Factors<'_, W, C, MIRROR> {
-    const SPLAT: bool = true;
-
-    #[inline(always)]
-    fn factor(&self, stage: u32, i: usize) -> Scalar<W> {
-        let i = (self.v << stage) + i;
-        let i = if MIRROR { (C << stage) - 1 - i } else { i };
-        Scalar(self.words[(C << stage) + i])
-    }
-}
-
-/// Loads the factors of the sub-blocks `base .. base + C`.
-///
-/// # Safety
-/// `base + C <= N / 2^(stages - 1)`, `C 2^stages = 16`, `base` a multiple of `C`.
 #[inline(always)]
-unsafe fn load_factors<W: Word, M: Machine<W>, const C: usize>(m: &M, table: M::Table, base: u32) -> [W; 16] {
-    let mut words = [W::ZERO; 16];
-    // SAFETY: the caller's promises.
-    unsafe {
-        if C <= 1 {
-            words[1] = m.twiddle(table, base);
-        }
-        if C <= 2 {
-            let pair = m.twiddle_pair(table, base * 2 / C as u32);
-            (words[2], words[3]) = (pair[0], pair[1]);
-        }
-        if C <= 4 {
-            put_quad(&mut words, 1, m.twiddle_quad(table, base * 4 / C as u32));
-        }
-        put_quad(&mut words, 2, m.twiddle_quad(table, base * 8 / C as u32));
-        put_quad(&mut words, 3, m.twiddle_quad(table, base * 8 / C as u32 + 4));
-    }
-    words
-}
-
-/// The factors of sub-block `base` of a row, computed from one word of memory. Fifteen words a thread would be as many bytes as
-/// the data, and the L2 is what bounds the row entries. With `brv` of the indexes,
-///
-/// ```text
-/// w[(base << s) + i] = w[base << s] w[i],    w[base << s] = w[base << (s + 1)]^2
-/// ```
-///
-/// # Safety
-/// `8 base < N`.
-#[inline(always)]
-unsafe fn compute_factors<W: Word, M: Machine<W>>(
-    m: &M,
-    table: M::Table,
-    base: u32,
-    modulus: &Modulus<W, Scalar<W>>,
-) -> [W; 16] {
-    let mut words = [W::ZERO; 16];
-    // SAFETY: the caller's promises.
-    unsafe {
-        // w[0] to w[7], the same for all threads.
-        let (low, high) = (m.twiddle_quad(table, 0), m.twiddle_quad(table, 4));
-        words[8] = m.twiddle_eighth(table, base);
-        unrolled!(4, i, {
-            if i > 0 {
-                words[8 + i] = modulus.mul(Scalar(words[8]), Scalar(low[i])).0;
-            }
-            words[12 + i] = modulus.mul(Scalar(words[8]), Scalar(high[i])).0;
-        });
-    }
-    // w[k] = w[2 k]^2.
-    unrolled!(8, i, {
-        let k = 7 - i;
-        if k > 0 {
-            words[k] = modulus.mul(Scalar(words[2 * k]), Scalar(words[2 * k])).0;
-        }
-    });
-    words
-}
-
-#[inline(always)]
-fn set_quad<W: Word>(x: &mut Words<W>, quad: usize, from: Quad<W>) {
+fn set_quad<W: Word, const T: usize>(x: &mut Words<W, T>, quad: usize, from: Quad<W>) {
     unrolled!(4, k, {
         x[4 * quad + k] = Scalar(from[k]);
     });
 }
 
 #[inline(always)]
-fn get_quad<W: Word>(x: &Words<W>, quad: usize) -> Quad<W> {
+fn get_quad<W: Word, const T: usize>(x: &Words<W, T>, quad: usize) -> Quad<W> {
     [x[4 * quad].0, x[4 * quad + 1].0, x[4 * quad + 2].0, x[4 * quad + 3].0]
-}
-
-#[inline(always)]
-fn put_quad<W: Word>(words: &mut [W; 16], quad: usize, from: Quad<W>) {
-    unrolled!(4, k, {
-        words[4 * quad + k] = from[k];
-    });
 }
 
 /// A thread's share of the work.
@@ -145,7 +54,7 @@ struct Share<'a, W: Word, M: Machine<W>> {
     /// Line in the row, and in the block.
     line: u32,
     in_block: u32,
-    /// Which of the line's `len / 16` threads.
+    /// Which of the line's `len / T` threads.
     position: u32,
 }
 
@@ -154,8 +63,10 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         let log_column = log_column_words(LOG_N);
         if COLUMNS { log_column } else { LOG_N - log_column }
     };
-    /// Threads of a line, which is also the distance of the words of a wide step.
-    const LOG_PER_LINE: u32 = Self::LOG_LEN - 4;
+    /// `T`.
+    const LOG_WORDS: u32 = log_ntt_thread_words(Self::LOG_LEN);
+    /// Threads of a line, which is also the distance of the words of a wide step, and `R`.
+    const LOG_PER_LINE: u32 = Self::LOG_LEN - Self::LOG_WORDS;
     /// `log2` of the blocks of the transform that the lines are.
     const LOG_M: u32 = if COLUMNS { 0 } else { LOG_N - Self::LOG_LEN };
 
@@ -191,16 +102,16 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
 
     /// Distance in shared memory from the first word of a line to word `at`. It is additive over a thread's word 0 and
     /// [`Self::apart`], because their sum carries nothing past 16. Columns: lines adjacent, one padding row of 16 words
-    /// after 16, so that the two half warps of a narrow access meet different banks. Rows: see [`row_stride`].
+    /// after `T`, so that the two half warps of a narrow access meet different banks. Rows: see [`row_stride`].
     const fn shared_offset(at: u32) -> u32 {
-        if COLUMNS { at * NTT_LINES + (at / 16) * 16 } else { at + (at / 16) * 4 }
+        if COLUMNS { at * NTT_LINES + (at >> Self::LOG_WORDS) * 16 } else { at + (at / 16) * 4 }
     }
 
     /// Where a thread's word 0 lies in the row.
     #[inline(always)]
     fn in_row<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, wide: bool) -> u32 {
         let line = if COLUMNS { s.line } else { s.line << Self::LOG_LEN };
-        line + Self::row_offset(if wide { s.position } else { s.position * 16 })
+        line + Self::row_offset(if wide { s.position } else { s.position << Self::LOG_WORDS })
     }
 
     /// Where in its line a thread's quad 0 lies when words are moved; quad `k` is 16 words further for each `k`.
@@ -249,7 +160,7 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
     #[inline(always)]
     fn in_shared<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, wide: bool) -> u32 {
         let line = if COLUMNS { s.in_block } else { s.in_block * const { row_stride(Self::LOG_LEN) } };
-        line + Self::shared_offset(if wide { s.position } else { s.position * 16 })
+        line + Self::shared_offset(if wide { s.position } else { s.position << Self::LOG_WORDS })
     }
 
     /// Reads the words of the first step from the row; of inverse rows `move_in` does.
@@ -257,16 +168,16 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
     /// # Safety
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
-    unsafe fn load<W: Word, M: Machine<W>>(s: &Share<'_, W, M>) -> Words<W> {
+    unsafe fn load<W: Word, M: Machine<W>, const T: usize>(s: &Share<'_, W, M>) -> Words<W, T> {
         // The first entry reads the operand, the second what the first has written.
         let first = is_column_entry(Self::kernel(), 0) == COLUMNS;
         let at = Self::in_row(s, !INVERSE);
-        let mut x = [Scalar(W::ZERO); 16];
+        let mut x = [Scalar(W::ZERO); T];
         // SAFETY: the caller's promises; words of a line are in the row.
         unsafe {
             let row = s.m.row(if first { s.item.a } else { s.item.dst });
             s.m.wait_for_rows();
-            unrolled!(16, k, {
+            unrolled!(long T, k, {
                 x[k] = Scalar(s.m.load(row, at, Self::row_offset(Self::apart(!INVERSE, k))));
             });
         }
@@ -278,12 +189,12 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
     /// # Safety
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
-    unsafe fn store<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, x: &Words<W>) {
+    unsafe fn store<W: Word, M: Machine<W>, const T: usize>(s: &Share<'_, W, M>, x: &Words<W, T>) {
         let at = Self::in_row(s, INVERSE);
         // SAFETY: as for `load`.
         unsafe {
             let row = s.m.row(s.item.dst);
-            unrolled!(16, k, {
+            unrolled!(long T, k, {
                 s.m.store(row, at, Self::row_offset(Self::apart(INVERSE, k)), x[k].0);
             });
         }
@@ -294,17 +205,20 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
     /// # Safety
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
-    unsafe fn load_shared<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, wide: bool) -> Words<W> {
+    unsafe fn load_shared<W: Word, M: Machine<W>, const T: usize>(
+        s: &Share<'_, W, M>,
+        wide: bool,
+    ) -> Words<W, T> {
         let at = Self::in_shared(s, wide);
-        let mut x = [Scalar(W::ZERO); 16];
+        let mut x = [Scalar(W::ZERO); T];
         // SAFETY: the caller's promises. Narrow words of a row are adjacent, padding goes by multiples of four.
         unsafe {
             if wide || COLUMNS {
-                unrolled!(16, k, {
+                unrolled!(long T, k, {
                     x[k] = Scalar(s.m.shared_load(at, Self::shared_offset(Self::apart(wide, k))));
                 });
             } else {
-                unrolled!(4, quad, {
+                unrolled!(T / 4, quad, {
                     set_quad(&mut x, quad, s.m.shared_load_quad(at, 4 * quad as u32));
                 });
             }
@@ -317,32 +231,36 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
     /// # Safety
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
-    unsafe fn store_shared<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, wide: bool, x: &Words<W>) {
+    unsafe fn store_shared<W: Word, M: Machine<W>, const T: usize>(
+        s: &Share<'_, W, M>,
+        wide: bool,
+        x: &Words<W, T>,
+    ) {
         let at = Self::in_shared(s, wide);
         // SAFETY: as for `load_shared`.
         unsafe {
             if wide || COLUMNS {
-                unrolled!(16, k, {
+                unrolled!(long T, k, {
                     s.m.shared_store(at, Self::shared_offset(Self::apart(wide, k)), x[k].0);
                 });
             } else {
-                unrolled!(4, quad, {
+                unrolled!(T / 4, quad, {
                     s.m.shared_store_quad(at, 4 * quad as u32, get_quad(x, quad));
                 });
             }
         }
     }
 
-    /// The radix-16 step on words `len / 16` apart.
+    /// The radix-`T` step on words `len / T` apart.
     ///
     /// # Safety
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
-    unsafe fn wide_step<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, x: &mut Words<W>) {
+    unsafe fn wide_step<W: Word, M: Machine<W>, const T: usize>(s: &Share<'_, W, M>, x: &mut Words<W, T>) {
         let base = if COLUMNS { 1 } else { (1 << Self::LOG_M) + s.line };
         if INVERSE {
-            // SAFETY: the mirror of block base; 8 base < N.
-            let words = unsafe { load_factors::<W, M, 1>(s.m, s.table, (3 << Self::LOG_M) - 1 - base) };
+            // SAFETY: the mirror of block base; (base + 1) T / 2 <= N.
+            let words = unsafe { load_factors::<W, M, T, 1>(s.m, s.table, (3 << Self::LOG_M) - 1 - base) };
             let factors = Factors::<W, 1, true> { words: &words, v: 0 };
             if COLUMNS {
                 inverse_last_step(x, &factors, Scalar(s.c.n_inv), Scalar(s.c.n_inv_w1), &s.modulus);
@@ -350,49 +268,48 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
                 inverse_step_lazy(x, 0, &factors, &s.modulus);
             }
         } else {
-            // SAFETY: 8 base < N.
-            let words = unsafe { load_factors::<W, M, 1>(s.m, s.table, base) };
+            // SAFETY: (base + 1) T / 2 <= N.
+            let words = unsafe { load_factors::<W, M, T, 1>(s.m, s.table, base) };
             forward_step_lazy(x, &Factors::<W, 1, false> { words: &words, v: 0 }, &s.modulus);
         }
     }
 
-    /// The radix-`len / 16` step on adjacent words.
+    /// The radix-`len / T` step on adjacent words.
     ///
     /// # Safety
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
-    unsafe fn narrow_step<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, x: &mut Words<W>) {
-        // SAFETY: the caller's promises; R C = 16.
+    unsafe fn narrow_step<W: Word, M: Machine<W>, const T: usize>(s: &Share<'_, W, M>, x: &mut Words<W, T>) {
+        // SAFETY: the caller's promises; R C = T.
         unsafe {
-            if Self::LOG_PER_LINE == 4 {
-                Self::narrow::<W, M, 16, 1>(s, x);
-            } else if Self::LOG_PER_LINE == 3 {
-                Self::narrow::<W, M, 8, 2>(s, x);
-            } else {
-                Self::narrow::<W, M, 4, 4>(s, x);
+            match (T, Self::LOG_PER_LINE) {
+                (32, _) => Self::narrow::<W, M, T, 16, 2>(s, x),
+                (_, 4) => Self::narrow::<W, M, T, 16, 1>(s, x),
+                (_, 3) => Self::narrow::<W, M, T, 8, 2>(s, x),
+                _ => Self::narrow::<W, M, T, 4, 4>(s, x),
             }
         }
     }
 
-    /// [`Self::narrow_step`] with `R = len / 16`, `C = 16 / R`.
+    /// [`Self::narrow_step`] with `R = len / T`, `C = T / R`.
     ///
     /// # Safety
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
-    unsafe fn narrow<W: Word, M: Machine<W>, const R: usize, const C: usize>(
+    unsafe fn narrow<W: Word, M: Machine<W>, const T: usize, const R: usize, const C: usize>(
         s: &Share<'_, W, M>,
-        x: &mut Words<W>,
+        x: &mut Words<W, T>,
     ) {
         let line = if COLUMNS { 0 } else { s.line };
-        let log_m = Self::LOG_M + 4;
-        let base = (1 << log_m) + line * 16 + s.position * C as u32;
+        let log_m = Self::LOG_M + Self::LOG_WORDS;
+        let base = (1 << log_m) + (line << Self::LOG_WORDS) + s.position * C as u32;
         let first = if INVERSE { (3 << log_m) - C as u32 - base } else { base };
-        // SAFETY: base (R / 2) C < N; base is a multiple of C, and so is its mirror.
+        // SAFETY: (base + C) R / 2 <= N; base is a multiple of C, and so is its mirror.
         let words = unsafe {
             if C == 1 && !COLUMNS {
                 compute_factors(s.m, s.table, first, &s.modulus)
             } else {
-                load_factors::<W, M, C>(s.m, s.table, first)
+                load_factors::<W, M, T, C>(s.m, s.table, first)
             }
         };
         unrolled!(C, v, {
@@ -411,6 +328,40 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         });
     }
 
+    /// [`ThreadKernel::phase`] of a thread that holds `T = 2^LOG_WORDS` words.
+    ///
+    /// # Safety
+    /// As [`ThreadKernel::phase`].
+    #[inline(always)]
+    unsafe fn run<W: Word, M: Machine<W>, const T: usize>(m: &M, phase: u32) {
+        // SAFETY: the caller's promises. What a narrow step of a row reads and writes is the thread's own.
+        unsafe {
+            let s = Self::share::<W, M>(m);
+            if !COLUMNS && INVERSE && phase == 0 {
+                return Self::move_in(&s);
+            }
+            if !COLUMNS && !INVERSE && phase == 2 {
+                return Self::move_out(&s);
+            }
+            let step = if !COLUMNS && INVERSE { phase - 1 } else { phase };
+            let wide = (step == 0) != INVERSE;
+            let mut x = if phase == 0 { Self::load::<W, M, T>(&s) } else { Self::load_shared(&s, wide) };
+            if wide {
+                Self::wide_step(&s, &mut x);
+            } else {
+                Self::narrow_step(&s, &mut x);
+            }
+            if !COLUMNS && !INVERSE && step == 1 {
+                canonical_step(&mut x, &s.modulus);
+            }
+            if phase + 1 < <Self as ThreadKernel<W>>::PHASES {
+                Self::store_shared(&s, wide, &x);
+            } else {
+                Self::store(&s, &x);
+            }
+        }
+    }
+
     const fn kernel() -> KernelId {
         if INVERSE { KernelId::Intt } else { KernelId::Ntt }
     }
@@ -426,31 +377,63 @@ impl<W: Word, const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Thread
 
     #[inline(always)]
     unsafe fn phase<M: Machine<W>>(m: &M, phase: u32) {
-        // SAFETY: the caller's promises. What a narrow step of a row reads and writes is the thread's own.
+        // SAFETY: the caller's promises.
         unsafe {
-            let s = Self::share::<W, M>(m);
-            if !COLUMNS && INVERSE && phase == 0 {
-                return Self::move_in(&s);
-            }
-            if !COLUMNS && !INVERSE && phase == 2 {
-                return Self::move_out(&s);
-            }
-            let step = if !COLUMNS && INVERSE { phase - 1 } else { phase };
-            let wide = (step == 0) != INVERSE;
-            let mut x = if phase == 0 { Self::load(&s) } else { Self::load_shared(&s, wide) };
-            if wide {
-                Self::wide_step(&s, &mut x);
+            if Self::LOG_WORDS == 4 {
+                Self::run::<W, M, 16>(m, phase);
             } else {
-                Self::narrow_step(&s, &mut x);
-            }
-            if !COLUMNS && !INVERSE && step == 1 {
-                canonical_step(&mut x, &s.modulus);
-            }
-            if phase + 1 < <Self as ThreadKernel<W>>::PHASES {
-                Self::store_shared(&s, wide, &x);
-            } else {
-                Self::store(&s, &x);
+                Self::run::<W, M, 32>(m, phase);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::launch::ntt_shared_words;
+
+    /// Words of shared memory that go through the banks at a time.
+    const BANKS: u32 = 32;
+
+    /// The accesses of the column entries to shared memory: inside it, and each word of a warp in a bank of its own.
+    fn columns_meet_no_bank_twice<const LOG_N: u32>() {
+        type Columns<const LOG_N: u32> = Lines<LOG_N, true, false>;
+        let log_words = Columns::<LOG_N>::LOG_WORDS;
+        let per_line = 1 << Columns::<LOG_N>::LOG_PER_LINE;
+        for (wide, k) in
+            [true, false].into_iter().flat_map(|wide| (0..1 << log_words).map(move |k| (wide, k)))
+        {
+            for first in (0..per_line).step_by((BANKS / NTT_LINES) as usize) {
+                let mut banks = 0u32;
+                for thread in 0..BANKS {
+                    let position = first + thread / NTT_LINES;
+                    let (at, plus) = (
+                        if wide { position } else { position << log_words },
+                        Columns::<LOG_N>::apart(wide, k),
+                    );
+                    let offset = Columns::<LOG_N>::shared_offset;
+                    assert_eq!(offset(at) + offset(plus), offset(at + plus), "2^{LOG_N}: {at} + {plus}");
+                    let word = thread % NTT_LINES + offset(at + plus);
+                    assert!(word < ntt_shared_words(Columns::<LOG_N>::LOG_LEN, true));
+                    banks |= 1 << (word % BANKS);
+                }
+                assert_eq!(
+                    banks,
+                    u32::MAX,
+                    "2^{LOG_N}: wide {wide}, word {k} of threads {first} on of a line"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_bank_is_met_twice() {
+        columns_meet_no_bank_twice::<12>();
+        columns_meet_no_bank_twice::<13>();
+        columns_meet_no_bank_twice::<14>();
+        columns_meet_no_bank_twice::<15>();
+        columns_meet_no_bank_twice::<16>();
+        columns_meet_no_bank_twice::<17>();
     }
 }
