@@ -15,7 +15,8 @@ use fhe_core::params::Level;
 use floor::{Floor, Sizes};
 use host::LoadedProgram;
 use kernels_gpu::abi::KernelId;
-use scheduler::compile::compile_placed;
+use scheduler::compile::{compile_placed, refit};
+use scheduler::poly_ir::PolyId;
 use scheduler::{Compiled, Options, ckks_ir};
 use std::collections::BTreeMap;
 
@@ -33,6 +34,9 @@ pub struct Shape {
     all_out: bool,
     /// Kernels that only bring the operand about. With them the time is the sum of the others, launch by launch.
     left_out: &'static [KernelId],
+    /// The operation of the polynomials that is measured alone, its results in the place of the outputs: `ckks_ir` returns no
+    /// product that is not rescaled. All if none.
+    only: Option<&'static str>,
     /// The least work.
     floor: fn(&Sizes) -> Floor,
 }
@@ -48,15 +52,53 @@ const ROTATIONS: &[&str] = &[
     "rotate %0, 8 HERE",
 ];
 
+/// Sixteen ciphertexts times sixteen plaintexts, summed: the inner loop of a matrix product. The rescale makes it a program and
+/// is not measured.
+const ACCUMULATE: &[&str] = &[
+    "mul_plain %0, #0 PRODUCT",
+    "mul_plain %1, #1 PRODUCT",
+    "mul_plain %2, #2 PRODUCT",
+    "mul_plain %3, #3 PRODUCT",
+    "mul_plain %4, #4 PRODUCT",
+    "mul_plain %5, #5 PRODUCT",
+    "mul_plain %6, #6 PRODUCT",
+    "mul_plain %7, #7 PRODUCT",
+    "mul_plain %8, #8 PRODUCT",
+    "mul_plain %9, #9 PRODUCT",
+    "mul_plain %10, #10 PRODUCT",
+    "mul_plain %11, #11 PRODUCT",
+    "mul_plain %12, #12 PRODUCT",
+    "mul_plain %13, #13 PRODUCT",
+    "mul_plain %14, #14 PRODUCT",
+    "mul_plain %15, #15 PRODUCT",
+    "add %16, %17 PRODUCT",
+    "add %32, %18 PRODUCT",
+    "add %33, %19 PRODUCT",
+    "add %34, %20 PRODUCT",
+    "add %35, %21 PRODUCT",
+    "add %36, %22 PRODUCT",
+    "add %37, %23 PRODUCT",
+    "add %38, %24 PRODUCT",
+    "add %39, %25 PRODUCT",
+    "add %40, %26 PRODUCT",
+    "add %41, %27 PRODUCT",
+    "add %42, %28 PRODUCT",
+    "add %43, %29 PRODUCT",
+    "add %44, %30 PRODUCT",
+    "add %45, %31 PRODUCT",
+    "rescale %46 NEXT",
+];
+
 /// Every composite. A key switch is a rotation without its automorphisms and its addition of `c_0`, as far as these are launches
 /// of their own: folded into the last step of the division they cost next to nothing.
-pub const ALL: [Shape; 7] = [
+pub const ALL: [Shape; 8] = [
     Shape {
         name: "add",
         inputs: 2,
         lines: &["add %0, %1 HERE"],
         all_out: false,
         left_out: &[],
+        only: None,
         floor: |s| s.add(),
     },
     Shape {
@@ -65,6 +107,7 @@ pub const ALL: [Shape; 7] = [
         lines: &["rotate %0, 1 HERE"],
         all_out: false,
         left_out: &[KernelId::AutomorphismEval, KernelId::Add],
+        only: None,
         floor: |s| s.rotations(1),
     },
     Shape {
@@ -73,6 +116,7 @@ pub const ALL: [Shape; 7] = [
         lines: &["rotate %0, 1 HERE"],
         all_out: false,
         left_out: &[],
+        only: None,
         floor: |s| s.rotations(1),
     },
     Shape {
@@ -81,6 +125,7 @@ pub const ALL: [Shape; 7] = [
         lines: ROTATIONS,
         all_out: true,
         left_out: &[],
+        only: None,
         floor: |s| s.rotations(8),
     },
     Shape {
@@ -89,6 +134,7 @@ pub const ALL: [Shape; 7] = [
         lines: &["mul %0, %1 {level LEVEL product degree 2}", "relinearize_rescale %2 NEXT"],
         all_out: false,
         left_out: &[],
+        only: None,
         floor: |s| s.mul_relinearize_rescale(),
     },
     Shape {
@@ -97,7 +143,17 @@ pub const ALL: [Shape; 7] = [
         lines: &["mul_plain %0, #0 PRODUCT", "rescale %1 NEXT"],
         all_out: false,
         left_out: &[],
+        only: None,
         floor: |s| s.rescale(s.limbs),
+    },
+    Shape {
+        name: "mul_plain_accumulate_16",
+        inputs: 16,
+        lines: ACCUMULATE,
+        all_out: false,
+        left_out: &[],
+        only: Some("inner_product"),
+        floor: |s| s.mul_plain_accumulate(16),
     },
     Shape {
         name: "mul_scalar_rescale",
@@ -105,6 +161,7 @@ pub const ALL: [Shape; 7] = [
         lines: &["mul_scalar %0, 0.5 PRODUCT", "rescale %1 NEXT"],
         all_out: false,
         left_out: &[],
+        only: None,
         floor: |s| s.rescale(0),
     },
 ];
@@ -126,6 +183,12 @@ impl Shape {
         level.0 > 0 || !self.lines.iter().any(|line| line.contains("NEXT"))
     }
 
+    /// Constants that the lines name: `#0` and so on.
+    fn constants(&self) -> u32 {
+        let named = |i: u32| self.lines.iter().any(|line| line.contains(&format!("#{i} ")));
+        (0..).take_while(|&i| named(i)).count() as u32
+    }
+
     fn text(&self, level: Level) -> String {
         let here = format!("{{level {level} canonical degree 1}}");
         let product = format!("{{level {level} product degree 1}}");
@@ -134,8 +197,8 @@ impl Shape {
         for i in 0..self.inputs {
             text += &format!("  input \"x{i}\" period 1\n");
         }
-        if self.lines.iter().any(|line| line.contains("#0")) {
-            text += "  constant #0 \"w\" [0.5]\n";
+        for i in 0..self.constants() {
+            text += &format!("  constant #{i} \"w{i}\" [{:?}]\n", 0.5 + f64::from(i) / 64.0);
         }
         for i in 0..self.inputs {
             text += &format!("  %{i} = input {i} {here}\n");
@@ -153,7 +216,22 @@ impl Shape {
 
     fn compile(&self, chain: &Chain, level: Level) -> Result<Compiled> {
         let placed = ckks_ir::text::parse(&self.text(level), &[])?;
-        Ok(compile_placed(placed, &chain.params, &Options::default())?)
+        let options = Options::default();
+        let mut compiled = compile_placed(placed, &chain.params, &options)?;
+        let Some(only) = self.only else { return Ok(compiled) };
+        let poly = &mut compiled.poly;
+        let found: Vec<PolyId> = poly.ids().filter(|&id| poly.value(id).op.name() == only).collect();
+        if found.len() != poly.outputs.len() {
+            bail!("{}: {} values of {only}, expected {}", self.name, found.len(), poly.outputs.len());
+        }
+        for (output, value) in poly.outputs.iter_mut().zip(found) {
+            output.value = value;
+        }
+        // What comes back has the limbs of the level.
+        for output in &mut compiled.manifest.outputs {
+            output.level = level;
+        }
+        Ok(refit(&compiled, &chain.params, &options)?)
     }
 }
 
@@ -204,7 +282,8 @@ fn measure_case(
     let mut compiled = shape.compile(chain, level)?;
     let row_bytes = compiled.plan.row_bytes() as u64;
     let buffer_rows: u64 = compiled.plan.buffers[1..].iter().map(|b| u64::from(b.rows)).sum();
-    let operand_bytes = (floor.keys + 2 * u64::from(shape.inputs) * case.limbs as u64) * row_bytes;
+    let polynomials = 2 * u64::from(shape.inputs) + u64::from(shape.constants());
+    let operand_bytes = (floor.keys + polynomials * case.limbs as u64) * row_bytes;
     let copies = machine.protocol.copies(operand_bytes, buffer_rows * row_bytes);
     let key_bytes = keys.keys(client, &compiled)?;
     compiled.plan = with_copies(compiled.plan, copies);
@@ -268,5 +347,26 @@ fn median(mut times: Vec<f64>) -> Result<f64> {
     match times.get(times.len() / 2) {
         Some(&time) => Ok(time),
         None => bail!("0 samples, expected at least 1"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fhe_core::params::Preset;
+    use host::check::CheckedPlan;
+
+    #[test]
+    fn products_by_plaintexts_are_one_launch_that_reads_each_operand_once() {
+        let chain = Chain::preset(Preset::N13).unwrap();
+        let shape = ALL.iter().find(|s| s.name == "mul_plain_accumulate_16").unwrap();
+        let level = chain.levels[0];
+        let limbs = chain.params.level(level).unwrap().basis.len() as u64;
+        let plan = CheckedPlan::new(shape.compile(&chain, level).unwrap().plan).unwrap();
+        let [(kernel, work)] = plan.work_by_kernel()[..] else { panic!("{:?}", plan.work_by_kernel()) };
+        assert_eq!((kernel, work.launches, work.items), (KernelId::InnerProduct, 1, limbs));
+        assert_eq!((work.rows_read, work.rows_written), (48 * limbs, 2 * limbs));
+        let floor = (shape.floor)(&Sizes::of(&chain.params, level).unwrap());
+        assert_eq!((floor.rows, floor.transforms, floor.macs, floor.keys), (50 * limbs, 0, 0, 0));
     }
 }

@@ -5,6 +5,7 @@ use crate::backend::Instance;
 use crate::error::{Error, Result};
 use crate::executor::{self, RunOptions, RunTimes};
 use crate::memory::MemoryReport;
+use crate::profile::overhead::{self, LaunchOverhead};
 use crate::profile::{HostWork, Profile, Stopwatch, trace};
 use crate::work::Work;
 use fhe_core::params::Level;
@@ -224,6 +225,19 @@ impl LoadedProgram {
         self.check_keys_loaded()?;
         let pool = Arc::clone(&self.pool);
         pool.install(|| self.instance.replay(rounds))
+    }
+
+    /// What a replay takes beyond its launches: see [`overhead`]. For benches; the next run starts from its inputs again.
+    ///
+    /// # Errors
+    /// As [`Self::replay`].
+    pub fn launch_overhead(&mut self, samples: u32) -> Result<LaunchOverhead> {
+        self.check_keys_loaded()?;
+        let pool = Arc::clone(&self.pool);
+        pool.install(|| {
+            let replay = overhead::median_replay(samples, |rounds| self.instance.replay(rounds))?;
+            Ok(LaunchOverhead::new(replay, &self.instance.launch_times(samples)?))
+        })
     }
 
     fn check_keys_loaded(&self) -> Result<()> {

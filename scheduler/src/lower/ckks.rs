@@ -160,7 +160,8 @@ impl Lowering<'_> {
     ) -> Result<Vec<PolyId>> {
         let log_scale = self.params.level(level)?.log_scale;
         let c = self.builder.constant(Encoded { constant: c, level, log_scale }, basis);
-        Ok(a.iter().map(|&p| self.builder.inner_product(vec![(p, c)])).collect())
+        // The plaintext first: sums whose first factors are the same become one item (`items_of`), which reads them once.
+        Ok(a.iter().map(|&p| self.builder.inner_product(vec![(c, p)])).collect())
     }
 
     fn automorphism(&mut self, a: &[PolyId], level: Level, g: GaloisElement) -> Result<Vec<PolyId>> {
