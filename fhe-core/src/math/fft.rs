@@ -43,6 +43,25 @@ impl SpecialFft {
         }
     }
 
+    /// What [`Self::embed_inverse`] multiplies by: with `half = len / 2` the factor of the pair `j, j + half` of a block is at
+    /// `half + j`; the first entry is 1 and no pair's. `N / 2` of them, for who does the same elsewhere.
+    pub fn inverse_factors(&self) -> Vec<Complex64> {
+        let mut factors = vec![Complex64::new(1.0, 0.0); self.powers_of_five.len()];
+        let mut half = factors.len() / 2;
+        while half > 0 {
+            let (len, step) = (2 * half, (self.zeta.len() - 1) / (8 * half));
+            for (factor, five) in factors[half..len].iter_mut().zip(&self.powers_of_five) {
+                *factor = self.inverse_factor(len, step, *five);
+            }
+            half /= 2;
+        }
+        factors
+    }
+
+    fn inverse_factor(&self, len: usize, step: usize, five: usize) -> Complex64 {
+        self.zeta[(4 * len - five % (4 * len)) * step]
+    }
+
     /// Slots to coefficients, paired as complex numbers; in place. Inverse of [`Self::embed`].
     pub fn embed_inverse(&self, values: &mut [Complex64]) {
         let mut len = values.len();
@@ -51,7 +70,7 @@ impl SpecialFft {
             for block in values.chunks_exact_mut(len) {
                 let (low, high) = block.split_at_mut(len / 2);
                 for ((x, y), five) in low.iter_mut().zip(high).zip(&self.powers_of_five) {
-                    let w = self.zeta[(4 * len - five % (4 * len)) * step];
+                    let w = self.inverse_factor(len, step, *five);
                     (*x, *y) = (*x + *y, (*x - *y) * w);
                 }
             }

@@ -17,7 +17,7 @@ use crate::abi::launch::{KernelArgs, contract, n_entries};
 use crate::abi::{KernelId, Launch, RowRef};
 use crate::body::tables::{PrimeConstants, RingTables};
 use crate::lanes::Word;
-use crate::thread::{Machine, Quad, ThreadKernel, convert_basis, every_kernel, has_item, ntt, pointwise};
+use crate::thread::{Machine, Quad, ThreadKernel, convert_basis, encode, every_kernel, has_item, ntt, pointwise};
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use memory::{Global, Shared};
@@ -101,6 +101,21 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
         let (mut global, at) = (self.global.borrow_mut(), aligned(at + plus, 4));
         for (at, word) in (at..).zip(words) {
             global.write(row, at, word, self.in_grid);
+        }
+    }
+
+    unsafe fn load_double(&self, row: RowRef, at: u32) -> f64 {
+        assert!(at >> (self.ring.log_n - 1) == 0, "double {at} of a row of 2^{}", self.ring.log_n);
+        let words = 64 / W::BITS;
+        let word = |k| self.global.borrow().read(row, words * at + k, self.in_grid).to_u64() << (k * W::BITS);
+        f64::from_bits((0..words).map(word).sum())
+    }
+    unsafe fn store_double(&self, row: RowRef, at: u32, x: f64) {
+        assert!(at >> (self.ring.log_n - 1) == 0, "double {at} of a row of 2^{}", self.ring.log_n);
+        let words = 64 / W::BITS;
+        for k in 0..words {
+            let word = W::from_u64(x.to_bits() >> (k * W::BITS));
+            self.global.borrow_mut().write(row, words * at + k, word, self.in_grid);
         }
     }
 
