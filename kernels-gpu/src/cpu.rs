@@ -10,8 +10,8 @@
 //! ([`splits`]).
 
 use crate::abi::{
-    AutomorphismItem, ConvertBasisItem, InnerProductItem, ItemKind, KernelId,
-    RoundResiduesItem, RowItem, RowRef,
+    AutomorphismItem, ConvertBasisItem, InnerProductItem, ItemKind, KernelId, RoundResiduesItem, RowItem,
+    RowRef,
 };
 use crate::body::tables::RingTables;
 use crate::encode;

@@ -42,7 +42,10 @@ fn residues<W: CpuWord>(log_n: u32, scale: f64, slots: &[Complex64], on_cpu: boo
     let mut memory = vec![W::from_u64(u64::MAX); (RESIDUES + MODULI.len()) * n];
     put(&mut memory, log_n, SLOTS, slots);
     put(&mut memory, log_n, FACTORS, &SpecialFft::new(n).inverse_factors());
-    let prime = |&q: &u64| PrimeTables { constants: PrimeConstants::new(W::from_u64(q), W::ONE, log_n), twiddles: &[] };
+    let prime = |&q: &u64| PrimeTables {
+        constants: PrimeConstants::new(W::from_u64(q), W::ONE, log_n),
+        twiddles: &[],
+    };
     let primes: Vec<PrimeTables<'_, W>> = MODULI.iter().map(prime).collect();
     let ring = RingTables { log_n, primes: &primes };
 
@@ -101,7 +104,10 @@ fn check<W: CpuWord>(log_n: u32) {
     // A slot that is all of the largest coefficient.
     let slots = vec![Complex64::new(1.0, 0.0); 1 << (log_n - 1)];
     let scale = 2f64.powi(63) - 1024.0;
-    assert!(residues::<W>(log_n, scale, &slots, true) == expected::<W>(log_n, scale, &slots), "log N {log_n}");
+    assert!(
+        residues::<W>(log_n, scale, &slots, true) == expected::<W>(log_n, scale, &slots),
+        "log N {log_n}"
+    );
 }
 
 #[test]

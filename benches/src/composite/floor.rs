@@ -92,6 +92,11 @@ impl Sizes {
         Floor { rows: (3 * n + 2) * self.limbs, ..Floor::default() }
     }
 
+    /// A plaintext from its slots, two rows of doubles.
+    pub fn encode(&self) -> Floor {
+        Floor { transforms: self.limbs, rows: 2, ..Floor::default() }
+    }
+
     /// A rescale of a ciphertext, or of its product with `plain` rows.
     pub fn rescale(&self, plain: u64) -> Floor {
         let (l, r) = (self.limbs, self.removed);

@@ -16,7 +16,7 @@ use floor::{Floor, Sizes};
 use host::LoadedProgram;
 use kernels_gpu::abi::KernelId;
 use scheduler::compile::{compile_placed, refit};
-use scheduler::poly_ir::PolyId;
+use scheduler::poly_ir::{Function, Op, PolyId};
 use scheduler::{Compiled, Options, ckks_ir};
 use std::collections::BTreeMap;
 
@@ -34,9 +34,13 @@ pub struct Shape {
     all_out: bool,
     /// Kernels that only bring the operand about. With them the time is the sum of the others, launch by launch.
     left_out: &'static [KernelId],
-    /// The operation of the polynomials that is measured alone, its results in the place of the outputs: `ckks_ir` returns no
-    /// product that is not rescaled. All if none.
-    only: Option<&'static str>,
+    /// Which polynomials are returned in the place of the outputs, so that no more is computed: `ckks_ir` returns no product that is
+    /// not rescaled, and no plaintext.
+    only: Option<fn(&Function, PolyId) -> bool>,
+    /// Whether plaintexts are encoded in the run.
+    encode_on_device: bool,
+    /// The figure is for one of so many of the same in a run.
+    parts: u32,
     /// The least work.
     floor: fn(&Sizes) -> Floor,
 }
@@ -89,82 +93,87 @@ const ACCUMULATE: &[&str] = &[
     "rescale %46 NEXT",
 ];
 
+/// What most composites are.
+const BASE: Shape = Shape {
+    name: "",
+    inputs: 1,
+    lines: &[],
+    all_out: false,
+    left_out: &[],
+    only: None,
+    encode_on_device: false,
+    parts: 1,
+    floor: |s| s.add(),
+};
+
 /// Every composite. A key switch is a rotation without its automorphisms and its addition of `c_0`, as far as these are launches
 /// of their own: folded into the last step of the division they cost next to nothing.
-pub const ALL: [Shape; 8] = [
-    Shape {
-        name: "add",
-        inputs: 2,
-        lines: &["add %0, %1 HERE"],
-        all_out: false,
-        left_out: &[],
-        only: None,
-        floor: |s| s.add(),
-    },
+pub const ALL: [Shape; 9] = [
+    Shape { name: "add", inputs: 2, lines: &["add %0, %1 HERE"], floor: |s| s.add(), ..BASE },
     Shape {
         name: "key_switch",
-        inputs: 1,
         lines: &["rotate %0, 1 HERE"],
-        all_out: false,
         left_out: &[KernelId::AutomorphismEval, KernelId::Add],
-        only: None,
         floor: |s| s.rotations(1),
+        ..BASE
     },
-    Shape {
-        name: "rotate",
-        inputs: 1,
-        lines: &["rotate %0, 1 HERE"],
-        all_out: false,
-        left_out: &[],
-        only: None,
-        floor: |s| s.rotations(1),
-    },
-    Shape {
-        name: "rotate_8_hoisted",
-        inputs: 1,
-        lines: ROTATIONS,
-        all_out: true,
-        left_out: &[],
-        only: None,
-        floor: |s| s.rotations(8),
-    },
+    Shape { name: "rotate", lines: &["rotate %0, 1 HERE"], floor: |s| s.rotations(1), ..BASE },
+    Shape { name: "rotate_8_hoisted", lines: ROTATIONS, all_out: true, floor: |s| s.rotations(8), ..BASE },
     Shape {
         name: "mul_relinearize_rescale",
         inputs: 2,
         lines: &["mul %0, %1 {level LEVEL product degree 2}", "relinearize_rescale %2 NEXT"],
-        all_out: false,
-        left_out: &[],
-        only: None,
         floor: |s| s.mul_relinearize_rescale(),
+        ..BASE
     },
     Shape {
         name: "mul_plain_rescale",
-        inputs: 1,
         lines: &["mul_plain %0, #0 PRODUCT", "rescale %1 NEXT"],
-        all_out: false,
-        left_out: &[],
-        only: None,
         floor: |s| s.rescale(s.limbs),
+        ..BASE
     },
     Shape {
         name: "mul_plain_accumulate_16",
         inputs: 16,
         lines: ACCUMULATE,
-        all_out: false,
-        left_out: &[],
-        only: Some("inner_product"),
+        only: Some(is_inner_product),
         floor: |s| s.mul_plain_accumulate(16),
+        ..BASE
     },
     Shape {
         name: "mul_scalar_rescale",
-        inputs: 1,
         lines: &["mul_scalar %0, 0.5 PRODUCT", "rescale %1 NEXT"],
-        all_out: false,
-        left_out: &[],
-        only: None,
         floor: |s| s.rescale(0),
+        ..BASE
+    },
+    // From slots in memory to residues: what the client's `encode` gives. A program returns polynomials by twos.
+    Shape {
+        name: "encode_device",
+        lines: &[
+            "mul_plain %0, #0 PRODUCT",
+            "mul_plain %0, #1 PRODUCT",
+            "add %1, %2 PRODUCT",
+            "rescale %3 NEXT",
+        ],
+        only: Some(is_encoded),
+        encode_on_device: true,
+        parts: 2,
+        floor: |s| s.encode(),
+        ..BASE
     },
 ];
+
+fn is_inner_product(poly: &Function, id: PolyId) -> bool {
+    matches!(poly.value(id).op, Op::InnerProduct { .. })
+}
+
+/// A plaintext that is encoded on the device, as values.
+fn is_encoded(poly: &Function, id: PolyId) -> bool {
+    match poly.value(id).op {
+        Op::Ntt(a) => matches!(poly.value(a).op, Op::RoundResidues(_)),
+        _ => false,
+    }
+}
 
 impl Shape {
     /// The case at a level.
@@ -216,13 +225,13 @@ impl Shape {
 
     fn compile(&self, chain: &Chain, level: Level) -> Result<Compiled> {
         let placed = ckks_ir::text::parse(&self.text(level), &[])?;
-        let options = Options::default();
+        let options = Options { encode_on_device: self.encode_on_device, ..Options::default() };
         let mut compiled = compile_placed(placed, &chain.params, &options)?;
         let Some(only) = self.only else { return Ok(compiled) };
         let poly = &mut compiled.poly;
-        let found: Vec<PolyId> = poly.ids().filter(|&id| poly.value(id).op.name() == only).collect();
+        let found: Vec<PolyId> = poly.ids().filter(|&id| only(poly, id)).collect();
         if found.len() != poly.outputs.len() {
-            bail!("{}: {} values of {only}, expected {}", self.name, found.len(), poly.outputs.len());
+            bail!("{}: {} values, expected {}", self.name, found.len(), poly.outputs.len());
         }
         for (output, value) in poly.outputs.iter_mut().zip(found) {
             output.value = value;
@@ -315,7 +324,11 @@ fn measure_case(
             ("replays of a graph for each copy", machine.protocol.median(copies, replay)?)
         }
     };
-    let mut row = Row::new(case, method, time, cost, &machine.roofs).under(params);
+    let parts = shape.parts;
+    cost.bytes /= u64::from(parts);
+    cost.operations /= u64::from(parts);
+    cost.products /= f64::from(parts);
+    let mut row = Row::new(case, method, time / f64::from(parts), cost, &machine.roofs).under(params);
     row.floor_parts = floor.parts(params, &machine.roofs);
     let least = row.floor_parts.values().sum();
     row = row.with_floor(least);
@@ -355,6 +368,20 @@ mod tests {
     use super::*;
     use fhe_core::params::Preset;
     use host::check::CheckedPlan;
+
+    #[test]
+    fn a_plaintext_is_encoded_from_its_slots() {
+        let chain = Chain::preset(Preset::N13).unwrap();
+        let shape = ALL.iter().find(|s| s.name == "encode_device").unwrap();
+        let level = chain.levels[0];
+        let limbs = chain.params.level(level).unwrap().basis.len() as u64;
+        let plan = CheckedPlan::new(shape.compile(&chain, level).unwrap().plan).unwrap();
+        let work = plan.work_by_kernel();
+        let kernels: Vec<KernelId> = work.iter().map(|(kernel, _)| *kernel).collect();
+        assert_eq!(kernels, [KernelId::Ntt, KernelId::EmbedInverse, KernelId::RoundResidues]);
+        let written: Vec<u64> = work.iter().map(|(_, work)| work.rows_written).collect();
+        assert_eq!(written, [2 * limbs, 4, 2 * limbs]);
+    }
 
     #[test]
     fn products_by_plaintexts_are_one_launch_that_reads_each_operand_once() {

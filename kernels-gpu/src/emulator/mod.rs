@@ -17,7 +17,9 @@ use crate::abi::launch::{KernelArgs, contract, n_entries};
 use crate::abi::{KernelId, Launch, RowRef};
 use crate::body::tables::{PrimeConstants, RingTables};
 use crate::lanes::Word;
-use crate::thread::{Machine, Quad, ThreadKernel, convert_basis, encode, every_kernel, has_item, ntt, pointwise};
+use crate::thread::{
+    Machine, Quad, ThreadKernel, convert_basis, encode, every_kernel, has_item, ntt, pointwise,
+};
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use memory::{Global, Shared};

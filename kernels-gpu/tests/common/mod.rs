@@ -5,7 +5,8 @@ pub(crate) mod oracle;
 use kernels_gpu::abi::launch::KernelArgs;
 use kernels_gpu::abi::{
     AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem, InnerProductItem,
-    ItemKind, KernelId, Launch, RoundResiduesItem, RoundTarget, RowItem, RowRef, Term, fraction_bits, matrix_pool_words, matrix_position,
+    ItemKind, KernelId, Launch, RoundResiduesItem, RoundTarget, RowItem, RowRef, Term, fraction_bits,
+    matrix_pool_words, matrix_position,
 };
 use kernels_gpu::body::tables::{PrimeConstants, PrimeTables, RingTables, fill_twiddles};
 use kernels_gpu::cpu::{Base, Bindings, CpuWord, LaneKind, SPLIT_WORDS, splits};

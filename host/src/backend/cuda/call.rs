@@ -111,8 +111,7 @@ impl Call<'_> {
     pub(super) fn launch_times(&self, samples: u32) -> Result<Vec<Duration>> {
         let time = |step: &Step| {
             let Step::Launch { launch, .. } = step;
-            let graph =
-                |n: u32| Graph::capture(self.driver, || (0..n).try_for_each(|_| self.submit(launch)));
+            let graph = |n: u32| Graph::capture(self.driver, || (0..n).try_for_each(|_| self.submit(launch)));
             let (short, long) = (graph(REPEATS)?, graph(2 * REPEATS)?);
             let once = |graph: &Graph| {
                 let start = Event::record(self.driver)?;
