@@ -326,7 +326,7 @@ fn rules_of_plans_that_encode() {
                 p.buffers
                     .iter_mut()
                     .filter(|b| matches!(b.kind, BufferKind::Slots(_)))
-                    .for_each(|b| b.kind = BufferKind::Factors)
+                    .for_each(|b| b.kind = BufferKind::Factors);
             }),
             "host",
         ),
@@ -345,7 +345,7 @@ fn rules_of_plans_that_encode() {
         let mut broken = good.clone();
         rewrite(&mut broken, kernel, |items| match &mut items[0] {
             Item::Row(item) => {
-                (item.a, item.b) = (first.src[0], if kernel.reads_b() { first.src[1] } else { item.b })
+                (item.a, item.b) = (first.src[0], if kernel.reads_b() { first.src[1] } else { item.b });
             }
             Item::RoundResidues { src, .. } => *src = first.src,
             other => panic!("{other:?}"),

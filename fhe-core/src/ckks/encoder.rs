@@ -31,8 +31,9 @@ pub fn check_raw_slots(params: &Params, slots: &[Complex64], level: Level, log_s
     // Roundings add less than 2^-40 of it, and at the end 1/2: a basis has more than 20 bits.
     let room = 1.0 - 1.0 / f64::from(1 << 20);
     let expected = (info.log_q - 1.0).min(63.0);
-    let found = (largest * log_scale.exp2()).log2();
-    if (largest * params.n() as f64).is_finite() && found < expected + room.log2() {
+    let sums_are_finite = (largest * params.n() as f64).is_finite();
+    let found = if sums_are_finite { (largest * log_scale.exp2()).log2() } else { f64::INFINITY };
+    if found < expected + room.log2() {
         return Ok(());
     }
     Err(Error::RawSlots { found, expected, level })

@@ -97,6 +97,22 @@ mod tests {
     use super::super::naive;
     use super::*;
 
+    /// The factor of a pair undoes the rotation of its second half: `exp(-2 pi i 5^j / (4 len))`.
+    #[test]
+    fn factors_are_roots_of_unity_in_the_order_of_the_butterflies() {
+        for n in [4usize, 8, 64, 512] {
+            let factors = SpecialFft::new(n).inverse_factors();
+            assert_eq!((factors.len(), factors[0]), (n / 2, Complex64::new(1.0, 0.0)));
+            for (at, factor) in factors.iter().enumerate().skip(1) {
+                let len = 2usize << at.ilog2();
+                let j = at - len / 2;
+                let five = (0..j).fold(1, |p, _| p * 5 % (4 * len));
+                let angle = -core::f64::consts::TAU * five as f64 / (4 * len) as f64;
+                assert!((factor - Complex64::from_polar(1.0, angle)).norm() < 1e-13, "{n} {at}");
+            }
+        }
+    }
+
     #[test]
     fn equals_the_definition_and_inverts() {
         for log_n in 2..9 {
