@@ -65,6 +65,27 @@ fn the_ptx_has_what_the_contracts_name() {
     assert_eq!(seen.len(), n_entries);
 }
 
+/// Doubles are computed in the encoder's module only, every operation rounded by itself: ptxas fuses a product and a sum that do not say
+/// `.rn`, and the bits would be others than the host's.
+#[test]
+fn doubles_are_rounded_one_by_one() {
+    for module in ptx::MODULES {
+        let arithmetic: Vec<&str> = module
+            .text
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|op| [".f64", ".f32", ".f16"].iter().any(|kind| op.contains(kind)))
+            .filter(|op| {
+                !["abs.", "neg.", "selp.", "setp.", "mov.", "cvt."].iter().any(|bits| op.starts_with(bits))
+            })
+            .collect();
+        assert_eq!(!arithmetic.is_empty(), module.name == "encode_u32", "{}", module.name);
+        for op in arithmetic {
+            assert!(["add.rn.f64", "sub.rn.f64", "mul.rn.f64"].contains(&op), "{}: {op}", module.name);
+        }
+    }
+}
+
 #[test]
 fn outside_the_sizes_there_is_none() {
     for kernel in KernelId::ALL {

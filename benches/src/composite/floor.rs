@@ -92,7 +92,7 @@ impl Sizes {
         Floor { rows: (3 * n + 2) * self.limbs, ..Floor::default() }
     }
 
-    /// A plaintext from its slots, two rows of doubles.
+    /// A plaintext from its slots, two rows of doubles; the factors are once for all.
     pub fn encode(&self) -> Floor {
         Floor { transforms: self.limbs, rows: 2, ..Floor::default() }
     }

@@ -30,7 +30,7 @@ pub struct Shape {
     /// Lines of `ckks_ir` after the inputs. `HERE`, `PRODUCT` and `NEXT` stand for the kinds of values at the level, of
     /// products there, and at the level below.
     lines: &'static [&'static str],
-    /// Whether every line is an output, not only the last.
+    /// Whether every line is an output that can be one (products cannot), not only the last.
     all_out: bool,
     /// Kernels that only bring the operand about. With them the time is the sum of the others, launch by launch.
     left_out: &'static [KernelId],
@@ -93,6 +93,42 @@ const ACCUMULATE: &[&str] = &[
     "rescale %46 NEXT",
 ];
 
+/// Eight programs side by side with two plaintexts each.
+const PLAINTEXTS: &[&str] = &[
+    "mul_plain %0, #0 PRODUCT",
+    "mul_plain %0, #1 PRODUCT",
+    "add %1, %2 PRODUCT",
+    "rescale %3 NEXT",
+    "mul_plain %0, #2 PRODUCT",
+    "mul_plain %0, #3 PRODUCT",
+    "add %5, %6 PRODUCT",
+    "rescale %7 NEXT",
+    "mul_plain %0, #4 PRODUCT",
+    "mul_plain %0, #5 PRODUCT",
+    "add %9, %10 PRODUCT",
+    "rescale %11 NEXT",
+    "mul_plain %0, #6 PRODUCT",
+    "mul_plain %0, #7 PRODUCT",
+    "add %13, %14 PRODUCT",
+    "rescale %15 NEXT",
+    "mul_plain %0, #8 PRODUCT",
+    "mul_plain %0, #9 PRODUCT",
+    "add %17, %18 PRODUCT",
+    "rescale %19 NEXT",
+    "mul_plain %0, #10 PRODUCT",
+    "mul_plain %0, #11 PRODUCT",
+    "add %21, %22 PRODUCT",
+    "rescale %23 NEXT",
+    "mul_plain %0, #12 PRODUCT",
+    "mul_plain %0, #13 PRODUCT",
+    "add %25, %26 PRODUCT",
+    "rescale %27 NEXT",
+    "mul_plain %0, #14 PRODUCT",
+    "mul_plain %0, #15 PRODUCT",
+    "add %29, %30 PRODUCT",
+    "rescale %31 NEXT",
+];
+
 /// What most composites are.
 const BASE: Shape = Shape {
     name: "",
@@ -108,7 +144,7 @@ const BASE: Shape = Shape {
 
 /// Every composite. A key switch is a rotation without its automorphisms and its addition of `c_0`, as far as these are launches
 /// of their own: folded into the last step of the division they cost next to nothing.
-pub const ALL: [Shape; 9] = [
+pub const ALL: [Shape; 10] = [
     Shape { name: "add", inputs: 2, lines: &["add %0, %1 HERE"], floor: |s| s.add(), ..BASE },
     Shape {
         name: "key_switch",
@@ -146,7 +182,18 @@ pub const ALL: [Shape; 9] = [
         floor: |s| s.rescale(0),
         ..BASE
     },
-    // From slots in memory to residues: what the client's `encode` gives. A program returns polynomials by twos.
+    // From slots in memory to residues: what the client's `encode` gives, one of two and one of sixteen in a run. A program returns
+    // polynomials by twos.
+    Shape {
+        name: "encode_device_16",
+        lines: PLAINTEXTS,
+        all_out: true,
+        only: Some(is_encoded),
+        encode_on_device: true,
+        parts: 16,
+        floor: |s| s.encode(),
+        ..BASE
+    },
     Shape {
         name: "encode_device",
         lines: &[
@@ -216,9 +263,11 @@ impl Shape {
             let line = line.replace("HERE", &here).replace("PRODUCT", &product).replace("NEXT", &next);
             text += &format!("  %{i} = {}\n", line.replace("LEVEL", &level.to_string()));
         }
-        let end = self.inputs + self.lines.len() as u32;
-        for i in if self.all_out { self.inputs } else { end - 1 }..end {
-            text += &format!("  output \"y{i}\" slots 1 %{i}\n");
+        let last = self.lines.len().saturating_sub(1);
+        for (at, (i, line)) in (self.inputs..).zip(self.lines).enumerate() {
+            if at == last || (self.all_out && !line.contains("PRODUCT")) {
+                text += &format!("  output \"y{i}\" slots 1 %{i}\n");
+            }
         }
         text + "}\n"
     }
@@ -372,15 +421,19 @@ mod tests {
     #[test]
     fn a_plaintext_is_encoded_from_its_slots() {
         let chain = Chain::preset(Preset::N13).unwrap();
-        let shape = ALL.iter().find(|s| s.name == "encode_device").unwrap();
-        let level = chain.levels[0];
-        let limbs = chain.params.level(level).unwrap().basis.len() as u64;
-        let plan = CheckedPlan::new(shape.compile(&chain, level).unwrap().plan).unwrap();
-        let work = plan.work_by_kernel();
-        let kernels: Vec<KernelId> = work.iter().map(|(kernel, _)| *kernel).collect();
-        assert_eq!(kernels, [KernelId::Ntt, KernelId::EmbedInverse, KernelId::RoundResidues]);
-        let written: Vec<u64> = work.iter().map(|(_, work)| work.rows_written).collect();
-        assert_eq!(written, [2 * limbs, 4, 2 * limbs]);
+        for name in ["encode_device", "encode_device_16"] {
+            let shape = ALL.iter().find(|s| s.name == name).unwrap();
+            let level = chain.levels[0];
+            let limbs = chain.params.level(level).unwrap().basis.len() as u64;
+            let plan = CheckedPlan::new(shape.compile(&chain, level).unwrap().plan).unwrap();
+            let work = plan.work_by_kernel();
+            let kernels: Vec<KernelId> = work.iter().map(|(kernel, _)| *kernel).collect();
+            assert_eq!(kernels, [KernelId::Ntt, KernelId::EmbedInverse, KernelId::RoundResidues]);
+            let written: Vec<u64> = work.iter().map(|(_, work)| work.rows_written).collect();
+            let parts = u64::from(shape.parts);
+            assert_eq!(written, [parts * limbs, parts * 2, parts * limbs]);
+            assert!(work.iter().all(|(_, work)| work.launches == 1));
+        }
     }
 
     #[test]
