@@ -473,6 +473,7 @@ fn what_fits_63_bits_is_encoded_on_the_device() {
     let text = compiled.poly.to_string();
     let lines: Vec<&str> = text
         .lines()
+        .map(str::trim)
         .filter(|l| ["slots", "encoded", "embed", "round_"].iter().any(|w| l.contains(w)))
         .collect();
     expect![[r#"
@@ -484,15 +485,16 @@ fn what_fits_63_bits_is_encoded_on_the_device() {
     let plan = compiled.plan.to_string();
     let lines: Vec<&str> = plan
         .lines()
+        .map(str::trim)
         .filter(|l| l.contains("setup") || l.contains("slots") || l.contains("factors"))
         .collect();
     expect![[r#"
-          buffer 3 factors rows 2 device 0
-          buffer 4 slots 1 rows 2 device 0
-          setup load_factors buffer 3
-          setup load_slots 1 level 0 scale 50.00006496378282 2.531264402320751e-15 buffer 4
-          setup encode 0 level 1 scale 49.99997929966936 1.1647345094993738e-15 buffer 5
-              0:2 and 0:3 = 3:0 and 3:1 factors 2:0 and 2:1"#]]
+        buffer 3 factors rows 2 device 0
+        buffer 4 slots 1 rows 2 device 0
+        setup load_factors buffer 3
+        setup load_slots 1 level 0 scale 50.00006496378282 2.531264402320751e-15 buffer 4
+        setup encode 0 level 1 scale 49.99997929966936 1.1647345094993738e-15 buffer 5
+        0:2 and 0:3 = 3:0 and 3:1 factors 2:0 and 2:1"#]]
     .assert_eq(&lines.join("\n"));
 }
 
