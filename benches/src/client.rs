@@ -1,5 +1,5 @@
-//! The client of a chain: keys and ciphertexts for composites, and rows of its own. All of it is on the processor; encoding
-//! on a device does not exist yet.
+//! The client of a chain: keys and ciphertexts for composites, and rows of its own. All of it is on the processor; what the device
+//! takes for the client's `encode` is the composite `encode_device`.
 
 use crate::Result;
 use crate::chain::Chain;

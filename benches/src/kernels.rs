@@ -13,8 +13,8 @@ use host::BackendKind;
 use host::backend::Instance;
 use host::check::CheckedPlan;
 use kernels_gpu::abi::{
-    self, ABI_VERSION, AutomorphismItem, ConvertSource, ConvertTarget, ItemKind, KernelId, RowItem, RowRef,
-    Term, fraction_bits,
+    self, ABI_VERSION, AutomorphismItem, ConvertSource, ConvertTarget, EmbedInverseItem, ItemKind, KernelId,
+    RoundTarget, RowItem, RowRef, Term, fraction_bits,
 };
 use scheduler::ckks_ir::{InputIdx, OutputIdx};
 use scheduler::plan::{
@@ -78,6 +78,10 @@ fn rows(kernel: KernelId, limbs: usize) -> (usize, usize) {
             let targets = digits(limbs).map(|d| limbs - d.len() + DIGIT).sum();
             (limbs, targets)
         }
+        // As many plaintexts as limbs: slots, and factors, which a program has once.
+        ItemKind::EmbedInverse => (4 * limbs, 2 * limbs),
+        // One plaintext.
+        ItemKind::RoundResidues => (2, limbs),
     }
 }
 
@@ -126,6 +130,22 @@ impl Repetition<'_> {
             }
             ItemKind::InnerProduct => (0..self.limbs).map(|i| self.inner_product(i)).collect(),
             ItemKind::ConvertBasis => self.conversions(),
+            ItemKind::EmbedInverse => {
+                let pair = |which: usize, i: usize| [self.input(which, i), self.input(which + 1, i)];
+                let dst = |i: usize| [self.output(i), self.output(self.limbs + i)];
+                let item = |i| EmbedInverseItem { dst: dst(i), src: pair(0, i), factors: pair(2, i) };
+                (0..self.limbs).map(|i| Item::EmbedInverse(item(i))).collect()
+            }
+            ItemKind::RoundResidues => {
+                let row = |part: usize| RowRef { slot: 1, row: (self.from + part) as u32 };
+                let target = |i| RoundTarget { row: self.output(i), prime: self.prime(i).1, pad: 0 };
+                let targets: Vec<RoundTarget> = (0..self.limbs).map(target).collect();
+                let (src, scale) = ([row(0), row(1)], 1f64.to_bits());
+                // As the lowering shares them out.
+                let item =
+                    |targets: &[RoundTarget]| Item::RoundResidues { src, scale, targets: targets.to_vec() };
+                targets.chunks(8).map(item).collect()
+            }
         }
     }
 
@@ -230,13 +250,21 @@ fn plan(size: Size, word: WordKind, repetitions: u32) -> Result<Plan> {
     Ok(plan)
 }
 
-/// Fills the input with canonical residues that look random.
-fn fill(instance: &mut dyn Instance, n_rows: u32) -> Result<()> {
+/// Fills the input with what looks random: canonical residues, or doubles.
+fn fill(kernel: KernelId, instance: &mut dyn Instance, n_rows: u32) -> Result<()> {
     let (n, word, least) = {
         let plan = instance.plan().plan();
         (1u64 << plan.log_n, plan.word, plan.primes.iter().copied().min().unwrap_or(1))
     };
-    let residue = |k: u64| (k.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 3) % least;
+    let random = |k: u64| k.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 3;
+    if matches!(kernel.item(), ItemKind::EmbedInverse | ItemKind::RoundResidues) {
+        // Doubles in [1, 2): residues as doubles are so small that processors take their time.
+        let bits = |k: u64| (1f64.to_bits() | (random(k) & ((1 << 52) - 1))).to_le_bytes();
+        let mut row: Vec<u8> = (0..n / 2).flat_map(bits).collect();
+        row.resize(n as usize * word.bytes(), 0);
+        return (0..n_rows).try_for_each(|r| Ok(instance.write(BufferId(1), r, &row)?));
+    }
+    let residue = |k: u64| random(k) % least;
     let row: Vec<u8> = match word {
         WordKind::U32 => (0..n).flat_map(|k| (residue(k) as u32).to_le_bytes()).collect(),
         WordKind::U64 => (0..n).flat_map(|k| residue(k).to_le_bytes()).collect(),
@@ -268,7 +296,7 @@ pub fn measure(size: Size, word: WordKind, machine: &Machine) -> Result<Row> {
     let checked = CheckedPlan::new(plan(size, word, repetitions)?)?;
     let operations = checked.work(SegmentId(0), 0).multiplications;
     let mut instance = machine.backend.load(Arc::new(checked)).with_context(|| case.to_string())?;
-    fill(&mut *instance, n_read as u32 * repetitions)?;
+    fill(kernel, &mut *instance, n_read as u32 * repetitions)?;
     let time = machine.pool.install(|| machine.protocol.median(repetitions, |n| Ok(instance.replay(n)?)))?;
     let cost = Cost { bytes, operations, products: machine_products(kernel, operations) };
     let mut row = Row::new(&case, "replays of a graph of all copies", time, cost, &machine.roofs);

@@ -5,6 +5,7 @@
 //! kernels    plans of one kernel, many times over different rows
 //! composite  compiled plans of one operation of the scheme; the floor of each by formula
 //! client     keys, encoding, encryption: fhe-core on the processor
+//! overhead   what a whole program takes beyond its launches
 //! measure    backends, how a figure comes about
 //! roofs      what memory and arithmetic allow at most
 //! row, plot  the table, JSON, SVG
@@ -18,6 +19,7 @@ pub mod client;
 pub mod composite;
 pub mod kernels;
 pub mod measure;
+pub mod overhead;
 pub mod peers;
 pub mod plot;
 pub mod roofs;

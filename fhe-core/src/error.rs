@@ -68,6 +68,19 @@ pub enum Error {
         /// The level.
         level: Level,
     },
+    /// Slots of which a coefficient may not fit, for who encodes them unseen.
+    #[error(
+        "slots too large: log2 of the largest is {found:.2} at this scale, expected below {expected:.2} (63, and half the \
+         modulus at level {level})"
+    )]
+    RawSlots {
+        /// log2 of the largest slot, scaled.
+        found: f64,
+        /// log2 of the largest that surely fits.
+        expected: f64,
+        /// The level.
+        level: Level,
+    },
     /// No such level in these parameters.
     #[error("no level {found}: the highest is {expected}")]
     NoSuchLevel {

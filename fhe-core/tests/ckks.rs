@@ -6,7 +6,7 @@ mod common;
 
 use common::{Client, wave};
 use fhe_core::ckks::precision::PrecisionReport;
-use fhe_core::ckks::{Decryptor, Encryptor};
+use fhe_core::ckks::{Decryptor, Encryptor, check_raw_slots};
 use fhe_core::math::double::Double;
 use fhe_core::math::sampling::Randomness;
 use fhe_core::math::word::Word;
@@ -149,6 +149,44 @@ fn bad_messages_are_refused() {
     assert!(matches!(
         c.encoder.encode(&vec![Complex64::ONE; n], Level(9), scale),
         Err(Error::NoSuchLevel { expected: Level(5), found: Level(9) })
+    ));
+}
+
+/// What passes unseen has no coefficient that is larger than the largest slot, scaled; the worst slots are those of one coefficient.
+#[test]
+fn raw_slots_are_refused_before_a_coefficient_is_too_large() {
+    let c = Client::<u32>::new(Preset::Toy10.params().unwrap(), &[]);
+    let n = c.params.n_slots();
+    // Level 0 has 60 bits, level 5 more than 64: half the modulus, and 2^63.
+    for (level, bound) in [(Level(0), c.params.level(Level(0)).unwrap().log_q - 1.0), (Level(5), 63.0)] {
+        for log_scale in [0.0, 20.0, 50.0].map(Double::from) {
+            let slot = |log: f64| Complex64::from_polar((bound + log).exp2() / log_scale.exp2(), 0.5);
+            let check = |slots: &[Complex64]| check_raw_slots(&c.params, slots, level, log_scale);
+            let encode = |z: Complex64| c.encoder.encode(&vec![z; n], level, log_scale);
+            assert_eq!(check(&[slot(-1e-5), Complex64::ZERO]), Ok(()));
+            assert!(encode(slot(-1e-5)).is_ok());
+            for log in [-1e-7, 0.0, 1.0, 40.0] {
+                let Err(Error::RawSlots { found, expected, level: at }) = check(&[Complex64::ONE, slot(log)])
+                else {
+                    panic!("{bound} {log}")
+                };
+                assert!((found - bound - log).abs() < 1e-6 && expected == bound && at == level);
+            }
+            if level == Level(0) {
+                let all = Complex64::new(0.0, slot(1e-3).norm());
+                assert!(matches!(encode(all), Err(Error::Overflow { .. })));
+            }
+        }
+    }
+    let check = |z: Complex64, log_scale: f64| check_raw_slots(&c.params, &[z], Level(5), log_scale.into());
+    assert_eq!(check(Complex64::ZERO, 1000.0), Ok(()));
+    assert!(matches!(check(Complex64::new(0.0, f64::NAN), 1.0), Err(Error::NotFinite { slot: 0, .. })));
+    // The scale would make it small, but not before sums of it are infinite.
+    let refused = check(Complex64::new(1e308, 0.0), -1000.0);
+    assert!(matches!(refused, Err(Error::RawSlots { found: f64::INFINITY, .. })), "{refused:?}");
+    assert!(matches!(
+        check_raw_slots(&c.params, &[], Level(6), 1.0.into()),
+        Err(Error::NoSuchLevel { expected: Level(5), found: Level(6) })
     ));
 }
 

@@ -9,6 +9,8 @@
 //! `--device-mib` and `--host-mib` are what the plan may take of the device and of host memory, and `--spill` is the directory
 //! for the rest.
 //!
+//! `--overhead` also tells what a replay of the plan takes beyond its launches ([`host::profile::overhead`]); it times each launch by itself.
+//!
 //! `--roof` is what the device's memory can move in GB/s, by its data sheet or a measurement; without it rates are not compared.
 
 use fhe_core::ckks::{Encoder, Encryptor};
@@ -28,6 +30,7 @@ struct Args {
     backend: BackendKind,
     threads: Option<usize>,
     trace: Option<String>,
+    overhead: bool,
     roof: Option<Roof>,
     memory: MemoryLimits,
     spill: Option<String>,
@@ -39,6 +42,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
         backend: BackendKind::Cpu,
         threads: None,
         trace: None,
+        overhead: false,
         roof: None,
         memory: MemoryLimits::default(),
         spill: None,
@@ -49,6 +53,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
         match word.as_str() {
             "--backend" => args.backend = value()?.parse()?,
             "--threads" => args.threads = Some(value()?.parse()?),
+            "--overhead" => args.overhead = true,
             "--trace" => args.trace = Some(value()?),
             "--roof" => args.roof = Some(Roof { bytes_per_second: value()?.parse::<f64>()? * 1e9 }),
             "--device-mib" => args.memory.device = Some(value()?.parse::<u64>()? << 20),
@@ -117,6 +122,9 @@ fn profile<W: Word>(session: &Session, params: &Params, args: &Args) -> Result<(
     println!("copied in a run: {} MiB fetched, {} MiB spilled", copied.fetched >> 20, copied.spilled >> 20);
     if let Some(file) = &args.trace {
         std::fs::write(file, loaded.trace())?;
+    }
+    if args.overhead {
+        println!("{}", loaded.launch_overhead(5)?);
     }
     Ok(())
 }

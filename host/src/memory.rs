@@ -210,7 +210,7 @@ impl MemoryClass {
             BufferKind::Input(_) => Self::Inputs,
             BufferKind::Output(_) => Self::Outputs,
             BufferKind::Key(_) => Self::Keys,
-            BufferKind::Constant(_) => Self::Constants,
+            BufferKind::Constant(_) | BufferKind::Slots(_) | BufferKind::Factors => Self::Constants,
             BufferKind::Spill => Self::Spill,
         }
     }

@@ -3,6 +3,7 @@
 //! A [`Profile`] keeps every launch and host step of one run, in order, with their sums. Two things are made of it: tables
 //! with bytes, rate and, where the caller states a [`Roof`], the share of it ([`table`]); and a trace ([`trace`]).
 
+pub mod overhead;
 pub mod table;
 pub mod trace;
 

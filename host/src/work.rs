@@ -10,12 +10,14 @@
 //! | `mul_scalar`, `sub_mul_scalar`, `mul_scalar_add` | 1 |
 //! | `inner_product` | number of terms, for each sum |
 //! | `convert_basis` | `2 sources + targets (sources + 1)` |
+//! | `embed_inverse` | `log N - 1`, of doubles: four a butterfly |
+//! | `round_residues` | 2, of doubles |
 //! | others | 0 |
 //!
 //! The products inside a modular reduction are not counted: they are a backend's affair.
 
 use core::ops::AddAssign;
-use kernels_gpu::abi::{ConvertBasisItem, InnerProductItem, ItemKind, KernelId, RowRef};
+use kernels_gpu::abi::{ConvertBasisItem, InnerProductItem, ItemKind, KernelId, RoundResiduesItem, RowRef};
 use serde::Serialize;
 
 /// The cost of one or more launches.
@@ -78,6 +80,16 @@ impl Work {
     pub(crate) fn convert_basis(&mut self, item: &ConvertBasisItem, log_n: u32) {
         let (sources, targets) = (u64::from(item.n_src), u64::from(item.n_dst));
         self.item(sources, targets, 2 * (2 * sources + targets * (sources + 1)), log_n);
+    }
+
+    /// Adds an inverse special FFT: slots and factors in, coefficients out, each once.
+    pub(crate) fn embed_inverse(&mut self, log_n: u32) {
+        self.item(4, 2, 2 * u64::from(log_n - 1), log_n);
+    }
+
+    /// Adds a rounding.
+    pub(crate) fn round_residues(&mut self, item: &RoundResiduesItem, log_n: u32) {
+        self.item(2, u64::from(item.n_dst), 4, log_n);
     }
 
     /// One launch, now that its items are counted.

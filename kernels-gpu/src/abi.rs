@@ -14,14 +14,18 @@
 //! the parameters (main primes first, special primes after them). Rows in the evaluation domain are in
 //! bit-reversed order: position `i` holds the value at `psi^(2 * brv(i) + 1)`.
 //!
-//! Decided in ADR 0005.
+//! **Doubles.** Before they are rounded, slots and coefficients are `f64`: a row may hold `N / 2` of them from its start, low
+//! word first (all of a row of `u32`, half of a row of `u64`). A vector of `N / 2` complex numbers is two such rows,
+//! real parts and imaginary parts. Only [`KernelId::EmbedInverse`] and [`KernelId::RoundResidues`] read or write them.
+//!
+//! Decided in ADR 0005; doubles in ADR 0008.
 
 pub mod launch;
 
 use bytemuck::{Pod, Zeroable};
 
 /// Changes whenever a kernel, a table or an address rule changes; host refuses any other.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// The binding slot of the plan's arena.
 pub const ARENA: u32 = 0;
@@ -74,11 +78,15 @@ pub enum KernelId {
     AutomorphismEval,
     /// [`AutomorphismItem`]: `dst = a(X^galois)`, coefficient domain. `dst != a`.
     AutomorphismCoeff,
+    /// [`EmbedInverseItem`]: slots to coefficients as doubles, the inverse special FFT without its permutation and scaling.
+    EmbedInverse,
+    /// [`RoundResiduesItem`]: coefficients as doubles, scaled and rounded, to residues.
+    RoundResidues,
 }
 
 impl KernelId {
     /// Every kernel, in ABI order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Ntt,
         Self::Intt,
         Self::Add,
@@ -92,6 +100,8 @@ impl KernelId {
         Self::ConvertBasis,
         Self::AutomorphismEval,
         Self::AutomorphismCoeff,
+        Self::EmbedInverse,
+        Self::RoundResidues,
     ];
 
     /// The name in plans, profiles and PTX modules.
@@ -110,6 +120,8 @@ impl KernelId {
             Self::ConvertBasis => "convert_basis",
             Self::AutomorphismEval => "automorphism_eval",
             Self::AutomorphismCoeff => "automorphism_coeff",
+            Self::EmbedInverse => "embed_inverse",
+            Self::RoundResidues => "round_residues",
         }
     }
 
@@ -124,6 +136,8 @@ impl KernelId {
             Self::InnerProduct => ItemKind::InnerProduct,
             Self::ConvertBasis => ItemKind::ConvertBasis,
             Self::AutomorphismEval | Self::AutomorphismCoeff => ItemKind::Automorphism,
+            Self::EmbedInverse => ItemKind::EmbedInverse,
+            Self::RoundResidues => ItemKind::RoundResidues,
             _ => ItemKind::Row,
         }
     }
@@ -155,6 +169,10 @@ pub enum ItemKind {
     ConvertBasis,
     /// [`AutomorphismItem`].
     Automorphism,
+    /// [`EmbedInverseItem`].
+    EmbedInverse,
+    /// [`RoundResiduesItem`].
+    RoundResidues,
 }
 
 impl ItemKind {
@@ -165,6 +183,8 @@ impl ItemKind {
             Self::InnerProduct => size_of::<InnerProductItem>(),
             Self::ConvertBasis => size_of::<ConvertBasisItem>(),
             Self::Automorphism => size_of::<AutomorphismItem>(),
+            Self::EmbedInverse => size_of::<EmbedInverseItem>(),
+            Self::RoundResidues => size_of::<RoundResiduesItem>(),
         };
         bytes / 8
     }
@@ -333,6 +353,61 @@ pub struct AutomorphismItem {
     pub galois: u32,
     /// The prime of both rows.
     pub prime: u32,
+}
+
+/// The inverse special FFT (Cheon, Kim, Kim, Song, ePrint 2016/421) of `N / 2` complex slots, before its permutation and
+/// its division by `N / 2`, which [`RoundResiduesItem`] does: for `len = N / 2, N / 4, .. 2`, in every block of `len` values,
+///
+/// ```text
+/// (x_j, x_(j + len/2)) = (x_j + x_(j + len/2), (x_j - x_(j + len/2)) w[len/2 + j])        0 <= j < len/2
+/// (a + i b) (c + i d) = (a c - b d) + i (a d + b c)                                      each operation rounded once
+/// ```
+///
+/// The factors are data (`fhe_core`'s encoder computes them), so that all devices of a plan have the same: `N / 2` complex
+/// numbers, of which the first is not read.
+/// No row of `dst` is one of the others.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct EmbedInverseItem {
+    /// Written: real and imaginary parts, bit-reversed.
+    pub dst: [RowRef; 2],
+    /// Slots: real and imaginary parts.
+    pub src: [RowRef; 2],
+    /// Factors: real and imaginary parts.
+    pub factors: [RowRef; 2],
+}
+
+/// Coefficient `k < N/2` is the real part of value `k` of an inverse special FFT, coefficient `N/2 + k` its imaginary part:
+///
+/// ```text
+/// dst_t[k] = round((src[brv(k)] * (2 / N)) * scale) mod q_t          ties to even, brv over log N - 1 bits
+/// ```
+///
+/// What is rounded must lie in `(-2^63, 2^63)`. Beyond, the result is a residue all the same, but of another number: who
+/// uploads slots refuses those that would get there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct RoundResiduesItem {
+    /// Read: what [`KernelId::EmbedInverse`] wrote.
+    pub src: [RowRef; 2],
+    /// Bits of an `f64`.
+    pub scale: u64,
+    /// Pool index of `n_dst` [`RoundTarget`]s.
+    pub dst_at: u32,
+    /// At least 1.
+    pub n_dst: u32,
+}
+
+/// A limb of a [`RoundResiduesItem`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct RoundTarget {
+    /// Written, coefficient domain.
+    pub row: RowRef,
+    /// Index of `q_t`.
+    pub prime: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// One kernel over `n_items` items that start at `items_at` in the pool.

@@ -9,8 +9,12 @@
 //! caller's: items of a launch are independent, and all kernels but the transforms also split by ranges of words
 //! ([`splits`]).
 
-use crate::abi::{AutomorphismItem, ConvertBasisItem, InnerProductItem, ItemKind, KernelId, RowItem, RowRef};
+use crate::abi::{
+    AutomorphismItem, ConvertBasisItem, InnerProductItem, ItemKind, KernelId, RoundResiduesItem, RowItem,
+    RowRef,
+};
 use crate::body::tables::RingTables;
+use crate::encode;
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::{Avx2, Avx512};
 use crate::lanes::{Lanes, Scalar, Word};
@@ -77,7 +81,7 @@ impl LaneKind {
 
 /// Whether an item may be run over parts of its rows ([`SPLIT_WORDS`]); the transforms take whole rows.
 pub const fn splits(kernel: KernelId) -> bool {
-    !matches!(kernel, KernelId::Ntt | KernelId::Intt)
+    !matches!(kernel, KernelId::Ntt | KernelId::Intt | KernelId::EmbedInverse)
 }
 
 /// Runs words `range` of the item at `item_at` in the pool.
@@ -137,6 +141,11 @@ pub unsafe fn run_item<W: Word, L: Lanes<W>>(
                 } else {
                     pointwise::automorphism_coeff::<W>(&call, &item, range);
                 }
+            }
+            ItemKind::EmbedInverse => encode::embed_inverse(&call, &call.entry(item_at, 0)),
+            ItemKind::RoundResidues => {
+                let item: RoundResiduesItem = call.entry(item_at, 0);
+                encode::round_residues(&call, &item, range);
             }
         }
     }

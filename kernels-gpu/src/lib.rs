@@ -23,6 +23,7 @@ mod device;
 pub mod device_tables;
 #[cfg(any(test, feature = "emulator"))]
 pub mod emulator;
+mod encode;
 #[cfg(target_arch = "nvptx64")]
 mod entry;
 pub mod lanes;

@@ -58,6 +58,10 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Most launches of a segment.
     pub segment_launches: u32,
+    /// Plaintexts lie in memory as their slots and are encoded on the device in every run: two rows each (of 32-bit words) in
+    /// place of one a limb, for the time of the encoding. Those whose integers may exceed 63 bits are encoded by the host all the same.
+    /// Bits do not depend on it.
+    pub encode_on_device: bool,
     /// What the plan must fit. Bits do not depend on it.
     pub memory: MemoryLimits,
 }
@@ -68,6 +72,7 @@ impl Default for Options {
             batch_rows: 1024,
             cache_bytes: 28 << 20,
             segment_launches: 256,
+            encode_on_device: false,
             memory: MemoryLimits::default(),
         }
     }
@@ -195,7 +200,7 @@ fn lower_placed(
     mut tell: &mut dyn FnMut(Event),
 ) -> Result<(poly_ir::Function, Plan)> {
     tell(Event::Begin("lower_ckks"));
-    let poly = lower::ckks::lower(placed, params)?;
+    let poly = lower::ckks::lower(placed, params, options.encode_on_device)?;
     if cfg!(debug_assertions) {
         poly_ir::verify::verify(&poly, params, "lower_ckks")?;
     }

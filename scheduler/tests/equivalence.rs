@@ -19,22 +19,26 @@ proptest! {
         batch_rows in 1u32..400,
         segment_launches in 1u32..40,
         cache_bytes in 1u64..200_000,
+        encode_on_device: bool,
     ) {
-        let options = Options { batch_rows, segment_launches, cache_bytes, ..Options::default() };
+        let options =
+            Options { batch_rows, segment_launches, cache_bytes, encode_on_device, ..Options::default() };
         check_everywhere::<u32>(&random_program(&steps, 4), Preset::Toy10, &options, 1e-5);
     }
 
     #[test]
-    fn u64_words(steps in random_steps()) {
-        check_everywhere::<u64>(&random_program(&steps, 4), Preset::Toy10w, &Options::default(), 1e-5);
+    fn u64_words(steps in random_steps(), encode_on_device: bool) {
+        let options = Options { encode_on_device, ..Options::default() };
+        check_everywhere::<u64>(&random_program(&steps, 4), Preset::Toy10w, &options, 1e-5);
     }
 
     #[test]
-    fn compiling_twice_gives_the_same_text(steps in random_steps()) {
+    fn compiling_twice_gives_the_same_text(steps in random_steps(), encode_on_device: bool) {
         let program = random_program(&steps, 5);
         let params = Preset::Toy10.params().unwrap();
-        let a = compile(&program, &params, &Options::default()).unwrap();
-        let b = compile(&program, &params, &Options::default()).unwrap();
+        let options = Options { encode_on_device, ..Options::default() };
+        let a = compile(&program, &params, &options).unwrap();
+        let b = compile(&program, &params, &options).unwrap();
         prop_assert_eq!(&a, &b);
         let text = a.plan.to_string();
         prop_assert_eq!(&text, &b.plan.to_string());

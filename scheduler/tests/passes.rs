@@ -420,7 +420,7 @@ fn plan_of_a_sum() {
     let text = compiled.plan.to_string();
     let short: Vec<&str> = text.lines().filter(|l| !l.starts_with("  prime")).collect();
     expect![[r#"
-        plan "sum" abi 2 {
+        plan "sum" abi 3 {
           params db41bc6111e423fa72deafa8abefeaa4 word 32 log_n 10
           buffer 0 arena rows 2 device 0
           buffer 1 input 0 rows 4 device 0
@@ -458,6 +458,44 @@ fn plan_of_a_sum() {
           peak device 0 rows 18 bytes 73728
         }"#]]
     .assert_eq(&short.join("\n"));
+}
+
+/// `x w + v` at scales of 2^50: 20000 is too large for integers of 63 bits, 3 is not.
+#[test]
+fn what_fits_63_bits_is_encoded_on_the_device() {
+    let program = dsl::build("affine", |g| {
+        let (w, v) = (g.plain("w", &[20_000.0, -1.0])?, g.plain("v", &[3.0, 0.25])?);
+        g.output("y", g.input("x", 2)? * w + v, 2)
+    })
+    .unwrap();
+    let options = Options { encode_on_device: true, ..Options::default() };
+    let compiled = compile(&program, &params(), &options).unwrap();
+    let text = compiled.poly.to_string();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|l| ["slots", "encoded", "embed", "round_"].iter().any(|w| l.contains(w)))
+        .collect();
+    expect![[r#"
+          encoded #0 = constant 0 level 1 scale 49.99997929966936 1.1647345094993738e-15
+          slots #0 = constant 1 level 0 scale 50.00006496378282 2.531264402320751e-15
+          %16 = embed_inverse #0 : real [] @3/0
+          %17 = round_residues %16 : coeff [0-1] @3/0"#]]
+    .assert_eq(&lines.join("\n"));
+    let plan = compiled.plan.to_string();
+    let lines: Vec<&str> = plan
+        .lines()
+        .map(str::trim)
+        .filter(|l| l.contains("setup") || l.contains("slots") || l.contains("factors"))
+        .collect();
+    expect![[r#"
+        buffer 3 factors rows 2 device 0
+        buffer 4 slots 1 rows 2 device 0
+        setup load_factors buffer 3
+        setup load_slots 1 level 0 scale 50.00006496378282 2.531264402320751e-15 buffer 4
+        setup encode 0 level 1 scale 49.99997929966936 1.1647345094993738e-15 buffer 5
+        0:2 and 0:3 = 3:0 and 3:1 factors 2:0 and 2:1"#]]
+    .assert_eq(&lines.join("\n"));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 mod common;
 
 use fhe_core::params::{Params, Preset};
-use kernels_gpu::abi::{KernelId, RowItem, RowRef};
+use kernels_gpu::abi::{EmbedInverseItem, KernelId, RoundTarget, RowItem, RowRef};
 use scheduler::plan::{
     Access, BufferId, BufferKind, HostStep, Item, Plan, PlanStep, PoolWriter, SegmentId, Step,
 };
@@ -26,12 +26,16 @@ mod helpers {
     }
 
     pub(crate) fn compiled() -> Compiled {
+        compiled_with(&Options::default())
+    }
+
+    pub(crate) fn compiled_with(options: &Options) -> Compiled {
         let program = dsl::build("small", |g| {
             let x = g.input("x", 4)?;
             let w = g.plain("w", &[0.5, -1.0, 2.0, 0.25])?;
             g.output("y", (x.rotate(1) * w).square() - x, 4)
         });
-        compile(&program.unwrap(), &params(), &Options::default()).unwrap()
+        compile(&program.unwrap(), &params(), options).unwrap()
     }
 
     /// Rewrites the items of the first launch of a kernel.
@@ -68,7 +72,7 @@ mod helpers {
 }
 
 use common::many_special;
-use helpers::{compiled, params, rewrite, row, rule_of};
+use helpers::{compiled, compiled_with, params, rewrite, row, rule_of};
 
 const CKKS: &str = r#"function "f" {
   input "x" period 4
@@ -223,6 +227,144 @@ fn rules_of_poly_ir() {
     ] {
         assert!(POLY.contains(from), "{from}");
         assert_eq!(rule_of(check(&POLY.replace(from, to))), rule, "{from} -> {to}");
+    }
+}
+
+const ENCODED: &str = r#"polynomials "f" {
+  slots #0 = constant 0 level 1 scale 50.0 0.0
+  slots #1 = constant 0 level 0 scale 50.0 0.0
+  %0 = embed_inverse #0 : real [] @0/1
+  %1 = round_residues %0 : coeff [0-3] @0/1
+  %2 = ntt %1 : eval [0-3] @0/1
+  %3 = embed_inverse #1 : real [] @0/1
+  output 0 0 %2
+  output 0 1 %2
+}
+"#;
+
+#[test]
+fn rules_of_encoding() {
+    let check = |text: &str| {
+        let function = poly_ir::text::parse(text).unwrap();
+        assert_eq!(function.to_string(), text);
+        poly_ir::verify::verify(&function, &params(), "test")
+    };
+    check(ENCODED).unwrap();
+    for (from, to, rule) in [
+        ("embed_inverse #0", "embed_inverse #2", "index"),
+        ("constant 0 level 1", "constant 0 level 9", "index"),
+        ("real [] @0/1\n  %1", "real [0] @0/1\n  %1", "basis"),
+        ("coeff [0-3]", "coeff []", "basis"),
+        ("%0 = embed_inverse #0 : real", "%0 = embed_inverse #0 : coeff", "type"),
+        ("%0 = embed_inverse #0 : real", "%0 = embed_inverse #0 : eval", "type"),
+        ("round_residues %0 : coeff", "round_residues %0 : eval", "type"),
+        ("round_residues %0 : coeff", "round_residues %0 : real", "type"),
+        ("ntt %1", "ntt %0", "type"),
+        ("%2 = ntt %1", "%2 = slice %0", "type"),
+        ("coeff [0-3]", "coeff [0-2]", "encode"),
+        ("embed_inverse #0", "embed_inverse #1", "encode"),
+        ("%1 = round_residues %0", "%1 = round_residues %1", "order"),
+        ("output 0 1 %2", "output 0 1 %3", "output"),
+        ("output 0 1 %2", "output 0 1 %1", "output"),
+    ] {
+        assert!(ENCODED.contains(from), "{from}");
+        assert_eq!(rule_of(check(&ENCODED.replace(from, to))), rule, "{from} -> {to}");
+    }
+    // What is rounded must be an embedding itself, not another value over the basis.
+    let again = ENCODED.replace("  %3 = embed", "  %3 = round_residues %1 : coeff [0-3] @0/1\n  %4 = embed");
+    assert_eq!(rule_of(check(&again)), "encode");
+}
+
+#[test]
+fn rules_of_plans_that_encode() {
+    let Compiled { plan: good, poly, .. } =
+        compiled_with(&Options { encode_on_device: true, ..Options::default() });
+    plan::verify::verify(&good, "test").unwrap();
+    plan::refine::refines(&good, &poly, &params()).unwrap();
+    let rounding = |items: &mut Vec<Item>, f: &dyn Fn(&mut u64, &mut Vec<RoundTarget>)| match &mut items[0] {
+        Item::RoundResidues { scale, targets, .. } => f(scale, targets),
+        other => panic!("{other:?}"),
+    };
+    let embedding = |items: &mut Vec<Item>, f: &dyn Fn(&mut EmbedInverseItem)| match &mut items[0] {
+        Item::EmbedInverse(item) => f(item),
+        other => panic!("{other:?}"),
+    };
+    let round = |f: &dyn Fn(&mut u64, &mut Vec<RoundTarget>)| {
+        let mut broken = good.clone();
+        rewrite(&mut broken, KernelId::RoundResidues, |items| rounding(items, f));
+        broken
+    };
+    let embed = |f: &dyn Fn(&mut EmbedInverseItem)| {
+        let mut broken = good.clone();
+        rewrite(&mut broken, KernelId::EmbedInverse, |items| embedding(items, f));
+        broken
+    };
+    let other = |f: &dyn Fn(&mut Plan)| {
+        let mut broken = good.clone();
+        f(&mut broken);
+        broken
+    };
+    let slots = |p: &Plan| p.setup.iter().position(|s| matches!(s, HostStep::LoadSlots { .. })).unwrap();
+    let cases = [
+        (round(&|scale, _| *scale = f64::NAN.to_bits()), "constant"),
+        (round(&|scale, _| *scale = f64::INFINITY.to_bits()), "constant"),
+        (round(&|scale, _| *scale = 0), "constant"),
+        (round(&|scale, _| *scale |= 1 << 63), "constant"),
+        (round(&|_, targets| targets[0].prime = 99), "constant"),
+        (round(&|_, targets| targets.clear()), "pool"),
+        (round(&|_, targets| targets[0].pad = 1), "pool"),
+        (round(&|_, targets| targets[0].row = RowRef::NONE), "row"),
+        (round(&|_, targets| targets[0].row = targets[1].row), "alias"),
+        (round(&|_, targets| targets[0].prime = 1), "flow"),
+        (embed(&|item| item.src[1] = RowRef::NONE), "row"),
+        (embed(&|item| item.factors[0].row = 2), "row"),
+        (embed(&|item| item.dst[0] = item.dst[1]), "alias"),
+        (embed(&|item| item.src[0] = item.dst[0]), "alias"),
+        (embed(&|item| item.factors[1] = item.dst[1]), "alias"),
+        (
+            other(&|p| {
+                p.buffers
+                    .iter_mut()
+                    .filter(|b| matches!(b.kind, BufferKind::Slots(_)))
+                    .for_each(|b| b.kind = BufferKind::Factors);
+            }),
+            "host",
+        ),
+        (other(&|p| p.schedule.push(PlanStep::Host(p.setup[slots(p)]))), "host"),
+        (other(&|p| _ = p.setup.remove(slots(p))), "written"),
+        (other(&|p| p.setup.retain(|s| !matches!(s, HostStep::LoadFactors { .. }))), "written"),
+    ];
+    for (i, (broken, rule)) in cases.into_iter().enumerate() {
+        assert_eq!(rule_of(plan::verify::verify(&broken, "test")), rule, "case {i}");
+    }
+    // Doubles are for the kernels of the encoder only, slots and coefficients for one each.
+    let launches = good.segments.iter().flat_map(|s| &s.steps);
+    let mut items = launches.flat_map(|Step::Launch { launch, .. }| good.items(launch).unwrap());
+    let first = items.find_map(|item| if let Item::EmbedInverse(i) = item { Some(i) } else { None }).unwrap();
+    for kernel in [KernelId::Ntt, KernelId::SubMulScalar, KernelId::RoundResidues] {
+        let mut broken = good.clone();
+        rewrite(&mut broken, kernel, |items| match &mut items[0] {
+            Item::Row(item) => {
+                (item.a, item.b) = (first.src[0], if kernel.reads_b() { first.src[1] } else { item.b });
+            }
+            Item::RoundResidues { src, .. } => *src = first.src,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(rule_of(plan::verify::verify(&broken, "test")), "flow", "{}", kernel.name());
+    }
+    // Well formed, but of another plaintext.
+    for broken in [
+        round(&|scale, _| *scale = 1f64.to_bits()),
+        embed(&|item| item.src.swap(0, 1)),
+        embed(&|item| item.factors = item.src),
+        other(&|p| {
+            let at = slots(p);
+            let HostStep::LoadSlots { log_scale, .. } = &mut p.setup[at] else { unreachable!() };
+            *log_scale = *log_scale + *log_scale;
+        }),
+    ] {
+        plan::verify::verify(&broken, "test").unwrap();
+        assert_eq!(rule_of(plan::refine::refines(&broken, &poly, &params())), "refine");
     }
 }
 

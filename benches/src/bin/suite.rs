@@ -9,6 +9,7 @@ use benches::client;
 use benches::composite::{self, KeyStore};
 use benches::kernels;
 use benches::measure::Machine;
+use benches::overhead::{self, Overhead};
 use benches::peers::Peers;
 use benches::plot::svg;
 use benches::roofs::Roofs;
@@ -55,6 +56,7 @@ struct Report<'a> {
     roofs: &'a Roofs,
     client_roofs: &'a Roofs,
     rows: &'a [Row],
+    launch_overhead: &'a [Overhead],
 }
 
 struct Suite {
@@ -62,11 +64,15 @@ struct Suite {
     machine: Machine,
     peers: Peers,
     rows: Vec<Row>,
+    overheads: Vec<Overhead>,
 }
 
 impl Suite {
     fn wants(&self, case: &Case) -> bool {
-        let name = case.to_string();
+        self.wants_name(&case.to_string())
+    }
+
+    fn wants_name(&self, name: &str) -> bool {
         self.args.filter.is_empty() || self.args.filter.iter().any(|part| name.contains(part.as_str()))
     }
 
@@ -133,6 +139,18 @@ impl Suite {
         let rows = client.measure(chain, &self.machine, &operations)?;
         rows.into_iter().try_for_each(|row| self.push(row))
     }
+
+    /// The encrypted digits, after the table.
+    fn overheads(&mut self) -> Result<()> {
+        let preset = Preset::N14;
+        if self.args.quick || !self.wants_name(&overhead::digits_name(preset)) {
+            return Ok(());
+        }
+        let found = overhead::digits(preset, &self.machine)?;
+        writeln!(std::io::stdout(), "\n{found}")?;
+        self.overheads.push(found);
+        Ok(())
+    }
 }
 
 fn main() -> Result<()> {
@@ -142,15 +160,16 @@ fn main() -> Result<()> {
     let name = machine.backend.name();
     let (copy, narrow) = (machine.roofs.copy / 1e9, machine.roofs.narrow_products / 1e9);
     println!("{name}: {copy:.0} GB/s, {narrow:.0} G products/s ({})\n\n{HEAD}", machine.roofs.how);
-    let mut suite = Suite { args, machine, peers, rows: Vec::new() };
+    let mut suite = Suite { args, machine, peers, rows: Vec::new(), overheads: Vec::new() };
     suite.kernels()?;
     for chain in suite.chains()? {
         suite.chain(&chain)?;
     }
-    let Suite { args, machine, rows, .. } = &suite;
+    suite.overheads()?;
+    let Suite { args, machine, rows, overheads, .. } = &suite;
     if let Some(path) = &args.json {
         let (roofs, client_roofs) = (&machine.roofs, &machine.client_roofs);
-        let report = Report { backend: name.clone(), roofs, client_roofs, rows };
+        let report = Report { backend: name.clone(), roofs, client_roofs, rows, launch_overhead: overheads };
         std::fs::write(path, serde_json::to_vec_pretty(&report)?)
             .with_context(|| format!("writing {}", path.display()))?;
     }

@@ -13,6 +13,10 @@ pub fn with_copies(mut plan: Plan, n: u32) -> Plan {
         HostStep::Encode { constant, level, log_scale, buffer } => {
             HostStep::Encode { constant, level, log_scale, buffer: moved(buffer, copy) }
         }
+        HostStep::LoadSlots { constant, level, log_scale, buffer } => {
+            HostStep::LoadSlots { constant, level, log_scale, buffer: moved(buffer, copy) }
+        }
+        HostStep::LoadFactors { buffer } => HostStep::LoadFactors { buffer: moved(buffer, copy) },
         HostStep::LoadKey { key, buffer } => HostStep::LoadKey { key, buffer: moved(buffer, copy) },
         HostStep::Upload { input, buffer } => HostStep::Upload { input, buffer: moved(buffer, copy) },
         HostStep::Download { buffer, output } => HostStep::Download { buffer: moved(buffer, copy), output },

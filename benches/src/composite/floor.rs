@@ -87,6 +87,16 @@ impl Sizes {
         operands + self.mod_up() + self.key_and_mod_down(self.removed)
     }
 
+    /// The sum of `n` ciphertexts times plaintexts: every operand once, as fast as memory copies.
+    pub fn mul_plain_accumulate(&self, n: u64) -> Floor {
+        Floor { rows: (3 * n + 2) * self.limbs, ..Floor::default() }
+    }
+
+    /// A plaintext from its slots, two rows of doubles; the factors are once for all.
+    pub fn encode(&self) -> Floor {
+        Floor { transforms: self.limbs, rows: 2, ..Floor::default() }
+    }
+
     /// A rescale of a ciphertext, or of its product with `plain` rows.
     pub fn rescale(&self, plain: u64) -> Floor {
         let (l, r) = (self.limbs, self.removed);

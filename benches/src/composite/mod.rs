@@ -15,7 +15,8 @@ use fhe_core::params::Level;
 use floor::{Floor, Sizes};
 use host::LoadedProgram;
 use kernels_gpu::abi::KernelId;
-use scheduler::compile::compile_placed;
+use scheduler::compile::{compile_placed, refit};
+use scheduler::poly_ir::{Function, Op, PolyId};
 use scheduler::{Compiled, Options, ckks_ir};
 use std::collections::BTreeMap;
 
@@ -29,10 +30,17 @@ pub struct Shape {
     /// Lines of `ckks_ir` after the inputs. `HERE`, `PRODUCT` and `NEXT` stand for the kinds of values at the level, of
     /// products there, and at the level below.
     lines: &'static [&'static str],
-    /// Whether every line is an output, not only the last.
+    /// Whether every line is an output that can be one (products cannot), not only the last.
     all_out: bool,
     /// Kernels that only bring the operand about. With them the time is the sum of the others, launch by launch.
     left_out: &'static [KernelId],
+    /// Which polynomials are returned in the place of the outputs, so that no more is computed: `ckks_ir` returns no product that is
+    /// not rescaled, and no plaintext.
+    only: Option<fn(&Function, PolyId) -> bool>,
+    /// Whether plaintexts are encoded in the run.
+    encode_on_device: bool,
+    /// The figure is for one of so many of the same in a run.
+    parts: u32,
     /// The least work.
     floor: fn(&Sizes) -> Floor,
 }
@@ -48,66 +56,171 @@ const ROTATIONS: &[&str] = &[
     "rotate %0, 8 HERE",
 ];
 
+/// Sixteen ciphertexts times sixteen plaintexts, summed: the inner loop of a matrix product. The rescale makes it a program and
+/// is not measured.
+const ACCUMULATE: &[&str] = &[
+    "mul_plain %0, #0 PRODUCT",
+    "mul_plain %1, #1 PRODUCT",
+    "mul_plain %2, #2 PRODUCT",
+    "mul_plain %3, #3 PRODUCT",
+    "mul_plain %4, #4 PRODUCT",
+    "mul_plain %5, #5 PRODUCT",
+    "mul_plain %6, #6 PRODUCT",
+    "mul_plain %7, #7 PRODUCT",
+    "mul_plain %8, #8 PRODUCT",
+    "mul_plain %9, #9 PRODUCT",
+    "mul_plain %10, #10 PRODUCT",
+    "mul_plain %11, #11 PRODUCT",
+    "mul_plain %12, #12 PRODUCT",
+    "mul_plain %13, #13 PRODUCT",
+    "mul_plain %14, #14 PRODUCT",
+    "mul_plain %15, #15 PRODUCT",
+    "add %16, %17 PRODUCT",
+    "add %32, %18 PRODUCT",
+    "add %33, %19 PRODUCT",
+    "add %34, %20 PRODUCT",
+    "add %35, %21 PRODUCT",
+    "add %36, %22 PRODUCT",
+    "add %37, %23 PRODUCT",
+    "add %38, %24 PRODUCT",
+    "add %39, %25 PRODUCT",
+    "add %40, %26 PRODUCT",
+    "add %41, %27 PRODUCT",
+    "add %42, %28 PRODUCT",
+    "add %43, %29 PRODUCT",
+    "add %44, %30 PRODUCT",
+    "add %45, %31 PRODUCT",
+    "rescale %46 NEXT",
+];
+
+/// Eight programs side by side with two plaintexts each.
+const PLAINTEXTS: &[&str] = &[
+    "mul_plain %0, #0 PRODUCT",
+    "mul_plain %0, #1 PRODUCT",
+    "add %1, %2 PRODUCT",
+    "rescale %3 NEXT",
+    "mul_plain %0, #2 PRODUCT",
+    "mul_plain %0, #3 PRODUCT",
+    "add %5, %6 PRODUCT",
+    "rescale %7 NEXT",
+    "mul_plain %0, #4 PRODUCT",
+    "mul_plain %0, #5 PRODUCT",
+    "add %9, %10 PRODUCT",
+    "rescale %11 NEXT",
+    "mul_plain %0, #6 PRODUCT",
+    "mul_plain %0, #7 PRODUCT",
+    "add %13, %14 PRODUCT",
+    "rescale %15 NEXT",
+    "mul_plain %0, #8 PRODUCT",
+    "mul_plain %0, #9 PRODUCT",
+    "add %17, %18 PRODUCT",
+    "rescale %19 NEXT",
+    "mul_plain %0, #10 PRODUCT",
+    "mul_plain %0, #11 PRODUCT",
+    "add %21, %22 PRODUCT",
+    "rescale %23 NEXT",
+    "mul_plain %0, #12 PRODUCT",
+    "mul_plain %0, #13 PRODUCT",
+    "add %25, %26 PRODUCT",
+    "rescale %27 NEXT",
+    "mul_plain %0, #14 PRODUCT",
+    "mul_plain %0, #15 PRODUCT",
+    "add %29, %30 PRODUCT",
+    "rescale %31 NEXT",
+];
+
+/// What most composites are.
+const BASE: Shape = Shape {
+    name: "",
+    inputs: 1,
+    lines: &[],
+    all_out: false,
+    left_out: &[],
+    only: None,
+    encode_on_device: false,
+    parts: 1,
+    floor: |s| s.add(),
+};
+
 /// Every composite. A key switch is a rotation without its automorphisms and its addition of `c_0`, as far as these are launches
 /// of their own: folded into the last step of the division they cost next to nothing.
-pub const ALL: [Shape; 7] = [
-    Shape {
-        name: "add",
-        inputs: 2,
-        lines: &["add %0, %1 HERE"],
-        all_out: false,
-        left_out: &[],
-        floor: |s| s.add(),
-    },
+pub const ALL: [Shape; 10] = [
+    Shape { name: "add", inputs: 2, lines: &["add %0, %1 HERE"], floor: |s| s.add(), ..BASE },
     Shape {
         name: "key_switch",
-        inputs: 1,
         lines: &["rotate %0, 1 HERE"],
-        all_out: false,
         left_out: &[KernelId::AutomorphismEval, KernelId::Add],
         floor: |s| s.rotations(1),
+        ..BASE
     },
-    Shape {
-        name: "rotate",
-        inputs: 1,
-        lines: &["rotate %0, 1 HERE"],
-        all_out: false,
-        left_out: &[],
-        floor: |s| s.rotations(1),
-    },
-    Shape {
-        name: "rotate_8_hoisted",
-        inputs: 1,
-        lines: ROTATIONS,
-        all_out: true,
-        left_out: &[],
-        floor: |s| s.rotations(8),
-    },
+    Shape { name: "rotate", lines: &["rotate %0, 1 HERE"], floor: |s| s.rotations(1), ..BASE },
+    Shape { name: "rotate_8_hoisted", lines: ROTATIONS, all_out: true, floor: |s| s.rotations(8), ..BASE },
     Shape {
         name: "mul_relinearize_rescale",
         inputs: 2,
         lines: &["mul %0, %1 {level LEVEL product degree 2}", "relinearize_rescale %2 NEXT"],
-        all_out: false,
-        left_out: &[],
         floor: |s| s.mul_relinearize_rescale(),
+        ..BASE
     },
     Shape {
         name: "mul_plain_rescale",
-        inputs: 1,
         lines: &["mul_plain %0, #0 PRODUCT", "rescale %1 NEXT"],
-        all_out: false,
-        left_out: &[],
         floor: |s| s.rescale(s.limbs),
+        ..BASE
+    },
+    Shape {
+        name: "mul_plain_accumulate_16",
+        inputs: 16,
+        lines: ACCUMULATE,
+        only: Some(is_inner_product),
+        floor: |s| s.mul_plain_accumulate(16),
+        ..BASE
     },
     Shape {
         name: "mul_scalar_rescale",
-        inputs: 1,
         lines: &["mul_scalar %0, 0.5 PRODUCT", "rescale %1 NEXT"],
-        all_out: false,
-        left_out: &[],
         floor: |s| s.rescale(0),
+        ..BASE
+    },
+    // From slots in memory to residues: what the client's `encode` gives, one of two and one of sixteen in a run. A program returns
+    // polynomials by twos.
+    Shape {
+        name: "encode_device_16",
+        lines: PLAINTEXTS,
+        all_out: true,
+        only: Some(is_encoded),
+        encode_on_device: true,
+        parts: 16,
+        floor: |s| s.encode(),
+        ..BASE
+    },
+    Shape {
+        name: "encode_device",
+        lines: &[
+            "mul_plain %0, #0 PRODUCT",
+            "mul_plain %0, #1 PRODUCT",
+            "add %1, %2 PRODUCT",
+            "rescale %3 NEXT",
+        ],
+        only: Some(is_encoded),
+        encode_on_device: true,
+        parts: 2,
+        floor: |s| s.encode(),
+        ..BASE
     },
 ];
+
+fn is_inner_product(poly: &Function, id: PolyId) -> bool {
+    matches!(poly.value(id).op, Op::InnerProduct { .. })
+}
+
+/// A plaintext that is encoded on the device, as values.
+fn is_encoded(poly: &Function, id: PolyId) -> bool {
+    match poly.value(id).op {
+        Op::Ntt(a) => matches!(poly.value(a).op, Op::RoundResidues(_)),
+        _ => false,
+    }
+}
 
 impl Shape {
     /// The case at a level.
@@ -126,6 +239,12 @@ impl Shape {
         level.0 > 0 || !self.lines.iter().any(|line| line.contains("NEXT"))
     }
 
+    /// Constants that the lines name: `#0` and so on.
+    fn constants(&self) -> u32 {
+        let named = |i: u32| self.lines.iter().any(|line| line.contains(&format!("#{i} ")));
+        (0..).take_while(|&i| named(i)).count() as u32
+    }
+
     fn text(&self, level: Level) -> String {
         let here = format!("{{level {level} canonical degree 1}}");
         let product = format!("{{level {level} product degree 1}}");
@@ -134,8 +253,8 @@ impl Shape {
         for i in 0..self.inputs {
             text += &format!("  input \"x{i}\" period 1\n");
         }
-        if self.lines.iter().any(|line| line.contains("#0")) {
-            text += "  constant #0 \"w\" [0.5]\n";
+        for i in 0..self.constants() {
+            text += &format!("  constant #{i} \"w{i}\" [{:?}]\n", 0.5 + f64::from(i) / 64.0);
         }
         for i in 0..self.inputs {
             text += &format!("  %{i} = input {i} {here}\n");
@@ -144,16 +263,33 @@ impl Shape {
             let line = line.replace("HERE", &here).replace("PRODUCT", &product).replace("NEXT", &next);
             text += &format!("  %{i} = {}\n", line.replace("LEVEL", &level.to_string()));
         }
-        let end = self.inputs + self.lines.len() as u32;
-        for i in if self.all_out { self.inputs } else { end - 1 }..end {
-            text += &format!("  output \"y{i}\" slots 1 %{i}\n");
+        let last = self.lines.len().saturating_sub(1);
+        for (at, (i, line)) in (self.inputs..).zip(self.lines).enumerate() {
+            if at == last || (self.all_out && !line.contains("PRODUCT")) {
+                text += &format!("  output \"y{i}\" slots 1 %{i}\n");
+            }
         }
         text + "}\n"
     }
 
     fn compile(&self, chain: &Chain, level: Level) -> Result<Compiled> {
         let placed = ckks_ir::text::parse(&self.text(level), &[])?;
-        Ok(compile_placed(placed, &chain.params, &Options::default())?)
+        let options = Options { encode_on_device: self.encode_on_device, ..Options::default() };
+        let mut compiled = compile_placed(placed, &chain.params, &options)?;
+        let Some(only) = self.only else { return Ok(compiled) };
+        let poly = &mut compiled.poly;
+        let found: Vec<PolyId> = poly.ids().filter(|&id| only(poly, id)).collect();
+        if found.len() != poly.outputs.len() {
+            bail!("{}: {} values, expected {}", self.name, found.len(), poly.outputs.len());
+        }
+        for (output, value) in poly.outputs.iter_mut().zip(found) {
+            output.value = value;
+        }
+        // What comes back has the limbs of the level.
+        for output in &mut compiled.manifest.outputs {
+            output.level = level;
+        }
+        Ok(refit(&compiled, &chain.params, &options)?)
     }
 }
 
@@ -204,7 +340,8 @@ fn measure_case(
     let mut compiled = shape.compile(chain, level)?;
     let row_bytes = compiled.plan.row_bytes() as u64;
     let buffer_rows: u64 = compiled.plan.buffers[1..].iter().map(|b| u64::from(b.rows)).sum();
-    let operand_bytes = (floor.keys + 2 * u64::from(shape.inputs) * case.limbs as u64) * row_bytes;
+    let polynomials = 2 * u64::from(shape.inputs) + u64::from(shape.constants());
+    let operand_bytes = (floor.keys + polynomials * case.limbs as u64) * row_bytes;
     let copies = machine.protocol.copies(operand_bytes, buffer_rows * row_bytes);
     let key_bytes = keys.keys(client, &compiled)?;
     compiled.plan = with_copies(compiled.plan, copies);
@@ -236,7 +373,11 @@ fn measure_case(
             ("replays of a graph for each copy", machine.protocol.median(copies, replay)?)
         }
     };
-    let mut row = Row::new(case, method, time, cost, &machine.roofs).under(params);
+    let parts = shape.parts;
+    cost.bytes /= u64::from(parts);
+    cost.operations /= u64::from(parts);
+    cost.products /= f64::from(parts);
+    let mut row = Row::new(case, method, time / f64::from(parts), cost, &machine.roofs).under(params);
     row.floor_parts = floor.parts(params, &machine.roofs);
     let least = row.floor_parts.values().sum();
     row = row.with_floor(least);
@@ -268,5 +409,44 @@ fn median(mut times: Vec<f64>) -> Result<f64> {
     match times.get(times.len() / 2) {
         Some(&time) => Ok(time),
         None => bail!("0 samples, expected at least 1"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fhe_core::params::Preset;
+    use host::check::CheckedPlan;
+
+    #[test]
+    fn a_plaintext_is_encoded_from_its_slots() {
+        let chain = Chain::preset(Preset::N13).unwrap();
+        for name in ["encode_device", "encode_device_16"] {
+            let shape = ALL.iter().find(|s| s.name == name).unwrap();
+            let level = chain.levels[0];
+            let limbs = chain.params.level(level).unwrap().basis.len() as u64;
+            let plan = CheckedPlan::new(shape.compile(&chain, level).unwrap().plan).unwrap();
+            let work = plan.work_by_kernel();
+            let kernels: Vec<KernelId> = work.iter().map(|(kernel, _)| *kernel).collect();
+            assert_eq!(kernels, [KernelId::Ntt, KernelId::EmbedInverse, KernelId::RoundResidues]);
+            let written: Vec<u64> = work.iter().map(|(_, work)| work.rows_written).collect();
+            let parts = u64::from(shape.parts);
+            assert_eq!(written, [parts * limbs, parts * 2, parts * limbs]);
+            assert!(work.iter().all(|(_, work)| work.launches == 1));
+        }
+    }
+
+    #[test]
+    fn products_by_plaintexts_are_one_launch_that_reads_each_operand_once() {
+        let chain = Chain::preset(Preset::N13).unwrap();
+        let shape = ALL.iter().find(|s| s.name == "mul_plain_accumulate_16").unwrap();
+        let level = chain.levels[0];
+        let limbs = chain.params.level(level).unwrap().basis.len() as u64;
+        let plan = CheckedPlan::new(shape.compile(&chain, level).unwrap().plan).unwrap();
+        let [(kernel, work)] = plan.work_by_kernel()[..] else { panic!("{:?}", plan.work_by_kernel()) };
+        assert_eq!((kernel, work.launches, work.items), (KernelId::InnerProduct, 1, limbs));
+        assert_eq!((work.rows_read, work.rows_written), (48 * limbs, 2 * limbs));
+        let floor = (shape.floor)(&Sizes::of(&chain.params, level).unwrap());
+        assert_eq!((floor.rows, floor.transforms, floor.macs, floor.keys), (50 * limbs, 0, 0, 0));
     }
 }

@@ -9,11 +9,35 @@ use crate::error::{Error, Result};
 use crate::math::double::Double;
 use crate::math::fft::SpecialFft;
 use crate::math::word::Word;
-use crate::params::{Level, LimbIdx};
+use crate::params::{Level, LimbIdx, Params};
 use crate::ring::{Coeff, Ring, RnsPoly};
 use num_complex::Complex64;
 use rayon::prelude::*;
 use zeroize::{Zeroize, Zeroizing};
+
+/// Whether slots may be encoded by who does not look at the coefficients, as a device: all come out below `2^63` and half the
+/// modulus, whatever the order of the sums. Sufficient, not necessary: a coefficient is a mean of slots times roots of unity, so no
+/// larger than the largest slot.
+///
+/// # Errors
+/// [`Error::NotFinite`]; [`Error::RawSlots`] when the largest slot times the scale reaches (all but a millionth of) that bound, or the sum
+/// of `N` such slots is no finite number; [`Error::NoSuchLevel`].
+pub fn check_raw_slots(params: &Params, slots: &[Complex64], level: Level, log_scale: Double) -> Result<()> {
+    let info = params.level(level)?;
+    if let Some(slot) = slots.iter().position(|z| !z.is_finite()) {
+        return Err(Error::NotFinite { slot, value: slots[slot].to_string() });
+    }
+    let largest = slots.iter().map(|z| z.norm()).fold(0f64, f64::max);
+    // Roundings add less than 2^-40 of it, and at the end 1/2: a basis has more than 20 bits.
+    let room = 1.0 - 1.0 / f64::from(1 << 20);
+    let expected = (info.log_q - 1.0).min(63.0);
+    let sums_are_finite = (largest * params.n() as f64).is_finite();
+    let found = if sums_are_finite { (largest * log_scale.exp2()).log2() } else { f64::INFINITY };
+    if found < expected + room.log2() {
+        return Ok(());
+    }
+    Err(Error::RawSlots { found, expected, level })
+}
 
 /// A message, overwritten when it is dropped.
 struct Wiped(Vec<Complex64>);
@@ -75,6 +99,11 @@ impl<W: Word> Encoder<W> {
             }
         });
         Ok(Plaintext { params: params.clone(), poly: self.ring.ntt(poly), level, log_scale })
+    }
+
+    /// What the inverse special FFT multiplies by: see [`SpecialFft::inverse_factors`].
+    pub fn inverse_factors(&self) -> Vec<Complex64> {
+        self.fft.inverse_factors()
     }
 
     /// Encodes real slots.

@@ -12,6 +12,6 @@ pub mod precision;
 pub mod scalar;
 
 pub use ciphertext::{Ciphertext, Plaintext, SeededCiphertext};
-pub use encoder::Encoder;
+pub use encoder::{Encoder, check_raw_slots};
 pub use encryption::{Decryptor, Encryptor};
 pub use evaluator::Evaluator;

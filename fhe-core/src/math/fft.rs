@@ -43,6 +43,25 @@ impl SpecialFft {
         }
     }
 
+    /// What [`Self::embed_inverse`] multiplies by: with `half = len / 2` the factor of the pair `j, j + half` of a block is at
+    /// `half + j`; the first entry is 1 and no pair's. `N / 2` of them, for who does the same elsewhere.
+    pub fn inverse_factors(&self) -> Vec<Complex64> {
+        let mut factors = vec![Complex64::new(1.0, 0.0); self.powers_of_five.len()];
+        let mut half = factors.len() / 2;
+        while half > 0 {
+            let (len, step) = (2 * half, (self.zeta.len() - 1) / (8 * half));
+            for (factor, five) in factors[half..len].iter_mut().zip(&self.powers_of_five) {
+                *factor = self.inverse_factor(len, step, *five);
+            }
+            half /= 2;
+        }
+        factors
+    }
+
+    fn inverse_factor(&self, len: usize, step: usize, five: usize) -> Complex64 {
+        self.zeta[(4 * len - five % (4 * len)) * step]
+    }
+
     /// Slots to coefficients, paired as complex numbers; in place. Inverse of [`Self::embed`].
     pub fn embed_inverse(&self, values: &mut [Complex64]) {
         let mut len = values.len();
@@ -51,7 +70,7 @@ impl SpecialFft {
             for block in values.chunks_exact_mut(len) {
                 let (low, high) = block.split_at_mut(len / 2);
                 for ((x, y), five) in low.iter_mut().zip(high).zip(&self.powers_of_five) {
-                    let w = self.zeta[(4 * len - five % (4 * len)) * step];
+                    let w = self.inverse_factor(len, step, *five);
                     (*x, *y) = (*x + *y, (*x - *y) * w);
                 }
             }
@@ -77,6 +96,22 @@ fn permute(values: &mut [Complex64]) {
 mod tests {
     use super::super::naive;
     use super::*;
+
+    /// The factor of a pair undoes the rotation of its second half: `exp(-2 pi i 5^j / (4 len))`.
+    #[test]
+    fn factors_are_roots_of_unity_in_the_order_of_the_butterflies() {
+        for n in [4usize, 8, 64, 512] {
+            let factors = SpecialFft::new(n).inverse_factors();
+            assert_eq!((factors.len(), factors[0]), (n / 2, Complex64::new(1.0, 0.0)));
+            for (at, factor) in factors.iter().enumerate().skip(1) {
+                let len = 2usize << at.ilog2();
+                let j = at - len / 2;
+                let five = (0..j).fold(1, |p, _| p * 5 % (4 * len));
+                let angle = -core::f64::consts::TAU * five as f64 / (4 * len) as f64;
+                assert!((factor - Complex64::from_polar(1.0, angle)).norm() < 1e-13, "{n} {at}");
+            }
+        }
+    }
 
     #[test]
     fn equals_the_definition_and_inverts() {

@@ -10,6 +10,7 @@ pub mod null;
 use crate::check::CheckedPlan;
 use crate::error::{Error, Result};
 use crate::memory::MemoryReport;
+use crate::profile::overhead::median;
 use crate::profile::{Profile, Stopwatch};
 use scheduler::compile::MemoryLimits;
 use scheduler::plan::{Buffer, BufferId, BufferKind, Plan, PlanStep, RowCopy, SegmentId};
@@ -80,6 +81,26 @@ pub trait Instance: Send {
             self.call(*segment, bindings, None)?;
         }
         Ok(clock.elapsed())
+    }
+
+    /// What each launch of the schedule takes by itself, in order: medians of `samples`. For benches; afterwards the arena and the
+    /// outputs hold nothing of meaning. On a device it is what one more launch takes behind others of its kind; here
+    /// by the clock, for nothing lies between launches of the processor.
+    ///
+    /// # Errors
+    /// Those of [`Self::call`].
+    fn launch_times(&mut self, samples: u32) -> Result<Vec<Duration>> {
+        let calls = calls_of(self.plan().plan());
+        let mut times: Vec<Vec<Duration>> = Vec::new();
+        for _ in 0..samples.max(1) {
+            let mut profile = Profile::starting_now();
+            for (segment, bindings) in &calls {
+                self.call(*segment, bindings, Some(&mut profile))?;
+            }
+            times.resize(profile.steps().len(), Vec::new());
+            times.iter_mut().zip(profile.steps()).for_each(|(of, step)| of.push(step.time));
+        }
+        Ok(times.into_iter().map(median).collect())
     }
 
     /// Copies rows between the arena and other tiers.

@@ -5,8 +5,9 @@ use crate::error::Result;
 use crate::work::Work;
 use bytemuck::Pod;
 use kernels_gpu::abi::{
-    ARENA, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem, ItemKind,
-    KernelId, Launch, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, RowItem, RowRef, Term, matrix_pool_words, matrix_position,
+    ARENA, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem,
+    InnerProductItem, ItemKind, KernelId, Launch, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS,
+    RoundResiduesItem, RoundTarget, RowItem, RowRef, Term, matrix_pool_words, matrix_position,
 };
 use scheduler::plan::{Access, Plan, Segment, Step};
 
@@ -131,6 +132,22 @@ impl<'a> Checker<'a> {
                 }
                 false
             }
+            ItemKind::EmbedInverse => {
+                let items: &[EmbedInverseItem] = self.table("items", launch.items_at, n_items)?;
+                for (i, item) in (0..).zip(items) {
+                    self.embed_inverse(item, i)?;
+                    work.embed_inverse(self.plan.log_n);
+                }
+                false
+            }
+            ItemKind::RoundResidues => {
+                let items: &[RoundResiduesItem] = self.table("items", launch.items_at, n_items)?;
+                for (i, item) in (0..).zip(items) {
+                    self.round_residues(item, i)?;
+                    work.round_residues(item, self.plan.log_n);
+                }
+                false
+            }
         };
         self.hazards(in_place)?;
         Ok(work.launch(self.plan.row_bytes()))
@@ -237,6 +254,32 @@ impl<'a> Checker<'a> {
         self.galois(item.galois)?;
         self.read(item.a, i)?;
         self.write(item.dst, i)
+    }
+
+    fn embed_inverse(&mut self, item: &EmbedInverseItem, i: u32) -> Result<()> {
+        for row in item.src.into_iter().chain(item.factors) {
+            self.read(row, i)?;
+        }
+        item.dst.into_iter().try_for_each(|row| self.write(row, i))
+    }
+
+    fn round_residues(&mut self, item: &RoundResiduesItem, i: u32) -> Result<()> {
+        if item.n_dst == 0 {
+            return self.fail("sizes", format!("item {i} has 0 targets, expected at least 1"));
+        }
+        let scale = f64::from_bits(item.scale);
+        if !scale.is_finite() || scale <= 0.0 {
+            return self.fail("canonical", format!("scale {scale}, expected a positive number"));
+        }
+        let targets: &[RoundTarget] = self.table("targets", item.dst_at, item.n_dst as usize)?;
+        for row in item.src {
+            self.read(row, i)?;
+        }
+        for target in targets {
+            self.prime(target.prime)?;
+            self.write(target.row, i)?;
+        }
+        Ok(())
     }
 
     /// No row is written twice, or written by one item and read by another; by the same only if `in_place`.

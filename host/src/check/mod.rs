@@ -7,8 +7,8 @@
 //! | `pool` | items and tables lie in the pool |
 //! | `rows` | each row is one of a slot of the segment; only read slots are only read, only written ones only written |
 //! | `primes` | prime indexes are those of the plan |
-//! | `canonical` | scalars and table entries are residues, Galois elements odd and below 2N |
-//! | `sizes` | inner products have terms, conversions 1 to 64 sources and targets |
+//! | `canonical` | scalars and table entries are residues, Galois elements odd and below 2N, scales positive and finite |
+//! | `sizes` | inner products have terms, conversions 1 to 64 sources and targets, roundings targets |
 //! | `hazards` | no row is written twice in a launch, or written by one item and read by another; in place only as the ABI allows |
 //! | `calls` | slots are bound to buffers that are large enough, written ones to the arena or an output, and to one slot |
 //! | `tiers` | the arena and all that a call binds are on the device; a copy is between the arena and a buffer of another tier, within both, and writes the arena, an output or a spill buffer |
@@ -209,6 +209,8 @@ impl CheckedPlan {
     fn check_host_step(&self, step: &HostStep, in_setup: bool) -> Result<()> {
         let (buffer, kind, of_setup) = match *step {
             HostStep::Encode { constant, buffer, .. } => (buffer, BufferKind::Constant(constant), true),
+            HostStep::LoadSlots { constant, buffer, .. } => (buffer, BufferKind::Slots(constant), true),
+            HostStep::LoadFactors { buffer } => (buffer, BufferKind::Factors, true),
             HostStep::LoadKey { key, buffer } => (buffer, BufferKind::Key(key), true),
             HostStep::Upload { input, buffer } => (buffer, BufferKind::Input(input), false),
             HostStep::Download { buffer, output } => (buffer, BufferKind::Output(output), false),

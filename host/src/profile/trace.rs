@@ -137,6 +137,8 @@ impl HostWork {
             Self::ReadInputs | Self::Copy { .. } => None,
             Self::Step(
                 HostStep::Encode { buffer, .. }
+                | HostStep::LoadSlots { buffer, .. }
+                | HostStep::LoadFactors { buffer }
                 | HostStep::LoadKey { buffer, .. }
                 | HostStep::Upload { buffer, .. }
                 | HostStep::Download { buffer, .. },
@@ -150,6 +152,10 @@ impl HostWork {
             Self::ReadInputs => "read inputs".to_owned(),
             Self::Copy { fetched, spilled } => format!("fetch {fetched} rows, spill {spilled}"),
             Self::Step(HostStep::Encode { constant, .. }) => format!("encode constant {}", constant.0),
+            Self::Step(HostStep::LoadSlots { constant, .. }) => {
+                format!("load slots of constant {}", constant.0)
+            }
+            Self::Step(HostStep::LoadFactors { .. }) => "load factors".to_owned(),
             Self::Step(HostStep::LoadKey { key: KeyId::Relinearization, .. }) => {
                 "load relinearization key".to_owned()
             }

@@ -1,7 +1,8 @@
 //! Between bytes of the wire and rows of buffers, for either word.
 
 use crate::error::{Error, Result};
-use fhe_core::ckks::{Ciphertext, Encoder, Plaintext};
+use fhe_core::Complex64;
+use fhe_core::ckks::{Ciphertext, Encoder, Plaintext, check_raw_slots};
 use fhe_core::math::double::Double;
 use fhe_core::math::word::{Word, WordKind};
 use fhe_core::params::{Level, Params};
@@ -34,6 +35,12 @@ pub(super) trait Codec: Send + Sync {
     /// Encodes a constant, repeated to all slots.
     fn encode(&self, constant: &Constant, level: Level, log_scale: Double) -> Result<Box<dyn Rows>>;
 
+    /// A constant's slots, repeated to all, which are sure to be encoded rightly on a device.
+    fn slots(&self, constant: &Constant, level: Level, log_scale: Double) -> Result<Box<dyn Rows>>;
+
+    /// The factors of the inverse special FFT.
+    fn factors(&self) -> Box<dyn Rows>;
+
     /// Reads evaluation keys.
     fn read_keys(&self, bytes: &[u8]) -> Result<Box<dyn Keys>>;
 
@@ -62,6 +69,14 @@ impl<W: Word> WordCodec<W> {
         let ring = Ring::new(params)?;
         Ok(Self { encoder: Encoder::new(&ring), ring })
     }
+
+    fn row_bytes(&self) -> usize {
+        self.ring.n() * W::KIND.bytes()
+    }
+
+    fn repeated(&self, constant: &Constant) -> Vec<Complex64> {
+        constant.values.iter().copied().cycle().take(self.ring.params().n_slots()).collect()
+    }
 }
 
 impl<W: Word> Rows for Plaintext<W> {
@@ -73,6 +88,26 @@ impl<W: Word> Rows for Plaintext<W> {
 impl<W: Word> Rows for Ciphertext<W> {
     fn chunks(&self) -> Vec<&[u8]> {
         self.polys().iter().map(|p| bytemuck::cast_slice(p.words())).collect()
+    }
+}
+
+/// Complex numbers as rows of doubles: real parts, imaginary parts.
+struct Doubles([Vec<u8>; 2]);
+
+impl Doubles {
+    fn new(values: &[Complex64], row_bytes: usize) -> Self {
+        let row = |part: fn(&Complex64) -> f64| {
+            let mut bytes: Vec<u8> = values.iter().flat_map(|z| part(z).to_le_bytes()).collect();
+            bytes.resize(row_bytes, 0);
+            bytes
+        };
+        Self([row(|z| z.re), row(|z| z.im)])
+    }
+}
+
+impl Rows for Doubles {
+    fn chunks(&self) -> Vec<&[u8]> {
+        self.0.iter().map(Vec::as_slice).collect()
     }
 }
 
@@ -88,9 +123,16 @@ impl<W: Word> Keys for EvaluationKeySet<W> {
 
 impl<W: Word> Codec for WordCodec<W> {
     fn encode(&self, constant: &Constant, level: Level, log_scale: Double) -> Result<Box<dyn Rows>> {
-        let slots: Vec<_> =
-            constant.values.iter().copied().cycle().take(self.ring.params().n_slots()).collect();
-        Ok(Box::new(self.encoder.encode(&slots, level, log_scale)?))
+        Ok(Box::new(self.encoder.encode(&self.repeated(constant), level, log_scale)?))
+    }
+
+    fn slots(&self, constant: &Constant, level: Level, log_scale: Double) -> Result<Box<dyn Rows>> {
+        check_raw_slots(self.ring.params(), &constant.values, level, log_scale)?;
+        Ok(Box::new(Doubles::new(&self.repeated(constant), self.row_bytes())))
+    }
+
+    fn factors(&self) -> Box<dyn Rows> {
+        Box::new(Doubles::new(&self.encoder.inverse_factors(), self.row_bytes()))
     }
 
     fn read_keys(&self, bytes: &[u8]) -> Result<Box<dyn Keys>> {

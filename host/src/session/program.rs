@@ -5,11 +5,13 @@ use crate::backend::Instance;
 use crate::error::{Error, Result};
 use crate::executor::{self, RunOptions, RunTimes};
 use crate::memory::MemoryReport;
+use crate::profile::overhead::{self, LaunchOverhead};
 use crate::profile::{HostWork, Profile, Stopwatch, trace};
 use crate::work::Work;
 use fhe_core::params::Level;
 use kernels_gpu::abi::KernelId;
 use rayon::ThreadPool;
+use scheduler::ckks_ir::ConstId;
 use scheduler::compile::Manifest;
 use scheduler::plan::{BufferId, HostStep, Plan};
 use std::fmt;
@@ -114,13 +116,22 @@ impl LoadedProgram {
         options: RunOptions,
     ) -> Result<Self> {
         let mut encode = |step: &HostStep, instance: &mut dyn Instance| {
-            let HostStep::Encode { constant, level, log_scale, buffer } = *step else {
-                return Err(foreign(step));
+            let of =
+                |constant: ConstId| manifest.constants.get(constant.0 as usize).ok_or_else(|| foreign(step));
+            let (buffer, rows) = match *step {
+                HostStep::Encode { constant, level, log_scale, buffer } => {
+                    (buffer, codec.encode(of(constant)?, level, log_scale)?)
+                }
+                HostStep::LoadSlots { constant, level, log_scale, buffer } => {
+                    (buffer, codec.slots(of(constant)?, level, log_scale)?)
+                }
+                HostStep::LoadFactors { buffer } => (buffer, codec.factors()),
+                _ => return Err(foreign(step)),
             };
-            let constant = manifest.constants.get(constant.0 as usize).ok_or_else(|| foreign(step))?;
-            fill(instance, buffer, &codec.encode(constant, level, log_scale)?.chunks())
+            fill(instance, buffer, &rows.chunks())
         };
-        let encoded = executor::setup(&mut *instance, &mut encode, |s| matches!(s, HostStep::Encode { .. }))?;
+        let is_key = |s: &HostStep| matches!(s, HostStep::LoadKey { .. });
+        let encoded = executor::setup(&mut *instance, &mut encode, |s| !is_key(s))?;
         let (keys_loaded, last_run) = (Profile::default(), RunReport::default());
         Ok(Self { instance, codec, manifest, pool, options, has_keys: false, encoded, keys_loaded, last_run })
     }
@@ -171,7 +182,9 @@ impl LoadedProgram {
             HostWork::Step(HostStep::Download { output, .. }) => {
                 named("download", outputs.get(output.0 as usize).map(|s| (&s.name, s.level)))
             }
-            HostWork::Step(HostStep::Encode { level, .. }) => Some((what.name(), Some(level.0))),
+            HostWork::Step(HostStep::Encode { level, .. } | HostStep::LoadSlots { level, .. }) => {
+                Some((what.name(), Some(level.0)))
+            }
             _ => None,
         };
         found.unwrap_or_else(|| (what.name(), None))
@@ -224,6 +237,19 @@ impl LoadedProgram {
         self.check_keys_loaded()?;
         let pool = Arc::clone(&self.pool);
         pool.install(|| self.instance.replay(rounds))
+    }
+
+    /// What a replay takes beyond its launches: see [`overhead`]. For benches; the next run starts from its inputs again.
+    ///
+    /// # Errors
+    /// As [`Self::replay`].
+    pub fn launch_overhead(&mut self, samples: u32) -> Result<LaunchOverhead> {
+        self.check_keys_loaded()?;
+        let pool = Arc::clone(&self.pool);
+        pool.install(|| {
+            let replay = overhead::median_replay(samples, |rounds| self.instance.replay(rounds))?;
+            Ok(LaunchOverhead::new(replay, &self.instance.launch_times(samples)?))
+        })
     }
 
     fn check_keys_loaded(&self) -> Result<()> {

@@ -15,7 +15,7 @@ use host::{BackendKind, Error, Session};
 use kernels_gpu::abi::launch::{KernelArgs, contract};
 use kernels_gpu::abi::{KernelId, RowRef};
 use kernels_gpu::ptx;
-use scheduler::plan::{HostStep, Tier};
+use scheduler::plan::{BufferId, HostStep, Tier};
 use scheduler::{Options, compile};
 use std::sync::Arc;
 
@@ -98,6 +98,26 @@ fn a_store_that_is_lost_shows_only_in_a_poisoned_run() {
     }
     assert!(negated(true, |device| device.lose_store(2048)).unwrap() == right);
     assert!(!right.chunks_exact(4).any(|word| word == [POISON; 4]));
+}
+
+/// Two launches, and each by itself: a warm-up and three samples, four replays each, of 16 and of 32 launches.
+#[test]
+fn the_time_of_a_launch_is_that_of_one_more_of_it() {
+    let bench = Bench::<u32>::new(Preset::Toy12);
+    let mut maker = PlanMaker::new(&bench.params, 1, 1, 1);
+    maker.launch(KernelId::Neg, &[row_item(arena(0), input(0), RowRef::NONE, 0, 0)]);
+    maker.launch(KernelId::Neg, &[row_item(output(0), arena(0), RowRef::NONE, 0, 0)]);
+    let device = Device::new(DEVICE_BYTES);
+    let backend = CudaBackend::new(device.open(), Limits::default()).unwrap();
+    let mut instance = backend.load(Arc::new(CheckedPlan::new(maker.plan).unwrap())).unwrap();
+    instance.write(BufferId(1), 0, &vec![1; 4 << 12]).unwrap();
+    let live = device.live().bytes;
+    assert_eq!(instance.launch_times(3).unwrap().len(), 2);
+    assert_eq!(device.n_run(), 2 * (1 + 3) * 4 * (16 + 32));
+    // Nothing is left but the binding table of the call.
+    assert_eq!(device.live().bytes, live + 3 * 8);
+    drop(instance);
+    assert_eq!(device.misuses(), Vec::<String>::new());
 }
 
 fn words<T: std::fmt::Debug>(refused: Result<T, DriverError>) -> String {

@@ -7,10 +7,11 @@ use host::backend::{Backend, Instance, POISON};
 use host::check::CheckedPlan;
 use host::executor::{self, RunOptions};
 use host::memory::Limits;
+use host::work::Work;
 use host::{Error, LaneKind};
 use kernels_gpu::abi::{
-    ABI_VERSION, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem,
-    KernelId, RowItem, RowRef, Term,
+    ABI_VERSION, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem,
+    InnerProductItem, KernelId, RoundResiduesItem, RoundTarget, RowItem, RowRef, Term,
 };
 use scheduler::ckks_ir::{InputIdx, OutputIdx};
 use scheduler::plan::{Buffer, BufferId, BufferKind, HostStep, Plan, PlanStep, SegmentId, Step};
@@ -208,6 +209,55 @@ fn rules_of_launches() {
     tables(source, target, 1)(&mut fine);
     fine.launch(ConvertBasis, &[convert]);
     assert!(CheckedPlan::new(fine.plan).is_ok());
+}
+
+#[test]
+fn rules_of_encoding() {
+    use KernelId::{EmbedInverse, RoundResidues};
+    let none = |_: &mut PlanMaker| {};
+    let embed = EmbedInverseItem {
+        dst: [arena(0), arena(1)],
+        src: [input(0), input(1)],
+        factors: [input(2), input(3)],
+    };
+    let rule = |item| breaks(EmbedInverse, &[item], none);
+    assert_eq!(rule(EmbedInverseItem { src: [input(0), NONE], ..embed }), "rows");
+    assert_eq!(rule(EmbedInverseItem { factors: [input(4), input(0)], ..embed }), "rows");
+    assert_eq!(rule(EmbedInverseItem { dst: [arena(0), input(1)], ..embed }), "rows");
+    assert_eq!(rule(EmbedInverseItem { dst: [arena(0), arena(8)], ..embed }), "rows");
+    assert_eq!(rule(EmbedInverseItem { dst: [arena(0); 2], ..embed }), "hazards");
+    assert_eq!(rule(EmbedInverseItem { src: [arena(0), input(1)], ..embed }), "hazards");
+    assert_eq!(rule(EmbedInverseItem { factors: [input(1), arena(1)], ..embed }), "hazards");
+    assert_eq!(breaks(EmbedInverse, &[embed, embed], none), "hazards");
+
+    let target = RoundTarget { row: arena(2), prime: 0, pad: 0 };
+    let round = RoundResiduesItem { src: [arena(0), arena(1)], scale: 1f64.to_bits(), dst_at: 0, n_dst: 2 };
+    let other = RoundTarget { row: arena(3), prime: 1, pad: 0 };
+    let rule = |item, other| {
+        breaks(RoundResidues, &[item], move |m| {
+            m.table(&[target, other]);
+        })
+    };
+    assert_eq!(rule(RoundResiduesItem { n_dst: 0, ..round }, other), "sizes");
+    assert_eq!(rule(RoundResiduesItem { n_dst: u32::MAX, ..round }, other), "pool");
+    assert_eq!(rule(RoundResiduesItem { dst_at: u32::MAX, ..round }, other), "pool");
+    for scale in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert_eq!(rule(RoundResiduesItem { scale: scale.to_bits(), ..round }, other), "canonical");
+    }
+    assert_eq!(rule(RoundResiduesItem { src: [arena(0), arena(8)], ..round }, other), "rows");
+    assert_eq!(rule(round, RoundTarget { prime: 99, ..other }), "primes");
+    assert_eq!(rule(round, RoundTarget { row: input(0), ..other }), "rows");
+    assert_eq!(rule(round, RoundTarget { row: arena(2), ..other }), "hazards");
+    assert_eq!(rule(round, RoundTarget { row: arena(1), ..other }), "hazards");
+    let mut fine = maker();
+    fine.launch(EmbedInverse, &[embed]);
+    let dst_at = fine.table(&[target, other]);
+    fine.launch(RoundResidues, &[RoundResiduesItem { dst_at, ..round }]);
+    let checked = CheckedPlan::new(fine.plan).unwrap();
+    let (n, log_n) = (1u64 << checked.plan().log_n, u64::from(checked.plan().log_n));
+    let counts = |work: Work| (work.rows_read, work.rows_written, work.multiplications);
+    assert_eq!(counts(checked.work(SegmentId(0), 0)), (4, 2, n * (log_n - 1)));
+    assert_eq!(counts(checked.work(SegmentId(0), 1)), (2, 2, 2 * n));
 }
 
 fn load(plan: Plan, limits: Limits) -> Option<Error> {

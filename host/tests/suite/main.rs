@@ -5,6 +5,8 @@ mod client;
 #[cfg(test)]
 mod device;
 #[cfg(test)]
+mod encode;
+#[cfg(test)]
 mod errors;
 #[cfg(test)]
 mod faults;

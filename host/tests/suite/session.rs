@@ -38,6 +38,12 @@ fn agrees_everywhere<W: Word>(params: &Params, threads: &[usize]) {
             let outputs = loaded.run(&named(&manifest, &blobs)).unwrap();
             // What was replayed does not show in the next run.
             assert!(loaded.replay(2).unwrap() > Duration::ZERO);
+            // The emulator is too slow for repeats of every launch.
+            if !session.backend_name().contains("simulated") {
+                let overhead = loaded.launch_overhead(1).unwrap();
+                assert_eq!(overhead.launches, loaded.plan().n_launches() as u64);
+                assert!(overhead.own > 0.0 && overhead.shortest <= overhead.own);
+            }
             assert_eq!(outputs.len(), exact.len());
             for (i, bytes) in outputs.iter().enumerate() {
                 let found = Ciphertext::<W>::from_bytes(&client.ring, bytes).unwrap();

@@ -98,9 +98,26 @@ pub struct LaunchContract {
     pub min_blocks: u32,
 }
 
+/// Complex numbers that a thread of the inverse special FFT holds: 64 registers. It goes through memory four times, up to four
+/// stages at a time: 1 MB each way at N = 2^16, all of it in an L2, where the residues of 47 limbs are 12 MB.
+pub const EMBED_VALUES: u32 = 16;
+/// Threads of its blocks: one block an item at the smallest ring.
+const EMBED_THREADS: u32 = 128;
+const EMBED_ENTRIES: [&str; 4] =
+    ["embed_inverse_first", "embed_inverse_second", "embed_inverse_third", "embed_inverse_last"];
+
+/// Stages of entry `entry_idx` of the inverse special FFT: all `log N - 1`, shared out as evenly as can be, 2 to 4 each.
+pub const fn embed_stages(log_n: u32, entry_idx: u32) -> u32 {
+    (log_n + 2 - entry_idx) / 4
+}
+
 /// Kernel functions that a launch of `kernel` is made of.
 pub const fn n_entries(kernel: KernelId) -> u32 {
-    if matches!(kernel, KernelId::Ntt | KernelId::Intt) { 2 } else { 1 }
+    match kernel {
+        KernelId::Ntt | KernelId::Intt => 2,
+        KernelId::EmbedInverse => EMBED_ENTRIES.len() as u32,
+        _ => 1,
+    }
 }
 
 /// `log2` of the words of a column of a transform, `N = N1 N2` with columns of `N1` words and rows of `N2`.
@@ -179,9 +196,19 @@ pub const fn contract(
             // 512 threads of 128 registers, of which 56 for diagonals.
             min_blocks: 2,
         },
+        KernelId::EmbedInverse => LaunchContract {
+            entry: EMBED_ENTRIES[entry_idx as usize],
+            module: ENCODE,
+            threads: EMBED_THREADS,
+            words_per_block: EMBED_THREADS * EMBED_VALUES * 2,
+            shared_bytes: 0,
+            // 384 threads of 168 registers: 64 for values, the rest for addresses and factors that are loaded ahead. With 128 ptxas
+            // spills (92 bytes, sm_80, 2026-11-25).
+            min_blocks: 3,
+        },
         _ => LaunchContract {
             entry: kernel.name(),
-            module: POINTWISE,
+            module: if matches!(kernel, KernelId::RoundResidues) { ENCODE } else { POINTWISE },
             threads: THREADS,
             words_per_block: THREADS * THREAD_WORDS,
             shared_bytes: 0,
@@ -191,8 +218,10 @@ pub const fn contract(
     })
 }
 
-/// The module of all kernels but the transforms.
+/// The module of all kernels but the transforms and those of the encoder.
 const POINTWISE: &str = "pointwise_u32";
+/// The module of the kernels of the encoder: the only one with arithmetic on doubles.
+const ENCODE: &str = "encode_u32";
 
 /// One name for each ring size.
 macro_rules! by_size {

@@ -9,6 +9,7 @@ pub mod automorphism;
 pub mod bytes;
 pub mod convert_basis;
 pub mod elementwise;
+pub mod encode;
 pub mod inner_product;
 pub mod ntt;
 pub mod tables;

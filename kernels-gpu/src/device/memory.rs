@@ -85,16 +85,16 @@ load_quad!(
     shared_load_quad, u32, reg32, "ld.shared.v4.u32", readonly
 );
 
-/// Loads of one word.
+/// Loads of one word, or of eight bytes.
 macro_rules! load {
-    ($(#[$doc:meta])* $name:ident, $address:ty, $reg:ident, $instruction:literal) => {
+    ($(#[$doc:meta])* $name:ident, $word:ty, $to:ident, $address:ty, $reg:ident, $instruction:literal) => {
         $(#[$doc])*
         #[inline(always)]
-        pub(super) unsafe fn $name(at: $address) -> u32 {
+        pub(super) unsafe fn $name(at: $address) -> $word {
             let x;
             // SAFETY: the caller's promise.
             unsafe {
-                asm!(concat!($instruction, " {0}, [{1}];"), out(reg32) x, in($reg) at,
+                asm!(concat!($instruction, " {0}, [{1}];"), out($to) x, in($reg) at,
                     options(pure, readonly, nostack, preserves_flags));
             }
             x
@@ -107,14 +107,21 @@ load!(
     ///
     /// # Safety
     /// `at` valid for reading; no other thread writes there during the launch.
-    global_load, u64, reg64, "ld.global.u32"
+    global_load, u32, reg32, u64, reg64, "ld.global.u32"
+);
+load!(
+    /// Eight bytes of a row.
+    ///
+    /// # Safety
+    /// As [`global_load`]; aligned to 8 bytes.
+    global_load_u64, u64, reg64, u64, reg64, "ld.global.u64"
 );
 load!(
     /// A word of shared memory.
     ///
     /// # Safety
     /// `at` inside the block's shared memory; written by this thread, or by another before the last barrier.
-    shared_load, u32, reg32, "ld.shared.u32"
+    shared_load, u32, reg32, u32, reg32, "ld.shared.u32"
 );
 
 /// Stores of one and of four words.
@@ -158,6 +165,18 @@ store!(
     /// `at` inside the block's shared memory; no other thread reads or writes there before the next barrier.
     shared_store, shared_store_quad, u32, reg32, "st.shared.u32", "st.shared.v4.u32"
 );
+
+/// Writes eight bytes of a row.
+///
+/// # Safety
+/// As [`global_store`]; aligned to 8 bytes.
+#[inline(always)]
+pub(super) unsafe fn global_store_u64(at: u64, x: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!("st.global.u64 [{0}], {1};", in(reg64) at, in(reg64) x, options(nostack, preserves_flags));
+    }
+}
 
 /// Where the block's dynamic shared memory begins.
 #[inline(always)]

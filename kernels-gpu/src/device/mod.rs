@@ -104,6 +104,8 @@ impl Isa for Ptx {
         constant_quad(at: u64) -> Quad<u32>;
         global_load(at: u64) -> u32;
         global_load_quad(at: u64) -> Quad<u32>;
+        global_load_u64(at: u64) -> u64;
+        global_store_u64(at: u64, x: u64);
         global_store(at: u64, x: u32);
         global_store_quad(at: u64, x: Quad<u32>);
     }

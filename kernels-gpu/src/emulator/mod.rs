@@ -20,7 +20,9 @@ use crate::abi::launch::{KernelArgs, contract, n_entries};
 use crate::abi::{KernelId, Launch, RowRef};
 use crate::body::tables::{PrimeConstants, RingTables};
 use crate::lanes::Word;
-use crate::thread::{Machine, Quad, ThreadKernel, convert_basis, every_kernel, has_item, ntt, pointwise};
+use crate::thread::{
+    Machine, Quad, ThreadKernel, convert_basis, encode, every_kernel, has_item, ntt, pointwise,
+};
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell, RefMut};
 use memory::{Global, Shared};
@@ -119,6 +121,21 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
         }
     }
 
+    unsafe fn load_double(&self, row: RowRef, at: u32) -> f64 {
+        assert!(at >> (self.ring.log_n - 1) == 0, "double {at} of a row of 2^{}", self.ring.log_n);
+        let words = 64 / W::BITS;
+        let word = |k| self.rows().read(row, words * at + k, self.in_grid).to_u64() << (k * W::BITS);
+        f64::from_bits((0..words).map(word).sum())
+    }
+    unsafe fn store_double(&self, row: RowRef, at: u32, x: f64) {
+        assert!(at >> (self.ring.log_n - 1) == 0, "double {at} of a row of 2^{}", self.ring.log_n);
+        let words = 64 / W::BITS;
+        for k in 0..words {
+            let word = W::from_u64(x.to_bits() >> (k * W::BITS));
+            self.rows().write(row, words * at + k, word, self.in_grid);
+        }
+    }
+
     unsafe fn shared_load(&self, at: u32, plus: u32) -> W {
         self.shared.borrow().read(at + plus, (self.phase, self.thread))
     }
@@ -161,7 +178,8 @@ fn run_grid<W: Word, K: ThreadKernel<W>>(
                 let in_grid = block * contract.threads + thread;
                 let (shared, global) = (&shared, &global);
                 let waited = Cell::new(phase > 0);
-                let m = Thread { args: &args, block, thread, in_grid, phase, pool, ring, waited, shared, global };
+                let m =
+                    Thread { args: &args, block, thread, in_grid, phase, pool, ring, waited, shared, global };
                 if has_item::<W, K, _>(&m) {
                     // SAFETY: every access is checked.
                     unsafe { K::phase(&m, phase) };

@@ -8,7 +8,7 @@ use super::every_kernel;
 use crate::abi::KernelId;
 use crate::abi::launch::{KernelArgs, contract, n_entries};
 use crate::thread::addressed::{Addressed, Isa};
-use crate::thread::{Quad, ThreadKernel, convert_basis, has_item, ntt, pointwise};
+use crate::thread::{Quad, ThreadKernel, convert_basis, encode, has_item, ntt, pointwise};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -156,6 +156,15 @@ impl Isa for Pointers<'_> {
     unsafe fn global_load_quad(&self, at: u64) -> Quad<u32> {
         // SAFETY: as above.
         unsafe { self.read(at) }
+    }
+    unsafe fn global_load_u64(&self, at: u64) -> u64 {
+        // SAFETY: as above.
+        let [low, high] = unsafe { self.read::<2>(at) };
+        u64::from(low) | u64::from(high) << 32
+    }
+    unsafe fn global_store_u64(&self, at: u64, x: u64) {
+        // SAFETY: as above.
+        unsafe { self.write(at, [x as u32, (x >> 32) as u32]) };
     }
     unsafe fn global_store(&self, at: u64, x: u32) {
         // SAFETY: as above.

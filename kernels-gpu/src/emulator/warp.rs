@@ -62,7 +62,8 @@ impl MatrixUnit for Given<'_> {
 
 /// The sums of all lanes.
 fn run(tile: &Tile, n: u32, shared: &RefCell<Shared<u32>>, pool: &[u64], bytes: bool) -> Vec<Sums<u64>> {
-    let args = KernelArgs { bindings: 0, pool: 0, primes: 0, items_at: 0, n_items: 1, log_n: 12, row_bytes: 0 };
+    let args =
+        KernelArgs { bindings: 0, pool: 0, primes: 0, items_at: 0, n_items: 1, log_n: 12, row_bytes: 0 };
     let ring = RingTables { log_n: 12, primes: &[] };
     let global = RefCell::new(Global::new(&mut [], 12));
     let lane = |thread: u32| Thread {
@@ -81,13 +82,19 @@ fn run(tile: &Tile, n: u32, shared: &RefCell<Shared<u32>>, pool: &[u64], bytes: 
         // SAFETY: every access is checked.
         return (0..32).map(|l| unsafe { tile::plain(&lane(l), tile, 1, n) }).collect();
     }
+    let by_unit = |l: u32, unit: &dyn MatrixUnit| {
+        let m = lane(l);
+        // SAFETY: as above.
+        unsafe { tile::by_bytes(&m, tile, tile.supplied(&m, 1, n), 1, n, unit) }
+    };
     let told: Vec<Told> = (0..32).map(|_| Told::default()).collect();
-    // SAFETY: as above, here and below.
-    (0..).zip(&told).for_each(|(l, told)| unsafe { _ = tile::by_bytes(&lane(l), tile, tile.supplied(&lane(l), 1, n), 1, n, told) });
+    for (l, told) in (0..).zip(&told) {
+        by_unit(l, told);
+    }
     let supplied: Vec<Vec<Supplied>> = told.into_iter().map(|told| told.0.into_inner()).collect();
     assert!(supplied.iter().all(|s| s.len() == supplied[0].len()), "all lanes take part in all");
     let given = |l: u32| Given { supplied: &supplied, lane: l as usize, product: Cell::new(0) };
-    (0..32).map(|l| unsafe { tile::by_bytes(&lane(l), tile, tile.supplied(&lane(l), 1, n), 1, n, &given(l)) }).collect()
+    (0..32).map(|l| by_unit(l, &given(l))).collect()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::abi::KernelId;
 use crate::abi::launch::KernelArgs;
 use crate::device;
-use crate::thread::{ThreadKernel, contract_of, convert_basis, every_kernel, ntt, pointwise};
+use crate::thread::{ThreadKernel, contract_of, convert_basis, encode, every_kernel, ntt, pointwise};
 
 /// A shell for each kernel.
 macro_rules! shells {

@@ -43,6 +43,10 @@ pub trait Isa {
     unsafe fn global_load(&self, at: u64) -> u32;
     /// Four words of a row.
     unsafe fn global_load_quad(&self, at: u64) -> Quad<u32>;
+    /// Eight bytes of a row.
+    unsafe fn global_load_u64(&self, at: u64) -> u64;
+    /// Writes eight bytes of a row.
+    unsafe fn global_store_u64(&self, at: u64, x: u64);
     /// Writes a word of a row.
     unsafe fn global_store(&self, at: u64, x: u32);
     /// Writes four words of a row.
@@ -156,6 +160,16 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
     unsafe fn tile_sums(&self, tile: &Tile, supplied: Supplied<u32>, first: u32, n: u32) -> Sums<u64> {
         // SAFETY: the caller's promises.
         unsafe { I::tile_sums(self, tile, supplied, first, n) }
+    }
+    #[inline(always)]
+    unsafe fn load_double(&self, row: u64, at: u32) -> f64 {
+        // SAFETY: the caller's promise; rows are aligned to 16 bytes.
+        f64::from_bits(unsafe { self.isa.global_load_u64(row + u64::from(at) * 8) })
+    }
+    #[inline(always)]
+    unsafe fn store_double(&self, row: u64, at: u32, x: f64) {
+        // SAFETY: as above.
+        unsafe { self.isa.global_store_u64(row + u64::from(at) * 8, x.to_bits()) };
     }
 
     forward! {

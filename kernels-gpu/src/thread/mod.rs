@@ -9,6 +9,7 @@
 
 pub mod addressed;
 pub mod convert_basis;
+pub mod encode;
 pub mod ntt;
 pub mod pointwise;
 pub mod tile;
@@ -105,6 +106,17 @@ pub trait Machine<W: Word> {
     /// # Safety
     /// As [`Machine::store`] for each.
     unsafe fn store_quad(&self, row: Self::Row, at: u32, plus: u32, words: Quad<W>);
+
+    /// Double `at` of a row.
+    ///
+    /// # Safety
+    /// `at < N / 2`; as [`Machine::load`] for its words.
+    unsafe fn load_double(&self, row: Self::Row, at: u32) -> f64;
+    /// Writes double `at` of a row.
+    ///
+    /// # Safety
+    /// `at < N / 2`; as [`Machine::store`] for its words.
+    unsafe fn store_double(&self, row: Self::Row, at: u32, x: f64);
 
     /// Word `at + plus` of shared memory.
     ///
@@ -228,6 +240,11 @@ macro_rules! every_kernel {
             convert_basis: convert_basis::ConvertBasis,
             automorphism_eval: pointwise::AutomorphismEval,
             automorphism_coeff: pointwise::AutomorphismCoeff,
+            embed_inverse_first: encode::EmbedInverse<0>,
+            embed_inverse_second: encode::EmbedInverse<1>,
+            embed_inverse_third: encode::EmbedInverse<2>,
+            embed_inverse_last: encode::EmbedInverse<3>,
+            round_residues: encode::RoundResidues,
             ntt_columns_12: ntt::Lines<12, true, false>,
             ntt_rows_12: ntt::Lines<12, false, false>,
             intt_rows_12: ntt::Lines<12, false, true>,

@@ -149,7 +149,7 @@ fn multiply_diagonals(
     sums: &mut [[u32; 4]; DIAGONALS],
     digits: [u32; 2],
     factor: u32,
-    unit: &impl MatrixUnit,
+    unit: &(impl MatrixUnit + ?Sized),
 ) {
     let columns = columns(factor);
     unrolled!(DIAGONALS, d, {
@@ -168,7 +168,7 @@ pub unsafe fn by_bytes<M: Machine<u32>>(
     supplied: Supplied<u32>,
     first: u32,
     n: u32,
-    unit: &impl MatrixUnit,
+    unit: &(impl MatrixUnit + ?Sized),
 ) -> Sums<u64> {
     let mut y = [[0; 4]; GROUPS];
     unrolled!(GROUPS, i, {

@@ -4,8 +4,9 @@ pub(crate) mod oracle;
 
 use kernels_gpu::abi::launch::KernelArgs;
 use kernels_gpu::abi::{
-    AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem, ItemKind, KernelId,
-    Launch, RowItem, RowRef, Term, fraction_bits, matrix_pool_words, matrix_position,
+    AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem, InnerProductItem,
+    ItemKind, KernelId, Launch, RoundResiduesItem, RoundTarget, RowItem, RowRef, Term, fraction_bits,
+    matrix_pool_words, matrix_position,
 };
 use kernels_gpu::body::tables::{PrimeConstants, PrimeTables, RingTables, fill_twiddles};
 use kernels_gpu::cpu::{Base, Bindings, CpuWord, LaneKind, SPLIT_WORDS, splits};
@@ -349,6 +350,83 @@ impl<'a, W: CpuWord> Case<'a, W> {
         self.item(AutomorphismItem { dst, a, galois, prime: prime as u32 });
     }
 
+    /// Words of a row that holds doubles, over what it held.
+    fn with_doubles(&self, mut words: Vec<u64>, values: &[f64]) -> Vec<u64> {
+        let per_double = (64 / W::BITS) as usize;
+        for (k, x) in values.iter().enumerate() {
+            for i in 0..per_double {
+                words[per_double * k + i] = W::from_u64(x.to_bits() >> (i as u32 * W::BITS % 64)).to_u64();
+            }
+        }
+        words
+    }
+
+    fn double_row(&mut self, values: &[f64]) -> RowRef {
+        let words = self.with_doubles(vec![W::ONE.to_u64(); self.ring.n()], values);
+        self.push_row(INPUTS, words)
+    }
+
+    /// A vector of complex numbers in two rows, real parts first.
+    fn vector(&mut self, values: &[[f64; 2]]) -> [RowRef; 2] {
+        [0, 1].map(|part| self.double_row(&values.iter().map(|z| z[part]).collect::<Vec<_>>()))
+    }
+
+    /// An inverse special FFT with any factors.
+    pub(crate) fn embed_inverse_item(&mut self) {
+        let n_slots = self.ring.n() / 2;
+        let (largest, fill) = (if self.fill == Fill::Max { 1e280 } else { 8.0 }, self.fill);
+        let mut random = |largest: f64| {
+            let mut part = || self.rng.random_range(-largest..largest);
+            (0..n_slots).map(|_| [part(), part()]).collect::<Vec<_>>()
+        };
+        let slots = if fill == Fill::Zero { vec![[0.0, -0.0]; n_slots] } else { random(largest) };
+        let factors = random(1.0);
+        let mut out = slots.clone();
+        oracle::embed_inverse(&mut out, &factors);
+        let (src, factors) = (self.vector(&slots), self.vector(&factors));
+        let dst = [0, 1].map(|part| {
+            let row = self.output();
+            let parts: Vec<f64> = out.iter().map(|z| z[part]).collect();
+            let words = self.with_doubles(vec![W::from_u64(u64::MAX).to_u64(); self.ring.n()], &parts);
+            self.expect(row, words);
+            row
+        });
+        self.item(EmbedInverseItem { dst, src, factors });
+    }
+
+    /// Rounding to some primes at a scale: integers, ties, and numbers next to `2^63` if they are to be large.
+    pub(crate) fn round_residues_item(&mut self, primes: &[usize], scale: f64) {
+        let n_slots = self.ring.n() / 2;
+        let unscale = n_slots as f64 / scale;
+        let fill = self.fill;
+        let mut value = || match (fill, self.rng.random_range(0..8u32)) {
+            (Fill::Zero, k) => [0.0, -0.0, 0.5, -0.5, 0.49, -0.51, 0.25, -0.25][k as usize] * unscale,
+            (Fill::Max, k) => (-1f64).powi(k as i32) * (2f64.powi(63) - 1024.0 * f64::from(k + 1)) * unscale,
+            (_, 0) => (f64::from(self.rng.random_range(-1000..1000i32)) + 0.5) * unscale,
+            (_, 1) => (2f64.powi(52) + f64::from(self.rng.random_range(-9..9i32)) + 0.5) * unscale,
+            (_, bits) => self.rng.random_range(-1.0..1.0) * 2f64.powi(9 * bits as i32) * unscale,
+        };
+        let values: Vec<[f64; 2]> = (0..n_slots).map(|_| [value(), value()]).collect();
+        let src = self.vector(&values);
+        let log_slots = self.ring.log_n - 1;
+        let coefficient = |k: usize| {
+            let c = values[oracle::brv(k % n_slots, log_slots)][k / n_slots];
+            let x = c * (1.0 / n_slots as f64) * scale;
+            assert!(x.abs() < 2f64.powi(63), "{x}");
+            x
+        };
+        let coefficients: Vec<f64> = (0..self.ring.n()).map(coefficient).collect();
+        let target = |&prime: &usize| {
+            let row = self.output();
+            let q = self.ring.primes[prime];
+            self.expect(row, coefficients.iter().map(|&x| oracle::round_mod(x, q)).collect());
+            RoundTarget { row, prime: prime as u32, pad: 0 }
+        };
+        let targets: Vec<RoundTarget> = primes.iter().map(target).collect();
+        let dst_at = self.table(&targets);
+        self.item(RoundResiduesItem { src, scale: scale.to_bits(), dst_at, n_dst: targets.len() as u32 });
+    }
+
     /// A few items of the kernel, on small and large primes, in place and not.
     pub(crate) fn items(&mut self) {
         let last = self.ring.primes.len() - 1;
@@ -394,6 +472,15 @@ impl<'a, W: CpuWord> Case<'a, W> {
                 }
                 let galois = (self.rng.next_u32() % (2 * n)) | 1;
                 self.automorphism_item(last, galois);
+            }
+            ItemKind::EmbedInverse => {
+                self.embed_inverse_item();
+                self.embed_inverse_item();
+            }
+            ItemKind::RoundResidues => {
+                self.round_residues_item(&[last, 0, 1], 2f64.powi(40));
+                self.round_residues_item(&[2], 2f64.powi(11));
+                self.round_residues_item(&[1, last - 1], 1.25e9);
             }
         }
     }

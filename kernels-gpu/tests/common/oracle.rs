@@ -136,3 +136,25 @@ pub(crate) fn automorphism(a: &[u64], g: usize, q: u64) -> Vec<u64> {
     }
     out
 }
+
+/// The inverse special FFT of `values` (real and imaginary parts), bit-reversed and not divided: one butterfly after the other,
+/// then either half by itself.
+pub(crate) fn embed_inverse(values: &mut [[f64; 2]], factors: &[[f64; 2]]) {
+    let half = values.len() / 2;
+    if half == 0 {
+        return;
+    }
+    for j in 0..half {
+        let ([a, b], [c, d], [u, v]) = (values[j], values[j + half], factors[half + j]);
+        values[j] = [a + c, b + d];
+        values[j + half] = [(a - c) * u - (b - d) * v, (a - c) * v + (b - d) * u];
+    }
+    let (low, high) = values.split_at_mut(half);
+    embed_inverse(low, factors);
+    embed_inverse(high, factors);
+}
+
+/// `x` rounded, ties to even, modulo `q`, for `|x| < 2^100`.
+pub(crate) fn round_mod(x: f64, q: u64) -> u64 {
+    (x.round_ties_even() as i128).rem_euclid(i128::from(q)) as u64
+}

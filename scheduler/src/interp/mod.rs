@@ -45,10 +45,13 @@ impl<W: Word> Env<'_, W> {
         level: Level,
         log_scale: Double,
     ) -> Result<Plaintext<W>> {
+        Ok(encoder.encode(&self.slots(id)?, level, log_scale)?)
+    }
+
+    fn slots(&self, id: ConstId) -> Result<Vec<Complex64>> {
         let constant = self.constants.get(id.0 as usize);
         let constant = constant.ok_or_else(|| Error::Interp(format!("no constant {}", id.0)))?;
-        let slots = repeat(&constant.values, self.ring.params().n_slots());
-        Ok(encoder.encode(&slots, level, log_scale)?)
+        Ok(repeat(&constant.values, self.ring.params().n_slots()))
     }
 
     fn key(&self, key: KeyId) -> Result<&EvaluationKey<W>> {

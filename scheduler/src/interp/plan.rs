@@ -1,7 +1,8 @@
 //! A plan, row by row on `u64` words with `u128` products: a third witness, which shares only the transform
 //! with the reference and no code with the kernels.
 
-use fhe_core::ckks::{Ciphertext, Encoder};
+use fhe_core::ckks::{Ciphertext, Encoder, check_raw_slots};
+use fhe_core::math::fft::SpecialFft;
 use fhe_core::math::word::Word;
 use fhe_core::params::{Level, LimbIdx};
 use fhe_core::ring::RnsPoly;
@@ -79,6 +80,14 @@ impl<'a, W: Word> Machine<'a, W> {
                 let encoder = Encoder::new(self.env.ring);
                 let plain = self.env.encode(&encoder, constant, level, log_scale)?;
                 (buffer, limbs(plain.poly()))
+            }
+            HostStep::LoadSlots { constant, level, log_scale, buffer } => {
+                let slots = self.env.slots(constant)?;
+                check_raw_slots(self.env.ring.params(), &slots, level, log_scale)?;
+                (buffer, doubles(&slots))
+            }
+            HostStep::LoadFactors { buffer } => {
+                (buffer, doubles(&SpecialFft::new(self.plan.row_words()).inverse_factors()))
             }
             HostStep::LoadKey { key, buffer } => {
                 (buffer, self.env.key(key)?.rows().map(|row| words(row)).collect())
@@ -244,6 +253,47 @@ impl<'a, W: Word> Machine<'a, W> {
                 }
                 Ok(())
             }
+            Item::EmbedInverse(i) => {
+                let parts = |rows: [RowRef; 2]| -> Result<Vec<[f64; 2]>> {
+                    let [re, im] = rows;
+                    let pairs = self.read(re, bindings)?.iter().zip(self.read(im, bindings)?);
+                    Ok(pairs.map(|(&re, &im)| [f64::from_bits(re), f64::from_bits(im)]).collect())
+                };
+                let (mut values, factors) = (parts(i.src)?, parts(i.factors)?);
+                let mut len = values.len();
+                while len > 1 {
+                    for block in values.chunks_mut(len) {
+                        let (low, high) = block.split_at_mut(len / 2);
+                        for ((x, y), w) in low.iter_mut().zip(high).zip(&factors[len / 2..]) {
+                            let ([a, b], [c, d], [u, v]) = (*x, *y, *w);
+                            *x = [a + c, b + d];
+                            *y = [(a - c) * u - (b - d) * v, (a - c) * v + (b - d) * u];
+                        }
+                    }
+                    len /= 2;
+                }
+                for (part, row) in i.dst.into_iter().enumerate() {
+                    self.write(row, bindings, values.iter().map(|z| z[part].to_bits()).collect())?;
+                }
+                Ok(())
+            }
+            Item::RoundResidues { src, scale, targets } => {
+                let [re, im] = [self.read(src[0], bindings)?, self.read(src[1], bindings)?];
+                let (n, scale) = (re.len(), f64::from_bits(*scale));
+                let reversed = |k: usize| k.reverse_bits() >> (usize::BITS - n.trailing_zeros());
+                let integer = |row: &[u64], k: usize| {
+                    let c = f64::from_bits(row[reversed(k)]) * (1.0 / n as f64) * scale;
+                    c.round_ties_even() as i128
+                };
+                let all = (0..n).map(|k| integer(re, k)).chain((0..n).map(|k| integer(im, k)));
+                let all: Vec<i128> = all.collect();
+                for t in targets {
+                    let q = prime(t.prime)? as i128;
+                    let out = all.iter().map(|x| x.rem_euclid(q) as u64).collect();
+                    self.write(t.row, bindings, out)?;
+                }
+                Ok(())
+            }
             Item::Automorphism(i) => {
                 let q = prime(i.prime)? as u64;
                 let a = self.read(i.a, bindings)?;
@@ -268,6 +318,12 @@ fn permuted(a: &[u64], galois: u32) -> Vec<u64> {
     let (n, g) = (a.len(), galois as usize);
     let reverse = |i: usize| i.reverse_bits() >> (usize::BITS - n.trailing_zeros());
     (0..n).map(|i| a[reverse((2 * reverse(i) + 1) * g % (2 * n) / 2)]).collect()
+}
+
+/// Two rows: the bits of real and of imaginary parts.
+fn doubles(values: &[num_complex::Complex64]) -> Vec<Vec<u64>> {
+    let (re, im) = values.iter().map(|z| (z.re.to_bits(), z.im.to_bits())).unzip();
+    vec![re, im]
 }
 
 fn words<W: Word>(row: &[W]) -> Vec<u64> {

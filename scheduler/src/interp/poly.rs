@@ -7,11 +7,13 @@ use fhe_core::ring::{Coeff, ConvertBasis, Eval, RnsPoly};
 
 use super::Env;
 use crate::error::{Error, Result};
-use crate::poly_ir::{Function, Op, PolyId};
+use crate::poly_ir::{Function, Op, PolyId, SlotsIdx};
 
 enum Poly<W> {
     Coeff(RnsPoly<W, Coeff>),
     Eval(RnsPoly<W, Eval>),
+    /// Coefficients before they are rounded: the reference does both steps at once.
+    Real(SlotsIdx),
 }
 
 struct Machine<'a, W> {
@@ -42,14 +44,18 @@ impl<W: Word> Machine<'_, W> {
     fn eval(&self, id: PolyId) -> Result<&RnsPoly<W, Eval>> {
         match &self.values[id.0 as usize] {
             Poly::Eval(p) => Ok(p),
-            Poly::Coeff(_) => Err(Error::Interp(format!("{id} is not in the evaluation domain"))),
+            Poly::Coeff(_) | Poly::Real(_) => {
+                Err(Error::Interp(format!("{id} is not in the evaluation domain")))
+            }
         }
     }
 
     fn coeff(&self, id: PolyId) -> Result<&RnsPoly<W, Coeff>> {
         match &self.values[id.0 as usize] {
             Poly::Coeff(p) => Ok(p),
-            Poly::Eval(_) => Err(Error::Interp(format!("{id} is not in the coefficient domain"))),
+            Poly::Eval(_) | Poly::Real(_) => {
+                Err(Error::Interp(format!("{id} is not in the coefficient domain")))
+            }
         }
     }
 
@@ -73,6 +79,15 @@ impl<W: Word> Machine<'_, W> {
                 let encoded = &function.encoded[e.0 as usize];
                 self.env.encode(encoder, encoded.constant, encoded.level, encoded.log_scale)?.into_poly()
             }
+            Op::EmbedInverse(slots) => return Ok(Poly::Real(*slots)),
+            Op::RoundResidues(a) => {
+                let Poly::Real(slots) = &self.values[a.0 as usize] else {
+                    return Err(Error::Interp(format!("{id}: {a} is not made of slots")));
+                };
+                let slots = &function.slots[slots.0 as usize];
+                let plain = self.env.encode(encoder, slots.constant, slots.level, slots.log_scale)?;
+                return Ok(Poly::Coeff(ring.intt(plain.into_poly())));
+            }
             Op::Key { key, digit, half } => {
                 let digit = self.env.key(*key)?.digits().get(*digit as usize);
                 let pair = digit.ok_or_else(|| Error::Interp(format!("{id}: the key has no such digit")))?;
@@ -86,7 +101,7 @@ impl<W: Word> Machine<'_, W> {
             }
             Op::Slice(a) => match &self.values[a.0 as usize] {
                 Poly::Coeff(p) => return Ok(Poly::Coeff(p.select("slice", basis)?)),
-                Poly::Eval(p) => p.select("slice", basis)?,
+                _ => self.eval(*a)?.select("slice", basis)?,
             },
             Op::Concat(parts) => {
                 let mut all = self.eval(parts[0])?.clone();
@@ -141,7 +156,7 @@ impl<W: Word> Machine<'_, W> {
             }
             Op::Automorphism(a, g) => match &self.values[a.0 as usize] {
                 Poly::Coeff(p) => return Ok(Poly::Coeff(ring.automorphism_coeff(p, *g)?)),
-                Poly::Eval(p) => ring.automorphism(p, *g)?,
+                _ => ring.automorphism(self.eval(*a)?, *g)?,
             },
         }))
     }

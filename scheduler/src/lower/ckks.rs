@@ -16,7 +16,7 @@
 //! c_h      = divide_round(half_h, removed and special primes)
 //! ```
 
-use fhe_core::ckks::scalar;
+use fhe_core::ckks::{check_raw_slots, scalar};
 use fhe_core::params::{GaloisElement, Level, LimbIdx, Params};
 
 use super::constants::{inverse_mod, product_mod, residues};
@@ -25,12 +25,13 @@ use crate::error::{Error, Result};
 use crate::plan::KeyId;
 use crate::poly_ir::{self, Builder, Encoded, Origin, PolyId};
 
-/// Lowers a placed and verified function.
+/// Lowers a placed and verified function. With `encode_on_device` the plaintexts whose integers surely fit 63 bits are computed
+/// from their slots; the residues are the same.
 ///
 /// # Errors
 /// [`Error::Core`] where a scalar overflows or a rotation is out of range; [`Error::Verify`] when a value
 /// has no kind.
-pub fn lower(function: &Function, params: &Params) -> Result<poly_ir::Function> {
+pub fn lower(function: &Function, params: &Params, encode_on_device: bool) -> Result<poly_ir::Function> {
     let mut inputs: Vec<Vec<LimbIdx>> = vec![params.level(Level(0))?.basis.clone(); function.inputs.len()];
     for id in function.ids() {
         if let Op::Input(i) = function.value(id).op {
@@ -39,7 +40,7 @@ pub fn lower(function: &Function, params: &Params) -> Result<poly_ir::Function> 
     }
     let origin = Origin { value: ValueId(0), level: Level(0) };
     let builder = Builder::new(&function.name, inputs, origin);
-    let mut lowering = Lowering { function, params, builder, polys: Vec::new() };
+    let mut lowering = Lowering { function, params, builder, polys: Vec::new(), encode_on_device };
     for id in function.ids() {
         let polys = lowering.value(id)?;
         lowering.polys.push(polys);
@@ -67,6 +68,7 @@ struct Lowering<'a> {
     params: &'a Params,
     builder: Builder,
     polys: Vec<Vec<PolyId>>,
+    encode_on_device: bool,
 }
 
 impl Lowering<'_> {
@@ -98,14 +100,12 @@ impl Lowering<'_> {
             }
             Op::Neg(_) => a.iter().map(|&x| build.neg(x)).collect(),
             Op::AddPlain(_, c) => {
-                let c =
-                    build.constant(Encoded { constant: c, level: own.level, log_scale: own_scale }, &basis);
-                vec![build.add(a[0], c), a[1]]
+                let c = self.plain(Encoded { constant: c, level: own.level, log_scale: own_scale }, &basis);
+                vec![self.builder.add(a[0], c), a[1]]
             }
             Op::SubPlain(_, c) => {
-                let c =
-                    build.constant(Encoded { constant: c, level: own.level, log_scale: own_scale }, &basis);
-                vec![build.sub(a[0], c), a[1]]
+                let c = self.plain(Encoded { constant: c, level: own.level, log_scale: own_scale }, &basis);
+                vec![self.builder.sub(a[0], c), a[1]]
             }
             Op::MulPlain(_, c) => self.mul_plain(&a, c, own.level, &basis)?,
             Op::AddScalar(_, s) => {
@@ -151,6 +151,16 @@ impl Lowering<'_> {
         })
     }
 
+    /// A constant, encoded by the host or on the device.
+    fn plain(&mut self, encoded: Encoded, basis: &[LimbIdx]) -> PolyId {
+        let constant = self.function.constants.get(encoded.constant.0 as usize);
+        let fits = |values| check_raw_slots(self.params, values, encoded.level, encoded.log_scale).is_ok();
+        if self.encode_on_device && constant.is_some_and(|c| fits(&c.values)) {
+            return self.builder.encode(encoded, basis);
+        }
+        self.builder.constant(encoded, basis)
+    }
+
     fn mul_plain(
         &mut self,
         a: &[PolyId],
@@ -159,8 +169,9 @@ impl Lowering<'_> {
         basis: &[LimbIdx],
     ) -> Result<Vec<PolyId>> {
         let log_scale = self.params.level(level)?.log_scale;
-        let c = self.builder.constant(Encoded { constant: c, level, log_scale }, basis);
-        Ok(a.iter().map(|&p| self.builder.inner_product(vec![(p, c)])).collect())
+        let c = self.plain(Encoded { constant: c, level, log_scale }, basis);
+        // The plaintext first: sums whose first factors are the same become one item (`items_of`), which reads them once.
+        Ok(a.iter().map(|&p| self.builder.inner_product(vec![(c, p)])).collect())
     }
 
     fn automorphism(&mut self, a: &[PolyId], level: Level, g: GaloisElement) -> Result<Vec<PolyId>> {

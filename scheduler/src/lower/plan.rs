@@ -66,6 +66,9 @@ pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<
         of: Vec::new(),
         buffers: Vec::new(),
         by_kind: BTreeMap::new(),
+        slots: Vec::new(),
+        slot_rows: Vec::new(),
+        factor_rows: Vec::new(),
     };
     let (setup, uploads) = lowering.make_buffers()?;
     lowering.make_rows();
@@ -111,6 +114,10 @@ struct Lowering<'a> {
     of: Vec<Vec<usize>>,
     buffers: Vec<Buffer>,
     by_kind: BTreeMap<BufferKind, BufferId>,
+    /// The buffer of each vector of slots, its rows, and those of the factors of the special FFT.
+    slots: Vec<BufferId>,
+    slot_rows: Vec<[usize; 2]>,
+    factor_rows: Vec<usize>,
 }
 
 impl Lowering<'_> {
@@ -151,6 +158,15 @@ impl Lowering<'_> {
             let buffer = self.buffer(BufferKind::Key(key), key_rows);
             setup.push(HostStep::LoadKey { key, buffer });
         }
+        if !function.slots.is_empty() {
+            setup.push(HostStep::LoadFactors { buffer: self.buffer(BufferKind::Factors, 2) });
+        }
+        for slots in &function.slots {
+            let buffer = self.buffer(BufferKind::Slots(slots.constant), 2);
+            let (constant, level, log_scale) = (slots.constant, slots.level, slots.log_scale);
+            setup.push(HostStep::LoadSlots { constant, level, log_scale, buffer });
+            self.slots.push(buffer);
+        }
         for encoded in &function.encoded {
             let rows = self.params.level(encoded.level)?.basis.len();
             let buffer = self.buffer(BufferKind::Constant(encoded.constant), rows);
@@ -169,8 +185,29 @@ impl Lowering<'_> {
         BufferId((self.buffers.len() - self.function.encoded.len()) as u32 + index.0)
     }
 
+    /// Two rows of doubles, which have no limb.
+    fn double_rows(
+        &mut self,
+        place: impl Fn(u32) -> Option<(BufferId, u32)>,
+        made_by: Option<PolyId>,
+    ) -> [usize; 2] {
+        [0, 1].map(|part| {
+            let place = place(part);
+            self.rows.push(Row { limb: LimbIdx(0), place, made_by, needed: false, last_read: None });
+            self.rows.len() - 1
+        })
+    }
+
     fn make_rows(&mut self) {
         let function = self.function;
+        for buffer in self.slots.clone() {
+            let rows = self.double_rows(|part| Some((buffer, part)), None);
+            self.slot_rows.push(rows);
+        }
+        if !self.slots.is_empty() {
+            let buffer = self.find(BufferKind::Factors);
+            self.factor_rows = self.double_rows(|part| Some((buffer, part)), None).to_vec();
+        }
         let n_primes = self.params.primes().len() as u32;
         // Rows outside the arena are one row under any number of names.
         let mut outside: BTreeMap<(BufferId, u32), usize> = BTreeMap::new();
@@ -183,6 +220,11 @@ impl Lowering<'_> {
                 })
             };
             let place: Box<dyn Fn(usize, LimbIdx) -> (BufferId, u32)> = match &value.op {
+                Op::EmbedInverse(_) => {
+                    let rows = self.double_rows(|_| None, Some(id));
+                    self.of.push(rows.to_vec());
+                    continue;
+                }
                 Op::Slice(a) => {
                     let names = value.basis.iter().filter_map(|l| source(l, &[*a])).collect();
                     self.of.push(names);
@@ -264,7 +306,10 @@ impl Lowering<'_> {
         let op = &self.function.value(id).op;
         let all = |a: PolyId| self.of[a.0 as usize].iter().copied();
         match op {
-            Op::ConvertBasis(a) => all(*a).collect(),
+            Op::ConvertBasis(a) | Op::RoundResidues(a) => all(*a).collect(),
+            Op::EmbedInverse(slots) => {
+                self.slot_rows[slots.0 as usize].iter().chain(&self.factor_rows).copied().collect()
+            }
             Op::Slice(_) | Op::Concat(_) => Vec::new(),
             _ => op.operands().into_iter().map(|a| self.of[a.0 as usize][position]).collect(),
         }
@@ -345,7 +390,10 @@ impl Lowering<'_> {
             rows.dedup();
             rows
         };
-        if matches!(self.function.value(id).op, Op::ConvertBasis(_)) {
+        if matches!(
+            self.function.value(id).op,
+            Op::ConvertBasis(_) | Op::EmbedInverse(_) | Op::RoundResidues(_)
+        ) {
             return vec![once(self.operands(id, 0))];
         }
         positions.iter().map(|&p| once(self.operands(id, p))).collect()

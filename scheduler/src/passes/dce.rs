@@ -1,7 +1,7 @@
 //! Dead code: what no output needs. Inputs stay, they are the interface.
 
 use crate::ckks_ir::{ConstId, Function, Op, ValueId};
-use crate::poly_ir::{self, EncodedIdx, PolyId};
+use crate::poly_ir::{self, EncodedIdx, PolyId, SlotsIdx};
 
 /// Drops values without use, and then constants without use.
 pub fn dce(function: &Function) -> Function {
@@ -49,7 +49,7 @@ pub fn dce(function: &Function) -> Function {
     out
 }
 
-/// Drops polynomials without use, and then encoded constants without use.
+/// Drops polynomials without use, and then encoded constants and slots without use.
 pub fn poly_dce(function: &poly_ir::Function) -> poly_ir::Function {
     let mut live = vec![false; function.values.len()];
     for output in &function.outputs {
@@ -68,6 +68,7 @@ pub fn poly_dce(function: &poly_ir::Function) -> poly_ir::Function {
     };
     let mut new = vec![PolyId(0); function.values.len()];
     let mut new_encoded: Vec<Option<EncodedIdx>> = vec![None; function.encoded.len()];
+    let mut new_slots: Vec<Option<SlotsIdx>> = vec![None; function.slots.len()];
     for id in function.ids().filter(|id| live[id.0 as usize]) {
         let mut value = function.value(id).clone();
         value.op = value.op.map(|a| new[a.0 as usize]);
@@ -76,6 +77,13 @@ pub fn poly_dce(function: &poly_ir::Function) -> poly_ir::Function {
             *e = *new_encoded[old].get_or_insert_with(|| {
                 out.encoded.push(function.encoded[old].clone());
                 EncodedIdx(out.encoded.len() as u32 - 1)
+            });
+        }
+        if let poly_ir::Op::EmbedInverse(s) = &mut value.op {
+            let old = s.0 as usize;
+            *s = *new_slots[old].get_or_insert_with(|| {
+                out.slots.push(function.slots[old].clone());
+                SlotsIdx(out.slots.len() as u32 - 1)
             });
         }
         new[id.0 as usize] = PolyId(out.values.len() as u32);

@@ -3,8 +3,9 @@
 use bytemuck::Pod;
 use fhe_core::math::word::WordKind;
 use kernels_gpu::abi::{
-    AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem, ItemKind, KernelId,
-    Launch, RowItem, RowRef, Term, matrix_pool_words, matrix_position,
+    AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem, InnerProductItem,
+    ItemKind, KernelId, Launch, RoundResiduesItem, RoundTarget, RowItem, RowRef, Term, matrix_pool_words,
+    matrix_position,
 };
 use std::collections::BTreeMap;
 
@@ -38,16 +39,32 @@ pub enum Item {
     },
     /// An automorphism.
     Automorphism(AutomorphismItem),
+    /// An inverse special FFT.
+    EmbedInverse(EmbedInverseItem),
+    /// Doubles to residues.
+    RoundResidues {
+        /// Read: real and imaginary parts.
+        src: [RowRef; 2],
+        /// Bits of the scale, an `f64`.
+        scale: u64,
+        /// Written.
+        targets: Vec<RoundTarget>,
+    },
 }
 
+/// In the place of a prime, for rows of doubles.
+const NO_PRIME: u32 = u32::MAX;
+
 impl Item {
-    /// The rows that it writes, with their primes.
+    /// The rows that it writes, with their primes; rows of doubles have `u32::MAX`.
     pub fn writes(&self) -> Vec<(RowRef, u32)> {
         match self {
             Self::Row(i) => vec![(i.dst, i.prime)],
             Self::InnerProduct { dst, prime, .. } => sums(dst).map(|(_, row)| (row, *prime)).collect(),
             Self::ConvertBasis { targets, .. } => targets.iter().map(|t| (t.row, t.prime)).collect(),
             Self::Automorphism(i) => vec![(i.dst, i.prime)],
+            Self::EmbedInverse(i) => i.dst.map(|row| (row, NO_PRIME)).to_vec(),
+            Self::RoundResidues { targets, .. } => targets.iter().map(|t| (t.row, t.prime)).collect(),
         }
     }
 
@@ -62,6 +79,8 @@ impl Item {
             Self::InnerProduct { dst, .. } => sums(dst).flat_map(|(h, _)| self.reads_of_sum(h)).collect(),
             Self::ConvertBasis { sources, .. } => sources.iter().map(|s| (s.row, s.prime)).collect(),
             Self::Automorphism(i) => vec![(i.a, i.prime)],
+            Self::EmbedInverse(i) => i.src.into_iter().chain(i.factors).map(|row| (row, NO_PRIME)).collect(),
+            Self::RoundResidues { src, .. } => src.map(|row| (row, NO_PRIME)).to_vec(),
         }
     }
 }
@@ -102,6 +121,16 @@ impl Item {
                 matrix: matrix.clone(),
             },
             Self::Automorphism(i) => Self::Automorphism(AutomorphismItem { dst: f(i.dst), a: f(i.a), ..*i }),
+            Self::EmbedInverse(i) => Self::EmbedInverse(EmbedInverseItem {
+                dst: i.dst.map(f),
+                src: i.src.map(f),
+                factors: i.factors.map(f),
+            }),
+            Self::RoundResidues { src, scale, targets } => Self::RoundResidues {
+                src: src.map(f),
+                scale: *scale,
+                targets: targets.iter().map(|t| RoundTarget { row: f(t.row), ..*t }).collect(),
+            },
         }
     }
 }
@@ -204,6 +233,16 @@ impl Plan {
             ItemKind::Automorphism => {
                 table(pool, at, n, "automorphism items")?.into_iter().map(Item::Automorphism).collect()
             }
+            ItemKind::EmbedInverse => {
+                table(pool, at, n, "embedding items")?.into_iter().map(Item::EmbedInverse).collect()
+            }
+            ItemKind::RoundResidues => table::<RoundResiduesItem>(pool, at, n, "rounding items")?
+                .into_iter()
+                .map(|i| {
+                    let targets = table(pool, i.dst_at, i.n_dst, "targets")?;
+                    Ok(Item::RoundResidues { src: i.src, scale: i.scale, targets })
+                })
+                .collect::<core::result::Result<_, String>>()?,
             ItemKind::InnerProduct => table::<InnerProductItem>(pool, at, n, "inner product items")?
                 .into_iter()
                 .map(|i| {
@@ -287,10 +326,16 @@ impl PoolWriter {
     /// [`Error::TooLarge`].
     pub fn launch(&mut self, kernel: KernelId, items: &[Item]) -> Result<Launch> {
         let (mut rows, mut products, mut conversions, mut automorphisms) = (vec![], vec![], vec![], vec![]);
+        let (mut embeddings, mut roundings) = (vec![], vec![]);
         for item in items {
             match item {
                 Item::Row(i) => rows.push(*i),
                 Item::Automorphism(i) => automorphisms.push(*i),
+                Item::EmbedInverse(i) => embeddings.push(*i),
+                Item::RoundResidues { src, scale, targets } => {
+                    let (dst_at, n_dst) = (self.append(targets)?, targets.len() as u32);
+                    roundings.push(RoundResiduesItem { src: *src, scale: *scale, dst_at, n_dst });
+                }
                 Item::InnerProduct { dst, init, prime, terms } => {
                     let (terms_at, n_terms) = (self.append(terms)?, terms.len() as u32);
                     let (dst, init, prime) = (*dst, *init, *prime);
@@ -336,6 +381,8 @@ impl PoolWriter {
             ItemKind::InnerProduct => (self.append(&products)?, products.len()),
             ItemKind::ConvertBasis => (self.append(&conversions)?, conversions.len()),
             ItemKind::Automorphism => (self.append(&automorphisms)?, automorphisms.len()),
+            ItemKind::EmbedInverse => (self.append(&embeddings)?, embeddings.len()),
+            ItemKind::RoundResidues => (self.append(&roundings)?, roundings.len()),
         };
         Ok(Launch { kernel, items_at, n_items: n_items as u32 })
     }

@@ -12,7 +12,8 @@
 //!
 //! **Rows.** Row `r` of a buffer is the `N` words from `r * N`. A ciphertext's row is
 //! `poly * basis.len() + position in basis`; an encoded plaintext's row is the position in the basis; a key's
-//! is `(digit * 2 + half) * n_primes + limb`, half 0 = `b`, 1 = `a`, over all digits and all primes.
+//! is `(digit * 2 + half) * n_primes + limb`, half 0 = `b`, 1 = `a`, over all digits and all primes. Slots, and factors of the
+//! special FFT, are two rows of doubles: real and imaginary parts ([`kernels_gpu::abi`]).
 //!
 //! **Order.** The steps of a segment, and of a schedule, take effect in order. Steps that touch no common row
 //! may run at the same time. Slot [`kernels_gpu::abi::ARENA`] of every segment is the arena. The arena's
@@ -105,6 +106,10 @@ pub enum BufferKind {
     Key(KeyId),
     /// An encoded constant, written by [`HostStep::Encode`].
     Constant(ConstId),
+    /// A constant's slots, written by [`HostStep::LoadSlots`].
+    Slots(ConstId),
+    /// The factors of the inverse special FFT, written by [`HostStep::LoadFactors`].
+    Factors,
     /// Values between kernels for which the arena has no room; at most one for each tier below the device.
     Spill,
 }
@@ -165,8 +170,8 @@ pub struct Segment {
     pub steps: Vec<Step>,
 }
 
-/// A step that only the host can do. `Encode` and `LoadKey` occur in [`Plan::setup`] only, `Upload` and
-/// `Download` in [`Plan::schedule`] only.
+/// A step that only the host can do. `Upload` and `Download` occur in [`Plan::schedule`] only, the others in [`Plan::setup`]
+/// only.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum HostStep {
     /// Encode a constant (repeated to all slots) at a level and a scale into a buffer, evaluation domain.
@@ -177,6 +182,23 @@ pub enum HostStep {
         level: Level,
         /// log2 of its scale.
         log_scale: Double,
+        /// Where to.
+        buffer: BufferId,
+    },
+    /// Copy a constant's slots (repeated to all slots) to a buffer, once they are known to encode at a level and a scale to
+    /// integers of 63 bits: `fhe_core::ckks::check_raw_slots`.
+    LoadSlots {
+        /// Which constant of the manifest.
+        constant: ConstId,
+        /// The level that it will be encoded at.
+        level: Level,
+        /// log2 of its scale then.
+        log_scale: Double,
+        /// Where to.
+        buffer: BufferId,
+    },
+    /// Copy the factors of the inverse special FFT to a buffer: those of `fhe_core`'s encoder.
+    LoadFactors {
         /// Where to.
         buffer: BufferId,
     },

@@ -24,6 +24,10 @@ enum Number {
     /// the scale.
     Constant(ConstId, u32, u64, u32),
     Key(KeyId, u32),
+    /// As a constant; real or imaginary parts.
+    Slots(ConstId, u32, u64, u32),
+    /// Real or imaginary parts.
+    Factors(u32),
     /// Kernel, prime, scalar or Galois element, operands in order.
     Made(KernelId, u32, u64, Vec<u32>),
     /// The end of a division: prime, scalar, whether there is an addend, Galois element, operands.
@@ -83,6 +87,16 @@ fn number_function(function: &Function, params: &Params, numbering: &mut Numberi
             let position = function.value(a).basis.iter().position(|&l| l == limb);
             position.map_or(u32::MAX, |p| of[a.0 as usize][p])
         };
+        if let Op::EmbedInverse(slots) = value.op {
+            let s = &function.slots[slots.0 as usize];
+            let scale = s.log_scale.parts().0.to_bits();
+            let slots = [0, 1].map(|part| Number::Slots(s.constant, s.level.0, scale, part));
+            let read = slots.into_iter().chain([0, 1].map(Number::Factors));
+            let operands: Vec<u32> = read.map(|row| numbering.number(row)).collect();
+            let made = |part| Number::Made(KernelId::EmbedInverse, part, 0, operands.clone());
+            of.push([0, 1].map(|part| numbering.number(made(part))).to_vec());
+            continue;
+        }
         let mut numbers = Vec::with_capacity(value.basis.len());
         for (position, &limb) in value.basis.iter().enumerate() {
             let at = position as u32;
@@ -106,6 +120,12 @@ fn number_function(function: &Function, params: &Params, numbering: &mut Numberi
                 Op::Constant(e) => {
                     let e = &function.encoded[e.0 as usize];
                     Number::Constant(e.constant, e.level.0, e.log_scale.parts().0.to_bits(), at)
+                }
+                Op::EmbedInverse(_) => continue,
+                Op::RoundResidues(a) => {
+                    let scale = function.slots_of(*a).map_or(0.0, |s| s.log_scale.exp2());
+                    let real = of[a.0 as usize].clone();
+                    Number::Made(KernelId::RoundResidues, limb.0, scale.to_bits(), real)
                 }
                 Op::Key { key, digit, half } => {
                     Number::Key(*key, (digit * 2 + u32::from(*half)) * n_primes + limb.0)
@@ -160,6 +180,11 @@ fn number_plan(plan: &Plan, numbering: &mut Numbering) -> core::result::Result<R
             let scale = log_scale.parts().0.to_bits();
             fill(buffer, rows, numbering, &|at| Number::Constant(constant, level.0, scale, at));
         }
+        HostStep::LoadSlots { constant, level, log_scale, buffer } => {
+            let scale = log_scale.parts().0.to_bits();
+            fill(buffer, rows, numbering, &|at| Number::Slots(constant, level.0, scale, at));
+        }
+        HostStep::LoadFactors { buffer } => fill(buffer, rows, numbering, &Number::Factors),
         HostStep::LoadKey { key, buffer } => fill(buffer, rows, numbering, &|at| Number::Key(key, at)),
         HostStep::Upload { input, buffer } => fill(buffer, rows, numbering, &|at| Number::Input(input, at)),
         HostStep::Download { .. } => {}
@@ -240,6 +265,10 @@ fn number_item(kernel: KernelId, item: &Item, operands: &[u32]) -> Vec<(RowRef, 
             numbers
         }
         Item::Automorphism(i) => vec![(i.dst, made(i.prime, u64::from(i.galois)))],
+        Item::EmbedInverse(i) => (0..).zip(i.dst).map(|(part, row)| (row, made(part, 0))).collect(),
+        Item::RoundResidues { scale, targets, .. } => {
+            targets.iter().map(|t| (t.row, made(t.prime, *scale))).collect()
+        }
         Item::ConvertBasis { sources, targets, matrix } => {
             let sources: Vec<(u32, u64, u32)> =
                 sources.iter().zip(operands).map(|(s, &o)| (o, s.inv, s.prime)).collect();

@@ -26,7 +26,8 @@ use core::fmt;
 use fhe_core::math::word::WordKind;
 use fhe_core::params::{GaloisElement, Level};
 use kernels_gpu::abi::{
-    AutomorphismItem, ConvertSource, ConvertTarget, ItemKind, KernelId, RowItem, RowRef, Term,
+    AutomorphismItem, ConvertSource, ConvertTarget, EmbedInverseItem, ItemKind, KernelId, RoundTarget,
+    RowItem, RowRef, Term,
 };
 
 use super::{
@@ -46,6 +47,8 @@ impl fmt::Display for BufferKind {
             Self::Output(i) => write!(f, "output {}", i.0),
             Self::Key(key) => write!(f, "key {key}"),
             Self::Constant(c) => write!(f, "constant {}", c.0),
+            Self::Slots(c) => write!(f, "slots {}", c.0),
+            Self::Factors => write!(f, "factors"),
             Self::Spill => write!(f, "spill"),
         }
     }
@@ -70,6 +73,11 @@ impl fmt::Display for HostStep {
                 let (hi, lo) = log_scale.parts();
                 write!(f, "encode {} level {level} scale {hi:?} {lo:?} buffer {}", constant.0, buffer.0)
             }
+            Self::LoadSlots { constant, level, log_scale, buffer } => {
+                let (hi, lo) = log_scale.parts();
+                write!(f, "load_slots {} level {level} scale {hi:?} {lo:?} buffer {}", constant.0, buffer.0)
+            }
+            Self::LoadFactors { buffer } => write!(f, "load_factors buffer {}", buffer.0),
             Self::LoadKey { key, buffer } => write!(f, "load_key {key} buffer {}", buffer.0),
             Self::Upload { input, buffer } => write!(f, "upload {} buffer {}", input.0, buffer.0),
             Self::Download { buffer, output } => write!(f, "download {} buffer {}", output.0, buffer.0),
@@ -127,6 +135,13 @@ fn item_text(item: &Item, kernel: KernelId) -> String {
         }
         Item::Automorphism(i) => {
             format!("{} = {} galois {} prime {}", row(i.dst), row(i.a), i.galois, i.prime)
+        }
+        Item::EmbedInverse(i) => {
+            format!("{} = {} factors {}", pair(i.dst), pair(i.src), pair(i.factors))
+        }
+        Item::RoundResidues { src, scale, targets } => {
+            let target = |t: &RoundTarget| format!("{} prime {}", row(t.row), t.prime);
+            format!("{} scale {:?} to [{}]", pair(*src), f64::from_bits(*scale), join(targets, target))
         }
     }
 }
@@ -309,6 +324,8 @@ fn parse_line(line: &mut Line, plan: &mut Plan) -> Result<()> {
                 "output" => BufferKind::Output(OutputIdx(line.number()?)),
                 "key" => BufferKind::Key(parse_key(line)?),
                 "constant" => BufferKind::Constant(ConstId(line.number()?)),
+                "slots" => BufferKind::Slots(ConstId(line.number()?)),
+                "factors" => BufferKind::Factors,
                 "spill" => BufferKind::Spill,
                 other => return Err(line.error(format!("no kind of buffer `{other}`"))),
             };
@@ -344,14 +361,19 @@ fn parse_line(line: &mut Line, plan: &mut Plan) -> Result<()> {
 
 fn parse_host_step(line: &mut Line, word: &str) -> Result<HostStep> {
     Ok(match word {
-        "encode" => {
+        "encode" | "load_slots" => {
             let constant = ConstId(line.number()?);
             line.expect("level")?;
             let level = Level(line.number()?);
             line.expect("scale")?;
             let log_scale = parse_scale(line)?;
-            HostStep::Encode { constant, level, log_scale, buffer: buffer_id(line)? }
+            let buffer = buffer_id(line)?;
+            match word {
+                "encode" => HostStep::Encode { constant, level, log_scale, buffer },
+                _ => HostStep::LoadSlots { constant, level, log_scale, buffer },
+            }
         }
+        "load_factors" => HostStep::LoadFactors { buffer: buffer_id(line)? },
         "load_key" => HostStep::LoadKey { key: parse_key(line)?, buffer: buffer_id(line)? },
         "upload" => HostStep::Upload { input: InputIdx(line.number()?), buffer: buffer_id(line)? },
         "download" => {
@@ -453,6 +475,22 @@ fn parse_item(line: &mut Line, kernel: KernelId) -> Result<Item> {
         })?;
         let init = if line.take("init") { parse_pair(line)? } else { [RowRef::NONE; 2] };
         return Ok(Item::InnerProduct { dst, init, prime: field(line, "prime")?, terms });
+    }
+    if kernel.item() == ItemKind::EmbedInverse {
+        let dst = parse_pair(line)?;
+        line.punct('=')?;
+        let src = parse_pair(line)?;
+        line.expect("factors")?;
+        return Ok(Item::EmbedInverse(EmbedInverseItem { dst, src, factors: parse_pair(line)? }));
+    }
+    if kernel.item() == ItemKind::RoundResidues {
+        let (src, scale) = (parse_pair(line)?, field::<f64>(line, "scale")?.to_bits());
+        line.expect("to")?;
+        let targets = line.list(|line| {
+            let row = parse_row(line)?;
+            Ok(RoundTarget { row, prime: field(line, "prime")?, pad: 0 })
+        })?;
+        return Ok(Item::RoundResidues { src, scale, targets });
     }
     let dst = parse_row(line)?;
     line.punct('=')?;

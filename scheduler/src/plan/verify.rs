@@ -9,13 +9,13 @@
 //! | `segment` | names differ; a slot 0; at least one item a launch |
 //! | `pool` | items and tables lie in the pool; sizes are in the ABI's limits; padding is zero |
 //! | `row` | every row lies in its slot; the slot's access allows the use; an operand is `NONE` where none is read |
-//! | `constant` | prime indexes exist; residues are below their primes; Galois elements are odd and below 2N |
+//! | `constant` | prime indexes exist; residues are below their primes; Galois elements are odd and below 2N; scales are positive and finite |
 //! | `alias` | no item writes a row that another item of the launch touches; in an item, `dst` is an operand only where the ABI says so; conversion sources are not targets |
 //! | `tier` | the arena is on the device; calls bind device buffers only; a copy is between the arena and a buffer of another tier, within both; each tier below has one spill buffer at most, the device none |
 //! | `binding` | a call binds every slot to a buffer with enough rows, slot 0 to the arena, and a written buffer once |
 //! | `host` | host steps are where they belong, on buffers of their kind, once a buffer; keys, constants and inputs are written by the host only |
 //! | `written` | a row is written before it is read; all rows of an output before its download; a spill moves: what it copied is no longer in the arena |
-//! | `flow` | a row is read under the prime and in the domain in which it was written |
+//! | `flow` | a row is read under the prime and in the domain in which it was written; doubles by the encoder's kernels only |
 //! | `peak` | the peaks are the sums of the buffers |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,7 +97,7 @@ fn check_padding(plan: &Plan, launch: &kernels_gpu::abi::Launch) -> Check {
     use kernels_gpu::abi::ItemKind;
     let words = launch.kernel.item().pool_words();
     // The last word of the others is `prime` and `pad`, or `matrix_at` and `pad`.
-    if matches!(launch.kernel.item(), ItemKind::Automorphism | ItemKind::Row) {
+    if !matches!(launch.kernel.item(), ItemKind::InnerProduct | ItemKind::ConvertBasis) {
         return Ok(());
     }
     for i in 0..launch.n_items as usize {
@@ -205,6 +205,16 @@ fn check_item(plan: &Plan, kernel: KernelId, item: &Item) -> Check {
             prime(i.prime)?;
             galois(i.galois)
         }
+        Item::EmbedInverse(_) => Ok(()),
+        Item::RoundResidues { scale, targets, .. } => {
+            let scale = f64::from_bits(*scale);
+            ensure(scale.is_finite() && scale > 0.0, "constant", || format!("scale {scale}"))?;
+            sized(targets.len(), u32::MAX as usize, "targets")?;
+            targets.iter().try_for_each(|t| {
+                ensure(t.pad == 0, "pool", || format!("target has padding {}", t.pad))?;
+                prime(t.prime).map(|_| ())
+            })
+        }
     }
 }
 
@@ -212,6 +222,10 @@ fn check_item(plan: &Plan, kernel: KernelId, item: &Item) -> Check {
 enum Domain {
     Coeff,
     Eval,
+    /// Doubles that are slots, or factors of the special FFT.
+    Slots,
+    /// Doubles that are coefficients.
+    Real,
 }
 
 /// What is known of a row that was written: its prime, where known, and domain.
@@ -226,6 +240,8 @@ fn check_run(plan: &Plan) -> Check {
     let mut host = |step: &HostStep, setup: bool, rows: &mut Vec<Vec<Option<Content>>>| -> Check {
         let (kind, buffer, belongs) = match *step {
             HostStep::Encode { constant, buffer, .. } => (BufferKind::Constant(constant), buffer, setup),
+            HostStep::LoadSlots { constant, buffer, .. } => (BufferKind::Slots(constant), buffer, setup),
+            HostStep::LoadFactors { buffer } => (BufferKind::Factors, buffer, setup),
             HostStep::LoadKey { key, buffer } => (BufferKind::Key(key), buffer, setup),
             HostStep::Upload { input, buffer } => (BufferKind::Input(input), buffer, !setup),
             HostStep::Download { buffer, output } => (BufferKind::Output(output), buffer, !setup),
@@ -240,7 +256,8 @@ fn check_run(plan: &Plan) -> Check {
         }
         for (row, content) in (0u32..).zip(contents) {
             let prime = matches!(kind, BufferKind::Key(_)).then_some(row % n_primes);
-            *content = Some((prime, Domain::Eval));
+            let doubles = matches!(kind, BufferKind::Slots(_) | BufferKind::Factors);
+            *content = Some((prime, if doubles { Domain::Slots } else { Domain::Eval }));
         }
         Ok(())
     };
@@ -303,7 +320,7 @@ fn check_bindings(plan: &Plan, segment: &Segment, bindings: &[BufferId]) -> Chec
         });
         ensure(!twice, "binding", || format!("buffer {} is bound twice and written", id.0))?;
         let by_host = buffer.is_some_and(|b| {
-            matches!(b.kind, BufferKind::Input(_) | BufferKind::Key(_) | BufferKind::Constant(_))
+            !matches!(b.kind, BufferKind::Arena | BufferKind::Output(_) | BufferKind::Spill)
         });
         ensure(!by_host || slot.access == Access::Read, "host", || {
             format!("slot {i} writes {buffer:?}, which only the host writes")
@@ -337,18 +354,22 @@ fn check_call(
             }
             let found = domain.unwrap_or(Domain::Eval);
             let (expected, made) = match launch.kernel {
+                KernelId::EmbedInverse => (Domain::Slots, Domain::Real),
+                KernelId::RoundResidues => (Domain::Real, Domain::Coeff),
                 KernelId::Ntt => (Domain::Coeff, Domain::Eval),
                 KernelId::Intt => (Domain::Eval, Domain::Coeff),
                 KernelId::ConvertBasis | KernelId::AutomorphismCoeff => (Domain::Coeff, Domain::Coeff),
                 KernelId::InnerProduct | KernelId::AddScalar | KernelId::AutomorphismEval => {
                     (Domain::Eval, Domain::Eval)
                 }
-                _ => (found, found),
+                _ if found == Domain::Coeff => (Domain::Coeff, Domain::Coeff),
+                _ => (Domain::Eval, Domain::Eval),
             };
             ensure(found == expected, "flow", || {
                 format!("step {i}: {} of {found:?}, expected {expected:?}", launch.kernel.name())
             })?;
-            written.extend(item.writes().into_iter().map(|(row, prime)| (place(row), (Some(prime), made))));
+            let held = |prime| (made != Domain::Real).then_some(prime);
+            written.extend(item.writes().into_iter().map(|(row, prime)| (place(row), (held(prime), made))));
         }
         for ((buffer, at), content) in written {
             rows[buffer][at] = Some(content);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fhe_core::params::{GaloisElement, LimbIdx};
 
-use super::{Domain, Encoded, EncodedIdx, Function, Op, Origin, PolyId, Value};
+use super::{Domain, Encoded, EncodedIdx, Function, Op, Origin, PolyId, SlotsIdx, Value};
 use crate::ckks_ir::InputIdx;
 use crate::plan::KeyId;
 
@@ -71,6 +71,19 @@ impl Builder {
             self.function.encoded.len() - 1
         });
         self.push(Op::Constant(EncodedIdx(index as u32)), basis.to_vec(), Domain::Eval)
+    }
+
+    /// The same constant encoded on the device, bit for bit: its slots go through the inverse special FFT, are rounded at the
+    /// scale and transformed.
+    pub fn encode(&mut self, encoded: Encoded, basis: &[LimbIdx]) -> PolyId {
+        let at = self.function.slots.iter().position(|e| *e == encoded);
+        let index = at.unwrap_or_else(|| {
+            self.function.slots.push(encoded);
+            self.function.slots.len() - 1
+        });
+        let real = self.push(Op::EmbedInverse(SlotsIdx(index as u32)), Vec::new(), Domain::Real);
+        let rounded = self.push(Op::RoundResidues(real), basis.to_vec(), Domain::Coeff);
+        self.ntt(rounded)
     }
 
     /// The limbs `basis` of a digit of a key.

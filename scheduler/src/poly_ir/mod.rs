@@ -1,6 +1,7 @@
 //! Operations on RNS polynomials in SSA form: the language in which bits are fixed.
 //!
-//! A value is a polynomial over a basis (ascending limb indexes) in one domain, with canonical residues. The
+//! A value is a polynomial over a basis (ascending limb indexes) in one domain, with canonical residues; but for the
+//! coefficients of a plaintext before they are rounded ([`Domain::Real`]), which have no limbs. The
 //! operations are the kernels of [`kernels_gpu::abi`], plus `slice` and `concat`, which move nothing. The
 //! [`Builder`] makes equal operations one value, which is how the decomposition of a ciphertext comes to be
 //! shared by all its rotations (hoisting). Owns types and builder; [`crate::interp::poly`] is the meaning.
@@ -32,6 +33,10 @@ impl fmt::Display for PolyId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EncodedIdx(pub u32);
 
+/// Slots that are encoded on the device: an index into [`Function::slots`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SlotsIdx(pub u32);
+
 /// Whether a polynomial is given by coefficients or by values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Domain {
@@ -39,6 +44,8 @@ pub enum Domain {
     Coeff,
     /// Values at the roots, bit-reversed.
     Eval,
+    /// Coefficients as doubles, without a basis.
+    Real,
 }
 
 /// An operation; the basis of the result is in [`Value`].
@@ -53,6 +60,10 @@ pub enum Op {
     },
     /// An encoded constant.
     Constant(EncodedIdx),
+    /// The inverse special FFT of slots, as [`kernels_gpu::abi::EmbedInverseItem`] leaves it.
+    EmbedInverse(SlotsIdx),
+    /// Such coefficients at the scale of their slots, rounded, over the basis of their level.
+    RoundResidues(PolyId),
     /// A digit of an evaluation key.
     Key {
         /// Which key.
@@ -112,6 +123,8 @@ impl Op {
         match self {
             Self::Input { .. } => "input",
             Self::Constant(_) => "constant",
+            Self::EmbedInverse(_) => "embed_inverse",
+            Self::RoundResidues(_) => "round_residues",
             Self::Key { .. } => "key",
             Self::Ntt(_) => "ntt",
             Self::Intt(_) => "intt",
@@ -132,9 +145,10 @@ impl Op {
     /// The operands, in order.
     pub fn operands(&self) -> Vec<PolyId> {
         match self {
-            Self::Input { .. } | Self::Constant(_) | Self::Key { .. } => Vec::new(),
+            Self::Input { .. } | Self::Constant(_) | Self::EmbedInverse(_) | Self::Key { .. } => Vec::new(),
             Self::Ntt(a)
             | Self::Intt(a)
+            | Self::RoundResidues(a)
             | Self::ConvertBasis(a)
             | Self::Slice(a)
             | Self::Neg(a)
@@ -154,7 +168,8 @@ impl Op {
     #[must_use]
     pub fn map(&self, mut f: impl FnMut(PolyId) -> PolyId) -> Self {
         match self {
-            Self::Input { .. } | Self::Constant(_) | Self::Key { .. } => self.clone(),
+            Self::Input { .. } | Self::Constant(_) | Self::EmbedInverse(_) | Self::Key { .. } => self.clone(),
+            Self::RoundResidues(a) => Self::RoundResidues(f(*a)),
             Self::Ntt(a) => Self::Ntt(f(*a)),
             Self::Intt(a) => Self::Intt(f(*a)),
             Self::ConvertBasis(a) => Self::ConvertBasis(f(*a)),
@@ -192,7 +207,7 @@ pub struct Origin {
 pub struct Value {
     /// How it is made.
     pub op: Op,
-    /// Its limbs, ascending.
+    /// Its limbs, ascending; none of [`Domain::Real`].
     pub basis: Vec<LimbIdx>,
     /// Its domain.
     pub domain: Domain,
@@ -227,8 +242,10 @@ pub struct Output {
 pub struct Function {
     /// Name of the program.
     pub name: String,
-    /// Constants by [`EncodedIdx`].
+    /// Constants by [`EncodedIdx`], encoded by the host.
     pub encoded: Vec<Encoded>,
+    /// Constants by [`SlotsIdx`], encoded by [`Op::EmbedInverse`] and [`Op::RoundResidues`].
+    pub slots: Vec<Encoded>,
     /// The basis of each input by [`InputIdx`].
     pub inputs: Vec<Vec<LimbIdx>>,
     /// The values, operands first.
@@ -241,6 +258,14 @@ impl Function {
     /// A value. The id must be of this function.
     pub fn value(&self, id: PolyId) -> &Value {
         &self.values[id.0 as usize]
+    }
+
+    /// How the slots are encoded whose coefficients a value is.
+    pub fn slots_of(&self, real: PolyId) -> Option<&Encoded> {
+        match self.values.get(real.0 as usize)?.op {
+            Op::EmbedInverse(slots) => self.slots.get(slots.0 as usize),
+            _ => None,
+        }
     }
 
     /// All ids in order.

@@ -3,6 +3,7 @@
 //! ```text
 //! polynomials "square" {
 //!   encoded #0 = constant 0 level 1 scale 50.0 0.0
+//!   slots #0 = constant 1 level 1 scale 50.0 0.0
 //!   input 0 [0-3]
 //!   %0 = input 0 1 : eval [0-3] @0/1
 //!   %1 = intt %0 : coeff [0-3] @4/1
@@ -20,7 +21,7 @@ use core::fmt;
 use fhe_core::math::double::Double;
 use fhe_core::params::{GaloisElement, Level, LimbIdx};
 
-use super::{Domain, Encoded, EncodedIdx, Function, Op, Origin, Output, PolyId, Value};
+use super::{Domain, Encoded, EncodedIdx, Function, Op, Origin, Output, PolyId, SlotsIdx, Value};
 use crate::ckks_ir::{ConstId, InputIdx, OutputIdx, ValueId};
 use crate::error::{Error, Result};
 use crate::plan::KeyId;
@@ -58,8 +59,14 @@ impl fmt::Display for Op {
         match self {
             Self::Input { input, poly } => write!(f, " {} {poly}", input.0),
             Self::Constant(e) => write!(f, " #{}", e.0),
+            Self::EmbedInverse(s) => write!(f, " #{}", s.0),
             Self::Key { key, digit, half } => write!(f, " {key} {digit} {half}"),
-            Self::Ntt(a) | Self::Intt(a) | Self::ConvertBasis(a) | Self::Slice(a) | Self::Neg(a) => {
+            Self::Ntt(a)
+            | Self::Intt(a)
+            | Self::RoundResidues(a)
+            | Self::ConvertBasis(a)
+            | Self::Slice(a)
+            | Self::Neg(a) => {
                 write!(f, " {a}")
             }
             Self::Concat(parts) => {
@@ -85,16 +92,26 @@ impl fmt::Display for Op {
 impl fmt::Display for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "polynomials {} {{", quote(&self.name))?;
-        for (i, e) in self.encoded.iter().enumerate() {
-            let (hi, lo) = e.log_scale.parts();
-            writeln!(f, "  encoded #{i} = constant {} level {} scale {hi:?} {lo:?}", e.constant.0, e.level)?;
+        for (name, list) in [("encoded", &self.encoded), ("slots", &self.slots)] {
+            for (i, e) in list.iter().enumerate() {
+                let (hi, lo) = e.log_scale.parts();
+                writeln!(
+                    f,
+                    "  {name} #{i} = constant {} level {} scale {hi:?} {lo:?}",
+                    e.constant.0, e.level
+                )?;
+            }
         }
         for (i, basis) in self.inputs.iter().enumerate() {
             writeln!(f, "  input {i} {}", Basis(basis))?;
         }
         for id in self.ids() {
             let Value { op, basis, domain, origin } = self.value(id);
-            let domain = if *domain == Domain::Eval { "eval" } else { "coeff" };
+            let domain = match domain {
+                Domain::Eval => "eval",
+                Domain::Coeff => "coeff",
+                Domain::Real => "real",
+            };
             writeln!(f, "  {id} = {op} : {domain} {} @{}/{}", Basis(basis), origin.value.0, origin.level)?;
         }
         for output in &self.outputs {
@@ -134,17 +151,9 @@ pub fn parse(text: &str) -> Result<Function> {
 
 fn parse_line(line: &mut Line, function: &mut Function) -> Result<()> {
     if line.take("encoded") {
-        if line.id('#')? as usize != function.encoded.len() {
-            return Err(line.error(format!("expected encoded #{}", function.encoded.len())));
-        }
-        line.punct('=')?;
-        line.expect("constant")?;
-        let constant = ConstId(line.number()?);
-        line.expect("level")?;
-        let level = Level(line.number()?);
-        line.expect("scale")?;
-        let log_scale = parse_scale(line)?;
-        function.encoded.push(Encoded { constant, level, log_scale });
+        parse_encoded(line, "encoded", &mut function.encoded)?;
+    } else if line.take("slots") {
+        parse_encoded(line, "slots", &mut function.slots)?;
     } else if line.take("input") {
         if line.number::<usize>()? != function.inputs.len() {
             return Err(line.error(format!("expected input {}", function.inputs.len())));
@@ -163,6 +172,8 @@ fn parse_line(line: &mut Line, function: &mut Function) -> Result<()> {
         line.punct(':')?;
         let domain = if line.take("eval") {
             Domain::Eval
+        } else if line.take("real") {
+            Domain::Real
         } else {
             line.expect("coeff")?;
             Domain::Coeff
@@ -174,6 +185,21 @@ fn parse_line(line: &mut Line, function: &mut Function) -> Result<()> {
         let origin = Origin { value, level: Level(line.number()?) };
         function.values.push(Value { op, basis, domain, origin });
     }
+    Ok(())
+}
+
+fn parse_encoded(line: &mut Line, name: &str, list: &mut Vec<Encoded>) -> Result<()> {
+    if line.id('#')? as usize != list.len() {
+        return Err(line.error(format!("expected {name} #{}", list.len())));
+    }
+    line.punct('=')?;
+    line.expect("constant")?;
+    let constant = ConstId(line.number()?);
+    line.expect("level")?;
+    let level = Level(line.number()?);
+    line.expect("scale")?;
+    let log_scale = parse_scale(line)?;
+    list.push(Encoded { constant, level, log_scale });
     Ok(())
 }
 
@@ -225,6 +251,8 @@ fn parse_op(line: &mut Line) -> Result<Op> {
     Ok(match name.as_str() {
         "input" => Op::Input { input: InputIdx(line.number()?), poly: line.number()? },
         "constant" => Op::Constant(EncodedIdx(line.id('#')?)),
+        "embed_inverse" => Op::EmbedInverse(SlotsIdx(line.id('#')?)),
+        "round_residues" => Op::RoundResidues(poly(line)?),
         "key" => Op::Key { key: parse_key(line)?, digit: line.number()?, half: line.number()? },
         "ntt" => Op::Ntt(poly(line)?),
         "intt" => Op::Intt(poly(line)?),

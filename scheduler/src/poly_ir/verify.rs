@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `order` | operands come before their use |
 //! | `index` | inputs, encoded constants, digits, halves, polynomials and outputs named by index exist |
-//! | `basis` | a basis is not empty, ascending and of limbs that exist |
+//! | `basis` | a basis is ascending and of limbs that exist; it is empty for an `embed_inverse` and for nothing else |
+//! | `encode` | a `round_residues` rounds an `embed_inverse`, over the basis of the level of its slots |
 //! | `type` | basis and domain of operands and result are what the operation says |
 //! | `convert` | a conversion's bases are disjoint and its source has at most 64 limbs |
 //! | `scalar` | there is one residue a limb, each below its prime |
@@ -48,7 +49,8 @@ fn check(function: &Function, params: &Params) -> core::result::Result<(), Broke
         if let Some(late) = value.op.operands().into_iter().find(|&a| a >= id) {
             return Err(("order", format!("{id} reads {late}")));
         }
-        if !basis_ok(&value.basis) {
+        let real = matches!(value.op, Op::EmbedInverse(_));
+        if if real { !value.basis.is_empty() } else { !basis_ok(&value.basis) } {
             return Err(("basis", format!("{id} has {:?}", value.basis)));
         }
         check_value(function, params, id)?;
@@ -96,6 +98,19 @@ fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result
             let info = encoded.and_then(|e| params.level(e.level).ok());
             index(info.is_some())?;
             typed(eval && info.is_some_and(|i| i.basis == value.basis), "the basis of its level")
+        }
+        Op::EmbedInverse(slots) => {
+            let found = function.slots.get(slots.0 as usize);
+            index(found.is_some_and(|e| params.level(e.level).is_ok()))?;
+            typed(value.domain == Domain::Real, "no domain but that of doubles")
+        }
+        Op::RoundResidues(a) => {
+            typed(value.domain == Domain::Coeff, "the coefficient domain")?;
+            let level = function.slots_of(*a).and_then(|e| params.level(e.level).ok());
+            if level.is_some_and(|info| info.basis == value.basis) {
+                return Ok(());
+            }
+            Err(("encode", format!("{id} rounds {a} over {:?}", value.basis)))
         }
         Op::Key { digit, half, .. } => {
             index((*digit as usize) < params.digits().len() && *half < 2)?;

@@ -8,11 +8,13 @@ use super::kernels::Kernels;
 use crate::check::CheckedPlan;
 use crate::driver::{Driver, DriverResult, Event, Graph};
 use crate::error::Result;
+use crate::profile::overhead::median;
 use crate::profile::{Profile, StepRecord, Stopwatch};
 use kernels_gpu::abi::Launch;
 use scheduler::plan::{NodeId, Segment, SegmentId, Step};
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A checked call.
 pub(super) struct Call<'a> {
@@ -41,6 +43,12 @@ fn one_of(segment: &Segment) -> String {
     let (name, n) = (&segment.name, segment.steps.len());
     format!("segment `{name}` (one of {n} launches, nodes {first} to {last}; a run with a profile names it)")
 }
+
+/// Launches of one step in the shorter of the two graphs that tell its time; the longer has twice as many. Enough that the
+/// device is busy for longer than the host takes to submit a graph.
+const REPEATS: u32 = 16;
+/// Replays between two events.
+const ROUNDS: u32 = 4;
 
 impl Call<'_> {
     fn submit(&self, launch: &Launch) -> DriverResult<()> {
@@ -93,6 +101,37 @@ impl Call<'_> {
             profile.record(timed.map_err(error)?);
         }
         Ok(())
+    }
+
+    /// What one more of each launch takes, behind others of its kind: the median of some samples, each
+    /// `(time of 2 R launches in a graph - time of R) / R`, so that what a graph and its events cost drops out.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(super) fn launch_times(&self, samples: u32) -> Result<Vec<Duration>> {
+        let time = |step: &Step| {
+            let Step::Launch { launch, .. } = step;
+            let graph = |n: u32| Graph::capture(self.driver, || (0..n).try_for_each(|_| self.submit(launch)));
+            let (short, long) = (graph(REPEATS)?, graph(2 * REPEATS)?);
+            let once = |graph: &Graph| {
+                let start = Event::record(self.driver)?;
+                for _ in 0..ROUNDS {
+                    // SAFETY: as for its launches; one launch again reads and writes the rows of the first.
+                    unsafe { graph.launch() }?;
+                }
+                start.elapsed(&Event::record(self.driver)?)
+            };
+            // The first of each is not counted.
+            once(&short)?;
+            once(&long)?;
+            let sample = |_| Ok(once(&long)?.saturating_sub(once(&short)?) / (ROUNDS * REPEATS));
+            (0..samples.max(1)).map(sample).collect::<DriverResult<Vec<_>>>().map(median)
+        };
+        let named = |step: &Step| {
+            let error = |e| self.health.error(&**self.driver, &e, node(self.segment, step));
+            time(step).map_err(error)
+        };
+        self.segment.steps.iter().map(named).collect()
     }
 
     fn time(

@@ -17,7 +17,7 @@ mod memory;
 mod staging;
 
 use super::{Backend, Instance, calls_of, is_written};
-use crate::check::CheckedPlan;
+use crate::check::{CheckedPlan, broken};
 use crate::driver::{DeviceMemory, Driver, DriverError, Event, Graph};
 use crate::error::{Error, Result};
 use crate::memory::{Limits, MemoryClass, MemoryReport};
@@ -186,6 +186,36 @@ impl CudaInstance {
         })
     }
 
+    /// Checks and binds a call, and does something with it and its graph.
+    fn with_call<T>(
+        &mut self,
+        segment: SegmentId,
+        bindings: &[BufferId],
+        work: impl FnOnce(&Call<'_>, &mut Option<Graph>) -> Result<T>,
+    ) -> Result<T> {
+        let plan = Arc::clone(&self.plan);
+        let found = plan.check_call(segment, bindings)?;
+        self.health.check(|| format!("segment `{}`", found.name))?;
+        let key = (segment, bindings.to_vec());
+        if !self.calls.contains_key(&key) {
+            let bound = BoundCall { bindings: self.bind(bindings)?, graph: None };
+            self.calls.insert(key.clone(), bound);
+        }
+        let Self { calls, driver, health, kernels, pool, .. } = self;
+        let bound = calls.get_mut(&key).ok_or_else(|| broken("calls", "a call that is not bound".into()))?;
+        let call = Call {
+            driver,
+            health,
+            kernels,
+            plan: &plan,
+            id: segment,
+            segment: found,
+            bindings: bound.bindings.address(),
+            pool: pool.address(),
+        };
+        work(&call, &mut bound.graph)
+    }
+
     fn error(&self, error: &DriverError, during: String) -> Error {
         self.health.error(&*self.driver, error, during)
     }
@@ -223,30 +253,18 @@ impl Instance for CudaInstance {
         bindings: &[BufferId],
         profile: Option<&mut Profile>,
     ) -> Result<()> {
-        let plan = Arc::clone(&self.plan);
-        let found = plan.check_call(segment, bindings)?;
-        self.health.check(|| format!("segment `{}`", found.name))?;
-        let key = (segment, bindings.to_vec());
-        if !self.calls.contains_key(&key) {
-            let bound = BoundCall { bindings: self.bind(bindings)?, graph: None };
-            self.calls.insert(key.clone(), bound);
-        }
-        let Self { calls, driver, health, kernels, pool, .. } = self;
-        let Some(bound) = calls.get_mut(&key) else { return Ok(()) };
-        let call = Call {
-            driver,
-            health,
-            kernels,
-            plan: &plan,
-            id: segment,
-            segment: found,
-            bindings: bound.bindings.address(),
-            pool: pool.address(),
-        };
-        match profile {
+        self.with_call(segment, bindings, |call, graph| match profile {
             Some(profile) => call.run_timed(profile),
-            None => call.run(&mut bound.graph),
+            None => call.run(graph),
+        })
+    }
+
+    fn launch_times(&mut self, samples: u32) -> Result<Vec<Duration>> {
+        let mut times = Vec::new();
+        for (segment, bindings) in calls_of(self.plan.plan()) {
+            times.extend(self.with_call(segment, &bindings, |call, _| call.launch_times(samples))?);
         }
+        Ok(times)
     }
 
     fn replay(&mut self, rounds: u32) -> Result<Duration> {

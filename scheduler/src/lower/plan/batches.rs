@@ -47,7 +47,8 @@ impl Lowering<'_> {
     /// Orders a group by depth and kernel.
     fn close(&self, group: &mut Vec<PolyId>, options: &Options, batches: &mut Vec<Batch>) {
         let mut depth: BTreeMap<PolyId, u32> = BTreeMap::new();
-        let mut stages: BTreeMap<(u32, KernelId), Vec<PolyId>> = BTreeMap::new();
+        // By depth and kernel; what is rounded goes first, so that conversions stand next to their transforms.
+        let mut stages: BTreeMap<(u32, bool, KernelId), Vec<PolyId>> = BTreeMap::new();
         let mut level = Level(0);
         for id in group.drain(..) {
             let names = &self.of[id.0 as usize];
@@ -58,10 +59,11 @@ impl Lowering<'_> {
             let value = self.function.value(id);
             level = value.origin.level;
             if let Some(kernel) = kernel(&value.op, value.domain) {
-                stages.entry((own, kernel)).or_default().push(id);
+                let last = kernel != KernelId::RoundResidues;
+                stages.entry((own, last, kernel)).or_default().push(id);
             }
         }
-        let mut stages = stages.into_iter().map(|((_, kernel), values)| (kernel, values)).peekable();
+        let mut stages = stages.into_iter().map(|((.., kernel), values)| (kernel, values)).peekable();
         while let Some((kernel, values)) = stages.next() {
             let transforms =
                 stages.next_if(|(next, _)| (kernel, *next) == (KernelId::ConvertBasis, KernelId::Ntt));
@@ -115,6 +117,8 @@ impl Lowering<'_> {
 fn kernel(op: &Op, domain: Domain) -> Option<KernelId> {
     Some(match op {
         Op::Input { .. } | Op::Constant(_) | Op::Key { .. } | Op::Slice(_) | Op::Concat(_) => return None,
+        Op::EmbedInverse(_) => KernelId::EmbedInverse,
+        Op::RoundResidues(_) => KernelId::RoundResidues,
         Op::Ntt(_) => KernelId::Ntt,
         Op::Intt(_) => KernelId::Intt,
         Op::ConvertBasis(_) => KernelId::ConvertBasis,

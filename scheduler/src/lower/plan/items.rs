@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use fhe_core::params::LimbIdx;
 use kernels_gpu::abi::{
-    AutomorphismItem, ConvertSource, ConvertTarget, KernelId, RowItem, RowRef, Term, fraction_bits,
+    AutomorphismItem, ConvertSource, ConvertTarget, EmbedInverseItem, KernelId, RoundTarget, RowItem, RowRef,
+    Term, fraction_bits,
 };
 
 use super::{Batch, Lowering};
 use crate::lower::constants::{inverse_mod, product_mod};
 use crate::plan::Item;
 use crate::poly_ir::{Op, PolyId};
+
+/// Limbs of an item that rounds: each reads the coefficients again, so few items; but one alone would leave a device idle.
+const ROUND_LIMBS: usize = 8;
 
 impl Lowering<'_> {
     /// The items of a launch. Two inner products whose first factors are the same become one item of two sums a limb: both
@@ -67,9 +71,11 @@ impl Lowering<'_> {
     fn items_of_value(&self, id: PolyId, items: &mut Vec<Item>) {
         let value = self.function.value(id);
         let names = &self.of[id.0 as usize];
-        if let Op::ConvertBasis(a) = value.op {
-            items.push(self.conversion(id, a));
-            return;
+        match value.op {
+            Op::ConvertBasis(a) => return items.push(self.conversion(id, a)),
+            Op::EmbedInverse(_) => return items.push(self.embedding(id)),
+            Op::RoundResidues(a) => return self.roundings(id, a, items),
+            _ => {}
         }
         for position in self.needed_positions(id) {
             let at = |a: PolyId| self.address(self.of[a.0 as usize][position]);
@@ -91,6 +97,28 @@ impl Lowering<'_> {
                 }
                 _ => continue,
             });
+        }
+    }
+
+    fn embedding(&self, id: PolyId) -> Item {
+        let at = |row: &usize| self.address(*row);
+        let operands: Vec<RowRef> = self.operands(id, 0).iter().map(at).collect();
+        let pair = |rows: &[RowRef]| [0, 1].map(|i| rows.get(i).copied().unwrap_or(RowRef::NONE));
+        let dst: Vec<RowRef> = self.of[id.0 as usize].iter().map(at).collect();
+        let (src, factors) = operands.split_at(operands.len().min(2));
+        Item::EmbedInverse(EmbedInverseItem { dst: pair(&dst), src: pair(src), factors: pair(factors) })
+    }
+
+    fn roundings(&self, id: PolyId, a: PolyId, items: &mut Vec<Item>) {
+        let src = [0, 1].map(|part| self.address(self.of[a.0 as usize][part]));
+        let scale = self.function.slots_of(a).map_or(1.0, |slots| slots.log_scale.exp2()).to_bits();
+        let target = |&position: &usize| RoundTarget {
+            row: self.address(self.of[id.0 as usize][position]),
+            prime: self.function.value(id).basis[position].0,
+            pad: 0,
+        };
+        for positions in self.needed_positions(id).chunks(ROUND_LIMBS) {
+            items.push(Item::RoundResidues { src, scale, targets: positions.iter().map(target).collect() });
         }
     }
 
