@@ -54,6 +54,7 @@ pub fn sizes(quick: bool) -> Vec<Size> {
 pub fn machine_products(kernel: KernelId, operations: u64) -> f64 {
     let each = match kernel {
         KernelId::Ntt
+        | KernelId::NttColumns
         | KernelId::Intt
         | KernelId::MulScalar
         | KernelId::SubMulScalar
@@ -174,6 +175,7 @@ impl Repetition<'_> {
             init: [RowRef::NONE; 2],
             prime: self.prime(i).1,
             terms: (0..TERMS).map(term).collect(),
+            begun: if self.kernel == KernelId::NttRowsInnerProduct { (1 << TERMS) - 1 } else { 0 },
         }
     }
 

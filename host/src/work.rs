@@ -17,6 +17,7 @@
 //! The products inside a modular reduction are not counted: they are a backend's affair.
 
 use core::ops::AddAssign;
+use kernels_gpu::abi::launch::log_column_words;
 use kernels_gpu::abi::{ConvertBasisItem, InnerProductItem, ItemKind, KernelId, RoundResiduesItem, RowRef};
 use serde::Serialize;
 
@@ -61,6 +62,7 @@ impl Work {
     pub(crate) fn row_item(&mut self, kernel: KernelId, reads_c: bool, log_n: u32) {
         let half_rows = match kernel {
             KernelId::Ntt => u64::from(log_n),
+            KernelId::NttColumns => u64::from(log_column_words(log_n)),
             KernelId::Intt => u64::from(log_n) + 1,
             KernelId::MulScalar | KernelId::SubMulScalar | KernelId::MulScalarAdd => 2,
             _ => 0,
@@ -73,7 +75,8 @@ impl Work {
     pub(crate) fn inner_product(&mut self, item: &InnerProductItem, log_n: u32) {
         let (terms, sums) = (u64::from(item.n_terms), item.n_sums() as u64);
         let inits = item.init.iter().take(item.n_sums()).filter(|&&row| row != RowRef::NONE).count() as u64;
-        self.item((1 + sums) * terms + inits, sums, 2 * sums * terms, log_n);
+        let ended = u64::from(item.begun.count_ones() * (log_n - log_column_words(log_n)));
+        self.item((1 + sums) * terms + inits, sums, 2 * sums * terms + ended, log_n);
     }
 
     /// Adds a basis conversion.

@@ -25,7 +25,7 @@ pub mod launch;
 use bytemuck::{Pod, Zeroable};
 
 /// Changes whenever a kernel, a table or an address rule changes; host refuses any other.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// The binding slot of the plan's arena.
 pub const ARENA: u32 = 0;
@@ -82,11 +82,17 @@ pub enum KernelId {
     EmbedInverse,
     /// [`RoundResiduesItem`]: coefficients as doubles, scaled and rounded, to residues.
     RoundResidues,
+    /// [`RowItem`]: begins `dst = NTT(a)`. What `dst` holds then is the backend's own, and only [`Self::NttRowsInnerProduct`] reads
+    /// it. `dst == a` allowed.
+    NttColumns,
+    /// [`InnerProductItem`], of whose terms [`InnerProductItem::begun`] says where `a` is what [`Self::NttColumns`] has begun:
+    /// the transform ends in registers, where the products are made. Beside it an inner product writes and reads each transformed row.
+    NttRowsInnerProduct,
 }
 
 impl KernelId {
     /// Every kernel, in ABI order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Ntt,
         Self::Intt,
         Self::Add,
@@ -102,6 +108,8 @@ impl KernelId {
         Self::AutomorphismCoeff,
         Self::EmbedInverse,
         Self::RoundResidues,
+        Self::NttColumns,
+        Self::NttRowsInnerProduct,
     ];
 
     /// The name in plans, profiles and PTX modules.
@@ -122,6 +130,8 @@ impl KernelId {
             Self::AutomorphismCoeff => "automorphism_coeff",
             Self::EmbedInverse => "embed_inverse",
             Self::RoundResidues => "round_residues",
+            Self::NttColumns => "ntt_columns",
+            Self::NttRowsInnerProduct => "ntt_rows_inner_product",
         }
     }
 
@@ -133,7 +143,7 @@ impl KernelId {
     /// What the kernel's items are.
     pub const fn item(self) -> ItemKind {
         match self {
-            Self::InnerProduct => ItemKind::InnerProduct,
+            Self::InnerProduct | Self::NttRowsInnerProduct => ItemKind::InnerProduct,
             Self::ConvertBasis => ItemKind::ConvertBasis,
             Self::AutomorphismEval | Self::AutomorphismCoeff => ItemKind::Automorphism,
             Self::EmbedInverse => ItemKind::EmbedInverse,
@@ -232,9 +242,12 @@ pub struct InnerProductItem {
     pub n_terms: u32,
     /// The prime of all rows of the item.
     pub prime: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Bit `t`: term `t` has an `a` that is begun, in [`KernelId::NttRowsInnerProduct`]; else zero.
+    pub begun: u32,
 }
+
+/// Terms of an [`InnerProductItem`] that may be begun: the first ones.
+pub const MAX_BEGUN_TERMS: usize = 32;
 
 impl InnerProductItem {
     /// The number of sums: two unless the second destination is [`RowRef::NONE`], both words of it, as kernels see it.

@@ -81,7 +81,7 @@ impl LaneKind {
 
 /// Whether an item may be run over parts of its rows ([`SPLIT_WORDS`]); the transforms take whole rows.
 pub const fn splits(kernel: KernelId) -> bool {
-    !matches!(kernel, KernelId::Ntt | KernelId::Intt | KernelId::EmbedInverse)
+    !matches!(kernel, KernelId::Ntt | KernelId::Intt | KernelId::NttColumns | KernelId::EmbedInverse)
 }
 
 /// Runs words `range` of the item at `item_at` in the pool.
@@ -113,10 +113,11 @@ pub unsafe fn run_item<W: Word, L: Lanes<W>>(
             ItemKind::Row => {
                 let item: RowItem = call.entry(item_at, 0);
                 match kernel {
-                    KernelId::Ntt | KernelId::Intt => {
+                    // Begun is ended here, so that the inner product is one as any other.
+                    KernelId::Ntt | KernelId::Intt | KernelId::NttColumns => {
                         let tables = ring.primes.get_unchecked(item.prime as usize);
                         let (dst, a) = (call.row(item.dst), call.row(item.a));
-                        if kernel == KernelId::Ntt {
+                        if kernel != KernelId::Intt {
                             ntt_row::<W, L>(dst, a, tables, ring.log_n);
                         } else {
                             intt_row::<W, L>(dst, a, tables, ring.log_n);

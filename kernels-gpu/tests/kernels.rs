@@ -4,7 +4,7 @@ mod common;
 
 use common::{Case, Fill, Ring, oracle};
 use kernels_gpu::abi::launch::{GPU_MAX_LOG_N, GPU_MIN_LOG_N};
-use kernels_gpu::abi::{KernelId, MAX_CONVERT_SOURCES};
+use kernels_gpu::abi::{ItemKind, KernelId, MAX_CONVERT_SOURCES};
 use kernels_gpu::body::tables::MAX_LOG_N;
 use kernels_gpu::cpu::CpuWord;
 use kernels_gpu::lanes::Word;
@@ -43,7 +43,7 @@ fn large_rings<W: CpuWord>(log_n: u32) {
     let ring = Ring::<W>::new(log_n, 5);
     for kernel in KernelId::ALL {
         let mut case = Case::new(&ring, kernel, Fill::Random, u64::from(log_n));
-        if kernel == KernelId::InnerProduct {
+        if kernel.item() == ItemKind::InnerProduct {
             // Long sums are the small rings': those of u64 would be 1800 rows of a MiB.
             case.inner_product_item(0, 3, 2, true);
             case.inner_product_item(1, 2, 1, false);

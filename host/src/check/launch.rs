@@ -106,12 +106,12 @@ impl<'a> Checker<'a> {
                         self.plan.log_n,
                     );
                 }
-                matches!(launch.kernel, KernelId::Ntt | KernelId::Intt)
+                matches!(launch.kernel, KernelId::Ntt | KernelId::Intt | KernelId::NttColumns)
             }
             ItemKind::InnerProduct => {
                 let items: &[InnerProductItem] = self.table("items", launch.items_at, n_items)?;
                 for (i, item) in (0..).zip(items) {
-                    self.inner_product(item, i)?;
+                    self.inner_product(launch.kernel, item, i)?;
                     work.inner_product(item, self.plan.log_n);
                 }
                 true
@@ -179,10 +179,15 @@ impl<'a> Checker<'a> {
         Ok(())
     }
 
-    fn inner_product(&mut self, item: &InnerProductItem, i: u32) -> Result<()> {
+    fn inner_product(&mut self, kernel: KernelId, item: &InnerProductItem, i: u32) -> Result<()> {
         self.prime(item.prime)?;
         if item.n_terms == 0 {
             return self.fail("sizes", format!("item {i} has 0 terms, expected at least 1"));
+        }
+        let may_begin = if kernel == KernelId::NttRowsInnerProduct { item.n_terms.min(32) } else { 0 };
+        if u64::from(item.begun) >> may_begin != 0 {
+            let problem = format!("item {i} has begun terms {:#b}, expected among {may_begin}", item.begun);
+            return self.fail("begun", problem);
         }
         let terms: &[Term] = self.table("terms", item.terms_at, item.n_terms as usize)?;
         for h in 0..item.n_sums() {

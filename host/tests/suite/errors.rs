@@ -152,7 +152,7 @@ fn rules_of_launches() {
         terms_at,
         n_terms,
         prime: 0,
-        pad: 0,
+        begun: 0,
     };
     let one_term = |m: &mut PlanMaker| {
         m.table(&[Term { a: input(0), b: [input(1), NONE] }]);

@@ -123,6 +123,77 @@ fn element_wise() {
     for_each_ring!(test);
 }
 
+/// Transforms that inner products end, beside whole first factors, in one sum and in two, from something and from nothing, written
+/// over what was begun and elsewhere.
+#[test]
+fn inner_products_that_end_transforms() {
+    fn test<W: Word>(params: &Params) {
+        let mut bench = Bench::<W>::of(params.clone());
+        let limbs = bench.limbs.clone();
+        let l = limbs.len();
+        let (x, y) = (bench.random::<Coeff>(&limbs), bench.random::<Coeff>(&limbs));
+        let factors: [RnsPoly<W, Eval>; 3] =
+            [bench.random(&limbs), bench.largest(&limbs), bench.random(&limbs)];
+        let mut maker = PlanMaker::new(&bench.params, 2 * l, 5 * l, 3 * l);
+        // x out of place, y in place.
+        let begin = |i: usize| row_item(arena(i), input(i), NONE, 0, i);
+        maker.launch(KernelId::NttColumns, &(0..l).map(begin).collect::<Vec<_>>());
+        let copy = |i: usize| row_item(arena(l + i), input(l + i), NONE, 0, i);
+        maker.launch(KernelId::AddScalar, &(0..l).map(copy).collect::<Vec<_>>());
+        let begin = |i: usize| row_item(arena(l + i), arena(l + i), NONE, 0, i);
+        maker.launch(KernelId::NttColumns, &(0..l).map(begin).collect::<Vec<_>>());
+        let factor = |k: usize, i: usize| input((2 + k) * l + i);
+        let mut two = Vec::new();
+        let mut one = Vec::new();
+        for i in 0..l {
+            let term = |a, k: usize, m: usize| Term { a, b: [factor(k, i), factor(m, i)] };
+            let terms = [term(arena(i), 0, 1), term(factor(0, i), 1, 2), term(arena(l + i), 2, 0)];
+            two.push(InnerProductItem {
+                dst: [output(i), output(l + i)],
+                init: [factor(1, i), NONE],
+                terms_at: maker.table(&terms),
+                n_terms: 3,
+                prime: i as u32,
+                begun: 0b101,
+            });
+            one.push(InnerProductItem {
+                dst: [arena(i), NONE],
+                init: [NONE; 2],
+                terms_at: maker.table(&[Term { a: arena(i), b: [factor(2, i), NONE] }]),
+                n_terms: 1,
+                prime: i as u32,
+                begun: 1,
+            });
+        }
+        maker.launch(KernelId::NttRowsInnerProduct, &two);
+        maker.launch(KernelId::NttRowsInnerProduct, &one);
+        let copy = |i: usize| row_item(output(2 * l + i), arena(i), NONE, 0, i);
+        maker.launch(KernelId::AddScalar, &(0..l).map(copy).collect::<Vec<_>>());
+        let words =
+            [x.words(), y.words(), factors[0].words(), factors[1].words(), factors[2].words()].concat();
+        let out = maker.run(&backends(), &words);
+        let ring = &bench.ring;
+        let (x, y) = (ring.ntt(x), ring.ntt(y));
+        let product = |a: &RnsPoly<W, Eval>, k: usize| {
+            let mut a = a.clone();
+            a.mul_assign(ring, &factors[k]).unwrap();
+            a
+        };
+        let sum = |terms: &[RnsPoly<W, Eval>]| {
+            let mut sum = terms[0].clone();
+            terms[1..].iter().for_each(|term| sum.add_assign(ring, term).unwrap());
+            sum
+        };
+        let first = sum(&[product(&x, 0), product(&factors[0], 1), product(&y, 2), factors[1].clone()]);
+        let second = sum(&[product(&x, 1), product(&factors[0], 2), product(&y, 0)]);
+        let rows = l * bench.n();
+        assert!(out[..rows] == *first.words(), "{params}: first sum");
+        assert!(out[rows..2 * rows] == *second.words(), "{params}: second sum");
+        assert!(out[2 * rows..] == *product(&x, 2).words(), "{params}: one sum, in place");
+    }
+    for_each_ring!(test);
+}
+
 #[test]
 fn inner_products() {
     const N_ROWS: usize = 5;
@@ -153,7 +224,7 @@ fn inner_products() {
                         terms_at: maker.table(&terms),
                         n_terms: n_terms as u32,
                         prime: i as u32,
-                        pad: 0,
+                        begun: 0,
                     });
                 }
                 maker.launch(KernelId::InnerProduct, &items);
@@ -170,7 +241,7 @@ fn inner_products() {
                     terms_at: maker.table(&[Term { a, b: [input(i), NONE] }]),
                     n_terms: 1,
                     prime: i as u32,
-                    pad: 0,
+                    begun: 0,
                 });
             }
             maker.launch(KernelId::InnerProduct, &items);

@@ -127,7 +127,11 @@ pub const fn log_column_words(log_n: u32) -> u32 {
 
 /// Whether entry `entry_idx` of a transform works on columns: forward columns first, inverse rows first.
 pub const fn is_column_entry(kernel: KernelId, entry_idx: u32) -> bool {
-    matches!(kernel, KernelId::Ntt) == (entry_idx == 0)
+    match kernel {
+        KernelId::Intt => entry_idx == 1,
+        KernelId::NttRowsInnerProduct => false,
+        _ => entry_idx == 0,
+    }
 }
 
 /// `log2` of the words that a thread of a transform with lines of `2^log_len` words holds. It exchanges them once, so with 16 a
@@ -167,7 +171,7 @@ pub const fn contract(
         return None;
     }
     Some(match kernel {
-        KernelId::Ntt | KernelId::Intt => {
+        KernelId::Ntt | KernelId::Intt | KernelId::NttColumns => {
             let columns = is_column_entry(kernel, entry_idx);
             let log_column = log_column_words(log_n);
             let log_len = if columns { log_column } else { log_n - log_column };
@@ -181,6 +185,21 @@ pub const fn contract(
                 // Four registers a word: 1024 threads of 64 registers (on an H100, 2026-11-25, 1280 of 48 and 1536 of 40 are
                 // within 3 % of it), or, of 32 words, 512 of 128.
                 min_blocks: (1 << 14) / words_per_block,
+            }
+        }
+        KernelId::NttRowsInnerProduct => {
+            let log_len = log_n - log_column_words(log_n);
+            let words_per_block = NTT_LINES << log_len;
+            let threads = words_per_block >> log_ntt_thread_words(log_len);
+            LaunchContract {
+                entry: transform_entry(kernel, false, log_n),
+                module: transform_module(log_n),
+                threads,
+                words_per_block,
+                // The exchange, and the words of two second factors that are on their way.
+                shared_bytes: (ntt_shared_words(log_len, false) + 2 * words_per_block) * word_bytes,
+                // 512 threads of 128 registers, of which 64 for two sums of 16 words.
+                min_blocks: 512 / threads,
             }
         }
         KernelId::ConvertBasis => LaunchContract {
@@ -242,7 +261,10 @@ const fn transform_module(log_n: u32) -> &'static str {
 }
 
 const fn transform_entry(kernel: KernelId, columns: bool, log_n: u32) -> &'static str {
-    match (matches!(kernel, KernelId::Ntt), columns) {
+    match (matches!(kernel, KernelId::Ntt | KernelId::NttColumns), columns) {
+        _ if matches!(kernel, KernelId::NttRowsInnerProduct) => {
+            by_size!(log_n, "ntt_rows_inner_product_" => "")
+        }
         (true, true) => by_size!(log_n, "ntt_columns_" => ""),
         (true, false) => by_size!(log_n, "ntt_rows_" => ""),
         (false, true) => by_size!(log_n, "intt_columns_" => ""),

@@ -30,6 +30,20 @@ constant!(
     constant_u64, u64, reg64, "ld.global.nc.u64"
 );
 
+/// [`constant_u64`], not merged with another load of the same word.
+///
+/// # Safety
+/// As [`constant_u64`].
+#[inline(always)]
+pub(super) unsafe fn constant_u64_anew(at: u64) -> u64 {
+    let x;
+    // SAFETY: the caller's promise. Not `pure`, so that it stays where it is.
+    unsafe {
+        asm!("ld.global.nc.u64 {0}, [{1}];", out(reg64) x, in(reg64) at, options(nomem, nostack, preserves_flags));
+    }
+    x
+}
+
 /// Two words.
 ///
 /// # Safety
@@ -194,4 +208,23 @@ pub(super) fn shared_base() -> u32 {
 pub(super) fn wait_for_rows() {
     // SAFETY: as above; no access to memory that may change moves over it.
     unsafe { asm!("// sm_90: griddepcontrol.wait;", options(nostack, preserves_flags)) };
+}
+
+/// Begins to copy four words from a row to shared memory, past the L1.
+///
+/// # Safety
+/// As [`global_load_quad`] and [`shared_store_quad`]; not read before [`wait_for_fetched`].
+#[inline(always)]
+pub(super) unsafe fn fetch_quad(from: u64, to: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!("cp.async.cg.shared.global [{0}], [{1}], 16;", in(reg32) to, in(reg64) from, options(nostack, preserves_flags));
+    }
+}
+
+/// Waits for what this thread has begun to copy.
+#[inline(always)]
+pub(super) fn wait_for_fetched() {
+    // SAFETY: the words that arrive are read through assembly behind this one.
+    unsafe { asm!("cp.async.wait_all;", options(nostack, preserves_flags)) };
 }

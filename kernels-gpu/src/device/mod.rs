@@ -27,13 +27,13 @@ core::arch::global_asm!(
 /// Says to `cargo xtask build-ptx` what a function's contract is: threads, least blocks a multiprocessor, bytes of
 /// shared memory, barriers. It writes the launch bounds, for which there is no attribute, and counts the barriers.
 macro_rules! announce {
-    ($name:ident, $contract:expr, $phases:expr) => {
+    ($name:ident, $contract:expr, $barriers:expr) => {
         core::arch::global_asm!(
             concat!("// contract ", stringify!($name), " {} {} {} {}"),
             const $contract.threads,
             const $contract.min_blocks,
             const $contract.shared_bytes,
-            const $phases - 1,
+            const $barriers,
         );
     };
 }
@@ -55,14 +55,39 @@ pub(crate) unsafe fn run<K: ThreadKernel<u32>>(args: KernelArgs) {
     }
     // SAFETY: the caller's promises. The branch above and this one are the same for a whole block.
     unsafe {
-        K::phase(&gpu, 0);
+        let mut state = K::start();
+        if !K::ROUNDS {
+            return phases::<K>(&gpu, &mut state, 0);
+        }
+        let rounds = K::rounds(&gpu);
+        let mut round = 0;
+        loop {
+            phases::<K>(&gpu, &mut state, round);
+            round += 1;
+            if round >= rounds {
+                return;
+            }
+            nvptx::_syncthreads();
+        }
+    }
+}
+
+/// The phases of a round, barriers between.
+///
+/// # Safety
+/// As [`run`].
+#[inline(always)]
+unsafe fn phases<K: ThreadKernel<u32>>(m: &Addressed<Ptx>, state: &mut K::State, round: u32) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        K::phase_of_round(m, state, round, 0);
         if K::PHASES > 1 {
             nvptx::_syncthreads();
-            K::phase(&gpu, 1);
+            K::phase_of_round(m, state, round, 1);
         }
         if K::PHASES > 2 {
             nvptx::_syncthreads();
-            K::phase(&gpu, 2);
+            K::phase_of_round(m, state, round, 2);
         }
     }
 }
@@ -100,6 +125,7 @@ impl Isa for Ptx {
     instructions! {
         constant(at: u64) -> u32;
         constant_u64(at: u64) -> u64;
+        constant_u64_anew(at: u64) -> u64;
         constant_pair(at: u64) -> [u32; 2];
         constant_quad(at: u64) -> Quad<u32>;
         global_load(at: u64) -> u32;
@@ -111,8 +137,17 @@ impl Isa for Ptx {
     }
 
     #[inline(always)]
-    unsafe fn shared_load(&self, at: u32) -> u32 {
+    unsafe fn fetch_quad(&self, from: u64, to: u32) {
         // SAFETY: the caller's promises, here and below.
+        unsafe { memory::fetch_quad(from, memory::shared_base() + to) };
+    }
+    #[inline(always)]
+    fn wait_for_fetched(&self) {
+        memory::wait_for_fetched();
+    }
+    #[inline(always)]
+    unsafe fn shared_load(&self, at: u32) -> u32 {
+        // SAFETY: as above.
         unsafe { memory::shared_load(memory::shared_base() + at) }
     }
     #[inline(always)]

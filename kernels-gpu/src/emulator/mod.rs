@@ -40,6 +40,8 @@ struct Thread<'a, 'b, W> {
     ring: &'a RingTables<'a, W>,
     /// Whether it may touch rows.
     waited: Cell<bool>,
+    /// What is on its way to shared memory.
+    fetched: &'a RefCell<Vec<(u32, Quad<W>)>>,
     shared: &'a RefCell<Shared<W>>,
     global: &'a RefCell<Global<'b, W>>,
 }
@@ -76,6 +78,9 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
     }
 
     unsafe fn pool_word(&self, at: u32, plus: u32) -> u64 {
+        self.pool[(at + plus) as usize]
+    }
+    unsafe fn pool_word_anew(&self, at: u32, plus: u32) -> u64 {
         self.pool[(at + plus) as usize]
     }
     unsafe fn table_word(&self, at: u32, idx: u32) -> W {
@@ -136,6 +141,20 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
         }
     }
 
+    unsafe fn fetch_quad(&self, row: RowRef, at: u32, plus: u32, to: u32) {
+        let quad = {
+            // SAFETY: as here.
+            unsafe { self.load_quad(row, at, plus) }
+        };
+        self.fetched.borrow_mut().push((to, quad));
+    }
+    fn wait_for_fetched(&self) {
+        for (to, quad) in self.fetched.borrow_mut().drain(..) {
+            // SAFETY: every access is checked.
+            unsafe { self.shared_store_quad(to, 0, quad) };
+        }
+    }
+
     unsafe fn shared_load(&self, at: u32, plus: u32) -> W {
         self.shared.borrow().read(at + plus, (self.phase, self.thread))
     }
@@ -173,20 +192,36 @@ fn run_grid<W: Word, K: ThreadKernel<W>>(
     // One block too many: it must do nothing.
     for block in 0..=n_items * blocks_per_item {
         let shared = RefCell::new(Shared::new(contract.shared_bytes as usize / size_of::<W>()));
-        for phase in 0..K::PHASES {
-            for thread in 0..contract.threads {
-                let in_grid = block * contract.threads + thread;
-                let (shared, global) = (&shared, &global);
-                let waited = Cell::new(phase > 0);
-                let m =
-                    Thread { args: &args, block, thread, in_grid, phase, pool, ring, waited, shared, global };
-                if has_item::<W, K, _>(&m) {
-                    // SAFETY: every access is checked.
-                    unsafe { K::phase(&m, phase) };
-                    assert!(m.waited.get(), "{} never waits for rows", contract.entry);
-                }
+        let n_threads = contract.threads as usize;
+        let mut states = alloc::vec![K::start(); n_threads];
+        let fetched: Vec<_> = (0..n_threads).map(|_| RefCell::default()).collect();
+        let thread = |thread: u32, phase: u32| Thread {
+            args: &args,
+            block,
+            thread,
+            in_grid: block * contract.threads + thread,
+            phase,
+            pool,
+            ring,
+            waited: Cell::new(phase > 0),
+            fetched: &fetched[thread as usize],
+            shared: &shared,
+            global: &global,
+        };
+        if !has_item::<W, K, _>(&thread(0, 0)) {
+            continue;
+        }
+        // SAFETY: every access is checked, here and below.
+        let rounds = unsafe { K::rounds(&thread(0, 0)) };
+        for step in 0..rounds * K::PHASES {
+            for (t, state) in (0..contract.threads).zip(&mut states) {
+                let m = thread(t, step);
+                // SAFETY: as above.
+                unsafe { K::phase_of_round(&m, state, step / K::PHASES, step % K::PHASES) };
+                assert!(m.waited.get(), "{} never waits for rows", contract.entry);
             }
         }
+        assert!(fetched.iter().all(|f| f.borrow().is_empty()), "{} does not wait for all", contract.entry);
     }
 }
 

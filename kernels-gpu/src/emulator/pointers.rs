@@ -141,6 +141,10 @@ impl Isa for Pointers<'_> {
         let [low, high] = unsafe { self.read::<2>(at) };
         u64::from(low) | u64::from(high) << 32
     }
+    unsafe fn constant_u64_anew(&self, at: u64) -> u64 {
+        // SAFETY: as above.
+        unsafe { self.constant_u64(at) }
+    }
     unsafe fn constant_pair(&self, at: u64) -> [u32; 2] {
         // SAFETY: as above.
         unsafe { self.read(at) }
@@ -174,6 +178,11 @@ impl Isa for Pointers<'_> {
         // SAFETY: as above.
         unsafe { self.write(at, x) };
     }
+    unsafe fn fetch_quad(&self, from: u64, to: u32) {
+        // SAFETY: as above.
+        unsafe { self.shared_store_quad(to, self.global_load_quad(from)) };
+    }
+    fn wait_for_fetched(&self) {}
     unsafe fn shared_load(&self, at: u32) -> u32 {
         self.shared_read::<1>(at)[0]
     }
@@ -211,13 +220,18 @@ unsafe fn run_grid<K: ThreadKernel<u32>>(
     }
     for block in 0..grid.blocks {
         let shared = RefCell::new(alloc::vec![u32::MAX; grid.shared_bytes as usize / 4]);
-        for phase in 0..K::PHASES {
-            for thread in 0..grid.threads {
-                let m = Addressed { args: *args, isa: Pointers { block, thread, shared: &shared, space } };
-                if has_item::<u32, K, _>(&m) {
-                    // SAFETY: the caller's promises.
-                    unsafe { K::phase(&m, phase) };
-                }
+        let mut states = alloc::vec![K::start(); grid.threads as usize];
+        let thread =
+            |thread| Addressed { args: *args, isa: Pointers { block, thread, shared: &shared, space } };
+        if !has_item::<u32, K, _>(&thread(0)) {
+            continue;
+        }
+        // SAFETY: the caller's promises, here and below.
+        let rounds = unsafe { K::rounds(&thread(0)) };
+        for step in 0..rounds * K::PHASES {
+            for (t, state) in (0..).zip(&mut states) {
+                // SAFETY: as above.
+                unsafe { K::phase_of_round(&thread(t), state, step / K::PHASES, step % K::PHASES) };
             }
         }
     }

@@ -66,6 +66,7 @@ fn run(tile: &Tile, n: u32, shared: &RefCell<Shared<u32>>, pool: &[u64], bytes: 
         KernelArgs { bindings: 0, pool: 0, primes: 0, items_at: 0, n_items: 1, log_n: 12, row_bytes: 0 };
     let ring = RingTables { log_n: 12, primes: &[] };
     let global = RefCell::new(Global::new(&mut [], 12));
+    let fetched = RefCell::default();
     let lane = |thread: u32| Thread {
         args: &args,
         block: 0,
@@ -75,6 +76,7 @@ fn run(tile: &Tile, n: u32, shared: &RefCell<Shared<u32>>, pool: &[u64], bytes: 
         pool,
         ring: &ring,
         waited: Cell::new(true),
+        fetched: &fetched,
         shared,
         global: &global,
     };

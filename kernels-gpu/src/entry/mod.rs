@@ -5,6 +5,11 @@ use crate::abi::launch::KernelArgs;
 use crate::device;
 use crate::thread::{ThreadKernel, contract_of, convert_basis, encode, every_kernel, ntt, pointwise};
 
+/// Barriers in the function of a kernel.
+const fn barriers<K: ThreadKernel<u32>>() -> u32 {
+    K::PHASES - 1 + K::ROUNDS as u32
+}
+
 /// A shell for each kernel.
 macro_rules! shells {
     ($($name:ident: $kernel:ty,)*) => {
@@ -18,7 +23,7 @@ macro_rules! shells {
                 // SAFETY: the caller's promises.
                 unsafe { device::run::<$kernel>(args) };
             }
-            device::announce!($name, contract_of::<u32, $kernel>(), <$kernel as ThreadKernel<u32>>::PHASES);
+            device::announce!($name, contract_of::<u32, $kernel>(), barriers::<$kernel>());
         )*
     };
 }

@@ -35,6 +35,8 @@ pub trait Isa {
     unsafe fn constant(&self, at: u64) -> u32;
     /// Eight constant bytes.
     unsafe fn constant_u64(&self, at: u64) -> u64;
+    /// The same, not merged with another load.
+    unsafe fn constant_u64_anew(&self, at: u64) -> u64;
     /// Two constant words.
     unsafe fn constant_pair(&self, at: u64) -> [u32; 2];
     /// Four constant words.
@@ -51,6 +53,10 @@ pub trait Isa {
     unsafe fn global_store(&self, at: u64, x: u32);
     /// Writes four words of a row.
     unsafe fn global_store_quad(&self, at: u64, x: Quad<u32>);
+    /// Begins to copy four words from a row to shared memory.
+    unsafe fn fetch_quad(&self, from: u64, to: u32);
+    /// Waits for what the thread has begun to copy.
+    fn wait_for_fetched(&self);
     /// A word of shared memory, `at` bytes from its start.
     unsafe fn shared_load(&self, at: u32) -> u32;
     /// Four words of shared memory.
@@ -131,6 +137,11 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
         unsafe { self.isa.constant_u64(self.args.pool + u64::from(at) * 8 + u64::from(plus) * 8) }
     }
     #[inline(always)]
+    unsafe fn pool_word_anew(&self, at: u32, plus: u32) -> u64 {
+        // SAFETY: the caller's promise.
+        unsafe { self.isa.constant_u64_anew(self.args.pool + u64::from(at) * 8 + u64::from(plus) * 8) }
+    }
+    #[inline(always)]
     unsafe fn table_word(&self, at: u32, idx: u32) -> u32 {
         // SAFETY: the caller's promise.
         unsafe { self.isa.constant(word(self.args.pool + u64::from(at) * 8, idx, 0)) }
@@ -156,6 +167,15 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
         (PrimeConstants { q, q_inv, r1, r2, n_inv, n_inv_w1, minus_q2 }, table)
     }
 
+    #[inline(always)]
+    unsafe fn fetch_quad(&self, row: u64, at: u32, plus: u32, to: u32) {
+        // SAFETY: the caller's promises.
+        unsafe { self.isa.fetch_quad(word(row, at, plus), to * WORD) };
+    }
+    #[inline(always)]
+    fn wait_for_fetched(&self) {
+        self.isa.wait_for_fetched();
+    }
     #[inline(always)]
     unsafe fn tile_sums(&self, tile: &Tile, supplied: Supplied<u32>, first: u32, n: u32) -> Sums<u64> {
         // SAFETY: the caller's promises.

@@ -189,7 +189,11 @@ unsafe fn targets<W: Word, M: Machine<W>>(
 
 impl<W: Word> ThreadKernel<W> for ConvertBasis {
     const KERNEL: KernelId = KernelId::ConvertBasis;
+    type State = ();
     const PHASES: u32 = 3;
+
+    #[inline(always)]
+    fn start() {}
 
     #[inline(always)]
     unsafe fn phase<M: Machine<W>>(m: &M, phase: u32) {

@@ -115,7 +115,11 @@ impl<const ENTRY: u32> EmbedInverse<ENTRY> {
 
 impl<W: Word, const ENTRY: u32> ThreadKernel<W> for EmbedInverse<ENTRY> {
     const KERNEL: KernelId = KernelId::EmbedInverse;
+    type State = ();
     const ENTRY_IDX: u32 = ENTRY;
+
+    #[inline(always)]
+    fn start() {}
 
     #[inline(always)]
     unsafe fn phase<M: Machine<W>>(m: &M, _phase: u32) {
@@ -144,6 +148,10 @@ impl<W: Word, const ENTRY: u32> ThreadKernel<W> for EmbedInverse<ENTRY> {
 
 impl<W: Word> ThreadKernel<W> for RoundResidues {
     const KERNEL: KernelId = KernelId::RoundResidues;
+    type State = ();
+
+    #[inline(always)]
+    fn start() {}
 
     #[inline(always)]
     unsafe fn phase<M: Machine<W>>(m: &M, _phase: u32) {

@@ -49,6 +49,11 @@ pub trait Machine<W: Word> {
     /// # Safety
     /// The pool must hold it.
     unsafe fn pool_word(&self, at: u32, plus: u32) -> u64;
+    /// [`Machine::pool_word`], loaded where it stands: no register keeps it from an earlier load.
+    ///
+    /// # Safety
+    /// The pool must hold it.
+    unsafe fn pool_word_anew(&self, at: u32, plus: u32) -> u64;
     /// Word `idx` of the table of words at `at` in the pool.
     ///
     /// # Safety
@@ -118,6 +123,15 @@ pub trait Machine<W: Word> {
     /// `at < N / 2`; as [`Machine::store`] for its words.
     unsafe fn store_double(&self, row: Self::Row, at: u32, x: f64);
 
+    /// Begins to copy words `at + plus ..` of a row to words `to ..` of shared memory, `at + plus` and `to` multiples of four. They are
+    /// there for this thread after [`Machine::wait_for_fetched`].
+    ///
+    /// # Safety
+    /// As [`Machine::load`] and [`Machine::shared_store`] for each.
+    unsafe fn fetch_quad(&self, row: Self::Row, at: u32, plus: u32, to: u32);
+    /// Waits for what the thread has begun to copy.
+    fn wait_for_fetched(&self);
+
     /// Word `at + plus` of shared memory.
     ///
     /// # Safety
@@ -166,12 +180,40 @@ pub trait ThreadKernel<W: Word> {
     /// Phases, one more than barriers.
     const PHASES: u32 = 1;
 
+    /// Whether the phases are run in rounds, with a barrier between these too.
+    const ROUNDS: bool = false;
+    /// What a thread keeps from phase to phase.
+    type State: Copy;
+
+    /// What it has at first.
+    fn start() -> Self::State;
+
+    /// The number of rounds, at least 1, the same for all threads of a block.
+    ///
+    /// # Safety
+    /// As [`ThreadKernel::phase`].
+    #[inline(always)]
+    unsafe fn rounds<M: Machine<W>>(_m: &M) -> u32 {
+        1
+    }
+
+    /// [`ThreadKernel::phase`] of a round, for a kernel that has rounds or a state.
+    ///
+    /// # Safety
+    /// As [`ThreadKernel::phase`].
+    #[inline(always)]
+    unsafe fn phase_of_round<M: Machine<W>>(m: &M, _state: &mut Self::State, _round: u32, phase: u32) {
+        // SAFETY: the caller's promises.
+        unsafe { Self::phase(m, phase) };
+    }
+
     /// What a thread does between two barriers.
     ///
     /// # Safety
     /// The launch is what the ABI asks for: the argument's tables as described there, rows bound and canonical, the
     /// grid and shared memory of the contract, the block's item below `n_items`; phases run in order.
-    unsafe fn phase<M: Machine<W>>(m: &M, phase: u32);
+    #[inline(always)]
+    unsafe fn phase<M: Machine<W>>(_m: &M, _phase: u32) {}
 }
 
 /// The contract of a kernel function.
@@ -206,12 +248,32 @@ pub fn has_item<W: Word, K: ThreadKernel<W>, M: Machine<W>>(m: &M) -> bool {
 /// The pool must hold it.
 #[inline(always)]
 unsafe fn entry<W: Word, M: Machine<W>, T: bytemuck::Pod>(m: &M, at: u32, idx: u32) -> T {
+    // SAFETY: the caller's promise.
+    unsafe { entry_by(at, idx, |first, k| m.pool_word(first, k)) }
+}
+
+/// [`entry`], loaded where it stands: for what a kernel with few registers to spare needs once.
+///
+/// # Safety
+/// The pool must hold it.
+#[inline(always)]
+unsafe fn entry_anew<W: Word, M: Machine<W>, T: bytemuck::Pod>(m: &M, at: u32, idx: u32) -> T {
+    // SAFETY: the caller's promise.
+    unsafe { entry_by(at, idx, |first, k| m.pool_word_anew(first, k)) }
+}
+
+/// An entry of a table by its words.
+///
+/// # Safety
+/// `word` must give them.
+#[inline(always)]
+unsafe fn entry_by<T: bytemuck::Pod>(at: u32, idx: u32, word: impl Fn(u32, u32) -> u64) -> T {
     let words = const { (size_of::<T>() / 8) as u32 };
     let first = at.wrapping_add(idx.wrapping_mul(words));
     let mut out = MaybeUninit::<T>::uninit();
     unrolled!(size_of::<T>() / 8, k, {
         // SAFETY: the caller's promise; word k lies in `out`, and T is any bits.
-        unsafe { out.as_mut_ptr().cast::<u64>().add(k).write_unaligned(m.pool_word(first, k as u32)) };
+        unsafe { out.as_mut_ptr().cast::<u64>().add(k).write_unaligned(word(first, k as u32)) };
     });
     // SAFETY: every word is written.
     unsafe { out.assume_init() }
@@ -269,6 +331,12 @@ macro_rules! every_kernel {
             ntt_rows_17: ntt::Lines<17, false, false>,
             intt_rows_17: ntt::Lines<17, false, true>,
             intt_columns_17: ntt::Lines<17, true, true>,
+            ntt_rows_inner_product_12: ntt::RowsInnerProduct<12>,
+            ntt_rows_inner_product_13: ntt::RowsInnerProduct<13>,
+            ntt_rows_inner_product_14: ntt::RowsInnerProduct<14>,
+            ntt_rows_inner_product_15: ntt::RowsInnerProduct<15>,
+            ntt_rows_inner_product_16: ntt::RowsInnerProduct<16>,
+            ntt_rows_inner_product_17: ntt::RowsInnerProduct<17>,
         }
     };
 }

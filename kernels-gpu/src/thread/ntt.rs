@@ -15,10 +15,13 @@
 //! for `q < 2^60`.
 
 mod factors;
+mod inner_product;
+
+pub use inner_product::RowsInnerProduct;
 
 use super::{Machine, Quad, ThreadKernel, entry, item_and_part};
 use crate::abi::launch::{NTT_LINES, is_column_entry, log_column_words, log_ntt_thread_words, row_stride};
-use crate::abi::{KernelId, RowItem};
+use crate::abi::{KernelId, RowItem, RowRef};
 use crate::body::Modulus;
 use crate::body::ntt::{canonical_step, forward_step_lazy, inverse_last_step, inverse_step_lazy, unrolled};
 use crate::body::tables::PrimeConstants;
@@ -47,7 +50,6 @@ fn get_quad<W: Word, const T: usize>(x: &Words<W, T>, quad: usize) -> Quad<W> {
 /// A thread's share of the work.
 struct Share<'a, W: Word, M: Machine<W>> {
     m: &'a M,
-    item: RowItem,
     c: PrimeConstants<W>,
     modulus: Modulus<W, Scalar<W>>,
     table: M::Table,
@@ -70,11 +72,12 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
     /// `log2` of the blocks of the transform that the lines are.
     const LOG_M: u32 = if COLUMNS { 0 } else { LOG_N - Self::LOG_LEN };
 
+    /// A thread's share of part `part` of a row of prime `prime`.
+    ///
     /// # Safety
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
-    unsafe fn share<W: Word, M: Machine<W>>(m: &M) -> Share<'_, W, M> {
-        let (idx, part) = item_and_part::<W, Self, M>(m);
+    unsafe fn share<W: Word, M: Machine<W>>(m: &M, part: u32, prime: u32) -> Share<'_, W, M> {
         let thread = m.thread();
         let (in_block, position) = if COLUMNS {
             (thread % NTT_LINES, thread / NTT_LINES)
@@ -83,10 +86,9 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         };
         // SAFETY: the caller's promises.
         unsafe {
-            let item: RowItem = entry(m, m.args().items_at, idx);
-            let (c, table) = m.prime(item.prime);
+            let (c, table) = m.prime(prime);
             let modulus = Modulus::new(&c);
-            Share { m, item, c, modulus, table, line: part * NTT_LINES + in_block, in_block, position }
+            Share { m, c, modulus, table, line: part * NTT_LINES + in_block, in_block, position }
         }
     }
 
@@ -114,9 +116,13 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         line + Self::row_offset(if wide { s.position } else { s.position << Self::LOG_WORDS })
     }
 
-    /// Where in its line a thread's quad 0 lies when words are moved; quad `k` is 16 words further for each `k`.
-    const fn moved(position: u32) -> u32 {
-        (position / 4) * 64 + (position % 4) * 4
+    /// Where a thread's quad 0 lies in the row and in shared memory when words are moved; quad `k` is `16 k` words of the line further in
+    /// both. Four threads move 64 adjacent bytes.
+    #[inline(always)]
+    fn moved<W: Word, M: Machine<W>>(s: &Share<'_, W, M>) -> (u32, u32) {
+        let at = (s.position / 4) * 64 + (s.position % 4) * 4;
+        let in_shared = s.in_block * const { row_stride(Self::LOG_LEN) } + Self::shared_offset(at);
+        ((s.line << Self::LOG_LEN) + at, in_shared)
     }
 
     /// Row to shared memory, as it lies there.
@@ -124,16 +130,15 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
     /// # Safety
     /// As [`ThreadKernel::phase`]; a row entry.
     #[inline(always)]
-    unsafe fn move_in<W: Word, M: Machine<W>>(s: &Share<'_, W, M>) {
-        let at = Self::moved(s.position);
-        let shared = s.in_block * const { row_stride(Self::LOG_LEN) } + Self::shared_offset(at);
+    unsafe fn move_in<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, row: RowRef) {
+        let (from, to) = Self::moved(s);
         // SAFETY: the caller's promises; quads of the line.
         unsafe {
-            let row = s.m.row(s.item.a);
+            let row = s.m.row(row);
             s.m.wait_for_rows();
             unrolled!(4, k, {
-                let quad = s.m.load_quad(row, (s.line << Self::LOG_LEN) + at, 16 * k as u32);
-                s.m.shared_store_quad(shared, Self::shared_offset(16 * k as u32), quad);
+                let quad = s.m.load_quad(row, from, 16 * k as u32);
+                s.m.shared_store_quad(to, Self::shared_offset(16 * k as u32), quad);
             });
         }
     }
@@ -143,15 +148,14 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
     /// # Safety
     /// As [`ThreadKernel::phase`]; a row entry.
     #[inline(always)]
-    unsafe fn move_out<W: Word, M: Machine<W>>(s: &Share<'_, W, M>) {
-        let at = Self::moved(s.position);
-        let shared = s.in_block * const { row_stride(Self::LOG_LEN) } + Self::shared_offset(at);
+    unsafe fn move_out<W: Word, M: Machine<W>>(s: &Share<'_, W, M>, row: RowRef) {
+        let (to, from) = Self::moved(s);
         // SAFETY: as for `move_in`.
         unsafe {
-            let row = s.m.row(s.item.dst);
+            let row = s.m.row(row);
             unrolled!(4, k, {
-                let quad = s.m.shared_load_quad(shared, Self::shared_offset(16 * k as u32));
-                s.m.store_quad(row, (s.line << Self::LOG_LEN) + at, 16 * k as u32, quad);
+                let quad = s.m.shared_load_quad(from, Self::shared_offset(16 * k as u32));
+                s.m.store_quad(row, to, 16 * k as u32, quad);
             });
         }
     }
@@ -163,20 +167,16 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         line + Self::shared_offset(if wide { s.position } else { s.position << Self::LOG_WORDS })
     }
 
-    /// Reads the words of the first step from the row; of inverse rows `move_in` does.
+    /// Reads the words of the first step from a row; of inverse rows `move_in` does.
     ///
     /// # Safety
-    /// As [`ThreadKernel::phase`].
+    /// As [`ThreadKernel::phase`]; rows waited for.
     #[inline(always)]
-    unsafe fn load<W: Word, M: Machine<W>, const T: usize>(s: &Share<'_, W, M>) -> Words<W, T> {
-        // The first entry reads the operand, the second what the first has written.
-        let first = is_column_entry(Self::kernel(), 0) == COLUMNS;
+    unsafe fn load<W: Word, M: Machine<W>, const T: usize>(s: &Share<'_, W, M>, row: M::Row) -> Words<W, T> {
         let at = Self::in_row(s, !INVERSE);
         let mut x = [Scalar(W::ZERO); T];
         // SAFETY: the caller's promises; words of a line are in the row.
         unsafe {
-            let row = s.m.row(if first { s.item.a } else { s.item.dst });
-            s.m.wait_for_rows();
             unrolled!(long T, k, {
                 x[k] = Scalar(s.m.load(row, at, Self::row_offset(Self::apart(!INVERSE, k))));
             });
@@ -184,16 +184,20 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         x
     }
 
-    /// Writes the words of the last step to the row; of forward rows `move_out` does.
+    /// Writes the words of the last step to a row; of forward rows `move_out` does.
     ///
     /// # Safety
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
-    unsafe fn store<W: Word, M: Machine<W>, const T: usize>(s: &Share<'_, W, M>, x: &Words<W, T>) {
+    unsafe fn store<W: Word, M: Machine<W>, const T: usize>(
+        s: &Share<'_, W, M>,
+        row: RowRef,
+        x: &Words<W, T>,
+    ) {
         let at = Self::in_row(s, INVERSE);
         // SAFETY: as for `load`.
         unsafe {
-            let row = s.m.row(s.item.dst);
+            let row = s.m.row(row);
             unrolled!(long T, k, {
                 s.m.store(row, at, Self::row_offset(Self::apart(INVERSE, k)), x[k].0);
             });
@@ -336,16 +340,26 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
     unsafe fn run<W: Word, M: Machine<W>, const T: usize>(m: &M, phase: u32) {
         // SAFETY: the caller's promises. What a narrow step of a row reads and writes is the thread's own.
         unsafe {
-            let s = Self::share::<W, M>(m);
+            let (idx, part) = item_and_part::<W, Self, M>(m);
+            let item: RowItem = entry(m, m.args().items_at, idx);
+            let s = Self::share::<W, M>(m, part, item.prime);
             if !COLUMNS && INVERSE && phase == 0 {
-                return Self::move_in(&s);
+                return Self::move_in(&s, item.a);
             }
             if !COLUMNS && !INVERSE && phase == 2 {
-                return Self::move_out(&s);
+                return Self::move_out(&s, item.dst);
             }
             let step = if !COLUMNS && INVERSE { phase - 1 } else { phase };
             let wide = (step == 0) != INVERSE;
-            let mut x = if phase == 0 { Self::load::<W, M, T>(&s) } else { Self::load_shared(&s, wide) };
+            let mut x: Words<W, T> = if phase == 0 {
+                // The first entry reads the operand, the second what the first has written.
+                let first = is_column_entry(Self::kernel(), 0) == COLUMNS;
+                let row = m.row(if first { item.a } else { item.dst });
+                m.wait_for_rows();
+                Self::load(&s, row)
+            } else {
+                Self::load_shared(&s, wide)
+            };
             if wide {
                 Self::wide_step(&s, &mut x);
             } else {
@@ -357,7 +371,7 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
             if phase + 1 < <Self as ThreadKernel<W>>::PHASES {
                 Self::store_shared(&s, wide, &x);
             } else {
-                Self::store(&s, &x);
+                Self::store(&s, item.dst, &x);
             }
         }
     }
@@ -371,9 +385,13 @@ impl<W: Word, const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Thread
     for Lines<LOG_N, COLUMNS, INVERSE>
 {
     const KERNEL: KernelId = Self::kernel();
+    type State = ();
     const ENTRY_IDX: u32 = if is_column_entry(Self::kernel(), 0) == COLUMNS { 0 } else { 1 };
     const LOG_N: u32 = LOG_N;
     const PHASES: u32 = if COLUMNS { 2 } else { 3 };
+
+    #[inline(always)]
+    fn start() {}
 
     #[inline(always)]
     unsafe fn phase<M: Machine<W>>(m: &M, phase: u32) {

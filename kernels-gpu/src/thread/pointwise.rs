@@ -40,6 +40,10 @@ pub(super) fn item_and_word<W: Word, K: ThreadKernel<W>, M: Machine<W>>(m: &M) -
 
 impl<W: Word, const KERNEL: u32> ThreadKernel<W> for Elementwise<KERNEL> {
     const KERNEL: KernelId = KernelId::ALL[KERNEL as usize];
+    type State = ();
+
+    #[inline(always)]
+    fn start() {}
 
     #[inline(always)]
     unsafe fn phase<M: Machine<W>>(m: &M, _phase: u32) {
@@ -78,6 +82,10 @@ impl<W: Word, const KERNEL: u32> ThreadKernel<W> for Elementwise<KERNEL> {
 
 impl<W: Word> ThreadKernel<W> for SubMulScalar {
     const KERNEL: KernelId = KernelId::SubMulScalar;
+    type State = ();
+
+    #[inline(always)]
+    fn start() {}
 
     #[inline(always)]
     unsafe fn phase<M: Machine<W>>(m: &M, _phase: u32) {
@@ -173,6 +181,10 @@ unsafe fn sums<W: Word, M: Machine<W>, const H: usize>(
 
 impl<W: Word> ThreadKernel<W> for InnerProduct {
     const KERNEL: KernelId = KernelId::InnerProduct;
+    type State = ();
+
+    #[inline(always)]
+    fn start() {}
 
     #[inline(always)]
     unsafe fn phase<M: Machine<W>>(m: &M, _phase: u32) {
@@ -205,6 +217,10 @@ fn permute<W: Word>(x: Quad<W>, pattern: u32, galois: u32) -> Quad<W> {
 
 impl<W: Word> ThreadKernel<W> for AutomorphismEval {
     const KERNEL: KernelId = KernelId::AutomorphismEval;
+    type State = ();
+
+    #[inline(always)]
+    fn start() {}
 
     #[inline(always)]
     unsafe fn phase<M: Machine<W>>(m: &M, _phase: u32) {
@@ -224,6 +240,10 @@ impl<W: Word> ThreadKernel<W> for AutomorphismEval {
 
 impl<W: Word> ThreadKernel<W> for AutomorphismCoeff {
     const KERNEL: KernelId = KernelId::AutomorphismCoeff;
+    type State = ();
+
+    #[inline(always)]
+    fn start() {}
 
     #[inline(always)]
     unsafe fn phase<M: Machine<W>>(m: &M, _phase: u32) {

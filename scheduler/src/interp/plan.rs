@@ -176,10 +176,11 @@ impl<'a, W: Word> Machine<'a, W> {
                     Ok(pairs.map(|(&x, &y)| (f(u128::from(x), u128::from(y)) % q) as u64).collect())
                 };
                 let out = match kernel {
-                    KernelId::Ntt | KernelId::Intt => {
+                    // What is begun is ended here.
+                    KernelId::Ntt | KernelId::Intt | KernelId::NttColumns => {
                         let mut row: Vec<W> = a.iter().map(|&w| W::truncate(w)).collect();
                         let table = self.env.ring.ntt_table(LimbIdx(i.prime));
-                        if kernel == KernelId::Ntt {
+                        if kernel != KernelId::Intt {
                             table.forward(&mut row);
                         } else {
                             table.inverse(&mut row);
@@ -206,7 +207,7 @@ impl<'a, W: Word> Machine<'a, W> {
                 };
                 self.write(i.dst, bindings, out)
             }
-            Item::InnerProduct { dst, init, prime: p, terms } => {
+            Item::InnerProduct { dst, init, prime: p, terms, .. } => {
                 let q = prime(*p)?;
                 for (h, dst) in sums(dst) {
                     let mut sum: Vec<u128> = if init[h] == RowRef::NONE {

@@ -15,7 +15,7 @@
 mod batches;
 mod items;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fhe_core::params::{Level, LimbIdx, Params};
 use kernels_gpu::abi::{ABI_VERSION, ARENA, KernelId, RowItem, RowRef};
@@ -69,11 +69,13 @@ pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<
         slots: Vec::new(),
         slot_rows: Vec::new(),
         factor_rows: Vec::new(),
+        begun: BTreeSet::new(),
     };
     let (setup, uploads) = lowering.make_buffers()?;
     lowering.make_rows();
     let (copies, downloads) = lowering.place_outputs();
     lowering.mark_needed();
+    lowering.find_begun();
     let batches = lowering.batches(options);
     let launches = lowering.assign(&batches, &copies);
     let row_bytes = (params.n() * params.word().bytes()) as u64;
@@ -118,6 +120,8 @@ struct Lowering<'a> {
     slots: Vec<BufferId>,
     slot_rows: Vec<[usize; 2]>,
     factor_rows: Vec<usize>,
+    /// The transforms that the inner product which reads them ends.
+    begun: BTreeSet<PolyId>,
 }
 
 impl Lowering<'_> {
@@ -353,7 +357,7 @@ impl Lowering<'_> {
             dying.dedup();
             let made = batch.values.iter().flat_map(|id| &self.of[id.0 as usize]);
             let taken: Vec<_> = made.filter_map(|&r| self.rows[r].place).collect();
-            let taken: std::collections::BTreeSet<(BufferId, u32)> = taken.into_iter().collect();
+            let taken: BTreeSet<(BufferId, u32)> = taken.into_iter().collect();
             for row in dying {
                 match self.rows[row].place {
                     Some((ARENA_BUFFER, at)) if !taken.contains(&(ARENA_BUFFER, at)) => arena.release(at),
@@ -417,7 +421,7 @@ impl Lowering<'_> {
         kernel: KernelId,
         arena: &mut Arena,
     ) -> Vec<Vec<usize>> {
-        let in_place = matches!(kernel, KernelId::Ntt | KernelId::Intt | KernelId::InnerProduct);
+        let in_place = crate::plan::verify::in_place(kernel);
         let positions = self.needed_positions(id);
         let mut dying: Vec<Vec<usize>> = Vec::new();
         for reads in self.item_reads(id) {

@@ -4,8 +4,8 @@ use bytemuck::Pod;
 use fhe_core::math::word::WordKind;
 use kernels_gpu::abi::{
     AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem, InnerProductItem,
-    ItemKind, KernelId, Launch, RoundResiduesItem, RoundTarget, RowItem, RowRef, Term, matrix_pool_words,
-    matrix_position,
+    ItemKind, KernelId, Launch, MAX_BEGUN_TERMS, RoundResiduesItem, RoundTarget, RowItem, RowRef, Term,
+    matrix_pool_words, matrix_position,
 };
 use std::collections::BTreeMap;
 
@@ -27,6 +27,8 @@ pub enum Item {
         prime: u32,
         /// The products.
         terms: Vec<Term>,
+        /// Bit `t`: the transform of term `t`'s first factor is only begun.
+        begun: u32,
     },
     /// A basis conversion.
     ConvertBasis {
@@ -103,16 +105,23 @@ impl Item {
         factors.chain(init).map(|row| (row, *prime)).collect()
     }
 
+    /// Whether it reads a row of which the transform is only begun, and which.
+    pub fn is_begun(&self, row: RowRef) -> bool {
+        let Self::InnerProduct { terms, begun, .. } = self else { return false };
+        terms.iter().take(MAX_BEGUN_TERMS).enumerate().any(|(t, term)| term.a == row && begun >> t & 1 == 1)
+    }
+
     /// The same item on other rows; [`RowRef::NONE`] stays.
     #[must_use]
     pub fn map_rows(&self, f: impl Fn(RowRef) -> RowRef) -> Self {
         let f = |row: RowRef| if row == RowRef::NONE { row } else { f(row) };
         match self {
             Self::Row(i) => Self::Row(RowItem { dst: f(i.dst), a: f(i.a), b: f(i.b), c: f(i.c), ..*i }),
-            Self::InnerProduct { dst, init, prime, terms } => Self::InnerProduct {
+            Self::InnerProduct { dst, init, prime, terms, begun } => Self::InnerProduct {
                 dst: dst.map(f),
                 init: init.map(f),
                 prime: *prime,
+                begun: *begun,
                 terms: terms.iter().map(|t| Term { a: f(t.a), b: t.b.map(f) }).collect(),
             },
             Self::ConvertBasis { sources, targets, matrix } => Self::ConvertBasis {
@@ -247,7 +256,8 @@ impl Plan {
                 .into_iter()
                 .map(|i| {
                     let terms = table(pool, i.terms_at, i.n_terms, "terms")?;
-                    Ok(Item::InnerProduct { dst: i.dst, init: i.init, prime: i.prime, terms })
+                    let InnerProductItem { dst, init, prime, begun, .. } = i;
+                    Ok(Item::InnerProduct { dst, init, prime, terms, begun })
                 })
                 .collect::<core::result::Result<_, String>>()?,
             ItemKind::ConvertBasis => {
@@ -336,10 +346,10 @@ impl PoolWriter {
                     let (dst_at, n_dst) = (self.append(targets)?, targets.len() as u32);
                     roundings.push(RoundResiduesItem { src: *src, scale: *scale, dst_at, n_dst });
                 }
-                Item::InnerProduct { dst, init, prime, terms } => {
+                Item::InnerProduct { dst, init, prime, terms, begun } => {
                     let (terms_at, n_terms) = (self.append(terms)?, terms.len() as u32);
-                    let (dst, init, prime) = (*dst, *init, *prime);
-                    products.push(InnerProductItem { dst, init, terms_at, n_terms, prime, pad: 0 });
+                    let (dst, init, prime, begun) = (*dst, *init, *prime, *begun);
+                    products.push(InnerProductItem { dst, init, terms_at, n_terms, prime, begun });
                 }
                 Item::ConvertBasis { sources, targets, matrix } => {
                     let none = Montgomery::new(1, self.word);

@@ -246,6 +246,12 @@ fn number_copy(copy: &RowCopy, rows: &mut Rows) -> core::result::Result<(), Stri
 }
 
 fn number_item(kernel: KernelId, item: &Item, operands: &[u32]) -> Vec<(RowRef, Number)> {
+    // A transform in two parts is one, whoever ends it.
+    let kernel = match kernel {
+        KernelId::NttColumns => KernelId::Ntt,
+        KernelId::NttRowsInnerProduct => KernelId::InnerProduct,
+        kernel => kernel,
+    };
     let made = |prime: u32, scalar: u64| Number::Made(kernel, prime, scalar, operands.to_vec());
     match item {
         Item::Row(i) if kernel == KernelId::SubMulScalar => {

@@ -26,8 +26,8 @@ use core::fmt;
 use fhe_core::math::word::WordKind;
 use fhe_core::params::{GaloisElement, Level};
 use kernels_gpu::abi::{
-    AutomorphismItem, ConvertSource, ConvertTarget, EmbedInverseItem, ItemKind, KernelId, RoundTarget,
-    RowItem, RowRef, Term,
+    AutomorphismItem, ConvertSource, ConvertTarget, EmbedInverseItem, ItemKind, KernelId, MAX_BEGUN_TERMS,
+    RoundTarget, RowItem, RowRef, Term,
 };
 
 use super::{
@@ -121,8 +121,13 @@ fn item_text(item: &Item, kernel: KernelId) -> String {
             let galois = if i.galois == 1 { String::new() } else { format!(" galois {}", i.galois) };
             format!("{} = {}{b}{scalar}{add}{galois} prime {}", row(i.dst), row(i.a), i.prime)
         }
-        Item::InnerProduct { dst, init, prime, terms } => {
-            let terms = join(terms, |t| format!("{} * {}", row(t.a), pair(t.b)));
+        Item::InnerProduct { dst, init, prime, terms, begun } => {
+            let begun = |t: usize| if t < MAX_BEGUN_TERMS && begun >> t & 1 == 1 { "begun " } else { "" };
+            let terms: Vec<String> = (0..)
+                .zip(terms)
+                .map(|(t, term)| format!("{}{} * {}", begun(t), row(term.a), pair(term.b)))
+                .collect();
+            let terms = terms.join(", ");
             let init =
                 if init == &[RowRef::NONE; 2] { String::new() } else { format!(" init {}", pair(*init)) };
             format!("{} = [{terms}]{init} prime {prime}", pair(*dst))
@@ -468,13 +473,18 @@ fn parse_item(line: &mut Line, kernel: KernelId) -> Result<Item> {
     if kernel.item() == ItemKind::InnerProduct {
         let dst = parse_pair(line)?;
         line.punct('=')?;
+        let (mut begun, mut t) = (0, 0);
         let terms = line.list(|line| {
+            if line.take("begun") {
+                begun |= 1u32.checked_shl(t).unwrap_or(0);
+            }
+            t += 1;
             let a = parse_row(line)?;
             line.punct('*')?;
             Ok(Term { a, b: parse_pair(line)? })
         })?;
         let init = if line.take("init") { parse_pair(line)? } else { [RowRef::NONE; 2] };
-        return Ok(Item::InnerProduct { dst, init, prime: field(line, "prime")?, terms });
+        return Ok(Item::InnerProduct { dst, init, prime: field(line, "prime")?, terms, begun });
     }
     if kernel.item() == ItemKind::EmbedInverse {
         let dst = parse_pair(line)?;

@@ -20,7 +20,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kernels_gpu::abi::{ABI_VERSION, ARENA, KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, RowRef};
+use kernels_gpu::abi::{
+    ABI_VERSION, ARENA, KernelId, MAX_BEGUN_TERMS, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, RowRef,
+};
 
 use super::{
     Access, BufferId, BufferKind, HostStep, Item, Place, Plan, PlanStep, RowCopy, Segment, Step, Tier, sums,
@@ -97,7 +99,7 @@ fn check_padding(plan: &Plan, launch: &kernels_gpu::abi::Launch) -> Check {
     use kernels_gpu::abi::ItemKind;
     let words = launch.kernel.item().pool_words();
     // The last word of the others is `prime` and `pad`, or `matrix_at` and `pad`.
-    if !matches!(launch.kernel.item(), ItemKind::InnerProduct | ItemKind::ConvertBasis) {
+    if launch.kernel.item() != ItemKind::ConvertBasis {
         return Ok(());
     }
     for i in 0..launch.n_items as usize {
@@ -129,13 +131,19 @@ fn check_launch(plan: &Plan, segment: &Segment, kernel: KernelId, items: &[Item]
                     return Err(("alias", format!("item {w} writes {row:?}, which item {i} reads")));
                 }
                 Some(_) => {
-                    let allowed = matches!(kernel, KernelId::Ntt | KernelId::Intt | KernelId::InnerProduct);
+                    let allowed = in_place(kernel);
                     ensure(allowed, "alias", || format!("{} of item {i} in place", kernel.name()))?;
                 }
             }
         }
     }
     Ok(())
+}
+
+/// Whether an item may write what it reads.
+pub(crate) fn in_place(kernel: KernelId) -> bool {
+    use KernelId::{InnerProduct, Intt, Ntt, NttColumns, NttRowsInnerProduct};
+    matches!(kernel, Ntt | Intt | NttColumns | InnerProduct | NttRowsInnerProduct)
 }
 
 fn check_row(segment: &Segment, row: RowRef, write: bool) -> Check {
@@ -173,8 +181,12 @@ fn check_item(plan: &Plan, kernel: KernelId, item: &Item) -> Check {
             })?;
             galois(i.galois)
         }
-        Item::InnerProduct { dst, prime: p, terms, .. } => {
+        Item::InnerProduct { dst, prime: p, terms, begun, .. } => {
             prime(*p)?;
+            let most =
+                if kernel == KernelId::NttRowsInnerProduct { terms.len().min(MAX_BEGUN_TERMS) } else { 0 };
+            let known = u64::from(*begun) >> most == 0;
+            ensure(known, "begun", || format!("terms {begun:#b} are begun, of {most} that may be"))?;
             sized(terms.len(), u32::MAX as usize, "terms")?;
             ensure(dst[0] != RowRef::NONE, "row", || "the first sum is written nowhere".to_owned())?;
             for (h, row) in sums(dst) {
@@ -222,6 +234,8 @@ fn check_item(plan: &Plan, kernel: KernelId, item: &Item) -> Check {
 enum Domain {
     Coeff,
     Eval,
+    /// Between the two: what a backend's `ntt_columns` leaves.
+    Begun,
     /// Doubles that are slots, or factors of the special FFT.
     Slots,
     /// Doubles that are coefficients.
@@ -342,12 +356,18 @@ fn check_call(
         for item in &items {
             let mut domain = None;
             for (row, prime) in item.reads(launch.kernel) {
+                let begun = item.is_begun(row);
                 let (buffer, at) = place(row);
                 let Some((held, held_domain)) = rows[buffer][at] else {
                     return Err(("written", format!("step {i} reads {row:?} before it is written")));
                 };
                 let same = held.is_none_or(|held| held == prime);
                 ensure(same, "flow", || format!("step {i} reads {row:?} of prime {held:?} as {prime}"))?;
+                let ends = (held_domain == Domain::Begun) == begun;
+                ensure(ends, "flow", || {
+                    format!("step {i} reads {row:?} as begun: {begun}, it is {held_domain:?}")
+                })?;
+                let held_domain = if begun { Domain::Eval } else { held_domain };
                 let one = domain.is_none_or(|d| d == held_domain);
                 ensure(one, "flow", || format!("step {i} mixes domains at {row:?}"))?;
                 domain = Some(held_domain);
@@ -357,11 +377,13 @@ fn check_call(
                 KernelId::EmbedInverse => (Domain::Slots, Domain::Real),
                 KernelId::RoundResidues => (Domain::Real, Domain::Coeff),
                 KernelId::Ntt => (Domain::Coeff, Domain::Eval),
+                KernelId::NttColumns => (Domain::Coeff, Domain::Begun),
                 KernelId::Intt => (Domain::Eval, Domain::Coeff),
                 KernelId::ConvertBasis | KernelId::AutomorphismCoeff => (Domain::Coeff, Domain::Coeff),
-                KernelId::InnerProduct | KernelId::AddScalar | KernelId::AutomorphismEval => {
-                    (Domain::Eval, Domain::Eval)
-                }
+                KernelId::InnerProduct
+                | KernelId::NttRowsInnerProduct
+                | KernelId::AddScalar
+                | KernelId::AutomorphismEval => (Domain::Eval, Domain::Eval),
                 _ if found == Domain::Coeff => (Domain::Coeff, Domain::Coeff),
                 _ => (Domain::Eval, Domain::Eval),
             };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fhe_core::params::Level;
-use kernels_gpu::abi::KernelId;
+use kernels_gpu::abi::{KernelId, MAX_BEGUN_TERMS};
 
 use super::{Batch, Lowering};
 use crate::ckks_ir;
@@ -14,6 +14,65 @@ impl Lowering<'_> {
     fn is_computed(&self, id: PolyId) -> bool {
         let names = &self.of[id.0 as usize];
         names.iter().any(|&r| self.rows[r].made_by == Some(id) && self.rows[r].needed)
+    }
+
+    /// Finds the transforms that end in an inner product: all that is read of them is first factors, of the sums of one item a
+    /// row. What several items read, as hoisted rotations do, is transformed once and kept.
+    pub(super) fn find_begun(&mut self) {
+        let mut readers: BTreeMap<usize, Vec<Option<PolyId>>> = BTreeMap::new();
+        for id in self.function.ids().filter(|&id| self.is_computed(id)) {
+            let terms = self.first_factors(id);
+            for position in self.needed_positions(id) {
+                let first: Vec<usize> = terms.iter().map(|a| self.of[a.0 as usize][position]).collect();
+                for row in self.operands(id, position) {
+                    // A row that is also a second factor or what a sum starts from is read more often than as a first one.
+                    readers.entry(row).or_default().push(first.contains(&row).then_some(id));
+                }
+            }
+        }
+        let ends = |row: &usize| {
+            let Some(readers) = readers.get(row) else { return false };
+            let first = readers.first().copied().flatten();
+            let alike = |id: &Option<PolyId>| {
+                id.zip(first).is_some_and(|(id, first)| self.first_factors(id) == self.first_factors(first))
+            };
+            self.rows[*row].place.is_none() && readers.len() <= 2 && readers.iter().all(alike)
+        };
+        let transforms = self.function.ids().filter(|&id| matches!(self.function.value(id).op, Op::Ntt(_)));
+        let begun = transforms.filter(|&id| {
+            let rows = self.of[id.0 as usize].iter().filter(|&&row| self.rows[row].needed);
+            self.is_computed(id) && rows.clone().all(ends)
+        });
+        self.begun = begun.collect();
+    }
+
+    /// The first factors of an inner product that is not too long to end transforms; of others none.
+    fn first_factors(&self, id: PolyId) -> Vec<PolyId> {
+        match &self.function.value(id).op {
+            Op::InnerProduct { terms, .. } if terms.len() <= MAX_BEGUN_TERMS => {
+                terms.iter().map(|term| term.0).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether a row is of a transform that is only begun.
+    pub(super) fn is_begun(&self, row: usize) -> bool {
+        self.rows[row].made_by.is_some_and(|id| self.begun.contains(&id))
+    }
+
+    /// The kernel of a value; none where nothing is computed.
+    fn kernel(&self, id: PolyId) -> Option<KernelId> {
+        let value = self.function.value(id);
+        let ends = || {
+            let mut positions = self.needed_positions(id).into_iter();
+            positions.any(|position| self.operands(id, position).into_iter().any(|row| self.is_begun(row)))
+        };
+        Some(match kernel(&value.op, value.domain)? {
+            KernelId::Ntt if self.begun.contains(&id) => KernelId::NttColumns,
+            KernelId::InnerProduct if ends() => KernelId::NttRowsInnerProduct,
+            kernel => kernel,
+        })
     }
 
     /// The launches of the function, in order.
@@ -58,17 +117,20 @@ impl Lowering<'_> {
             depth.insert(id, own);
             let value = self.function.value(id);
             level = value.origin.level;
-            if let Some(kernel) = kernel(&value.op, value.domain) {
+            if let Some(kernel) = self.kernel(id) {
                 let last = kernel != KernelId::RoundResidues;
                 stages.entry((own, last, kernel)).or_default().push(id);
             }
         }
         let mut stages = stages.into_iter().map(|((.., kernel), values)| (kernel, values)).peekable();
         while let Some((kernel, values)) = stages.next() {
-            let transforms =
-                stages.next_if(|(next, _)| (kernel, *next) == (KernelId::ConvertBasis, KernelId::Ntt));
+            let transforms = stages.next_if(|(next, _)| {
+                kernel == KernelId::ConvertBasis && matches!(next, KernelId::Ntt | KernelId::NttColumns)
+            });
             match transforms {
-                Some((_, transforms)) => self.in_pieces(values, &transforms, level, options, batches),
+                Some((of, transforms)) => {
+                    self.in_pieces(values, (of, &transforms), level, options, batches);
+                }
                 None => batches.push(Batch { kernel, values, level }),
             }
         }
@@ -78,7 +140,7 @@ impl Lowering<'_> {
     fn in_pieces(
         &self,
         mut conversions: Vec<PolyId>,
-        transforms: &[PolyId],
+        (of, transforms): (KernelId, &[PolyId]),
         level: Level,
         options: &Options,
         batches: &mut Vec<Batch>,
@@ -104,7 +166,7 @@ impl Lowering<'_> {
             let needed = |id: &PolyId| rest.is_empty() || makers.contains(id);
             let (now, later): (Vec<_>, Vec<_>) = conversions.into_iter().partition(needed);
             conversions = later;
-            for (kernel, values) in [(KernelId::ConvertBasis, now), (KernelId::Ntt, piece.to_vec())] {
+            for (kernel, values) in [(KernelId::ConvertBasis, now), (of, piece.to_vec())] {
                 if !values.is_empty() {
                     batches.push(Batch { kernel, values, level });
                 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use fhe_core::params::LimbIdx;
 use kernels_gpu::abi::{
-    AutomorphismItem, ConvertSource, ConvertTarget, EmbedInverseItem, KernelId, RoundTarget, RowItem, RowRef,
-    Term, fraction_bits,
+    AutomorphismItem, ConvertSource, ConvertTarget, EmbedInverseItem, ItemKind, MAX_BEGUN_TERMS, RoundTarget,
+    RowItem, RowRef, Term, fraction_bits,
 };
 
 use super::{Batch, Lowering};
@@ -20,7 +20,7 @@ impl Lowering<'_> {
     /// The items of a launch. Two inner products whose first factors are the same become one item of two sums a limb: both
     /// halves of a key switch read a digit once.
     pub(super) fn items_of(&self, batch: &Batch, items: &mut Vec<Item>) {
-        if batch.kernel != KernelId::InnerProduct {
+        if batch.kernel.item() != ItemKind::InnerProduct {
             batch.values.iter().for_each(|&id| self.items_of_value(id, items));
             return;
         }
@@ -59,10 +59,13 @@ impl Lowering<'_> {
         let (one, two) = (sum(first), second.map_or_else(|| none.clone(), sum));
         let second_factor = |t: usize| two.2.get(t).map_or(RowRef::NONE, |&(_, b)| at(b));
         let terms = one.2.iter().enumerate();
+        let is_begun = |&(a, _): &(PolyId, PolyId)| self.is_begun(self.of[a.0 as usize][position]);
+        let begun = one.2.iter().take(MAX_BEGUN_TERMS).enumerate();
         Item::InnerProduct {
             dst: [one.0, two.0],
             init: [one.1, two.1],
             prime: self.function.value(first).basis[position].0,
+            begun: begun.map(|(t, term)| u32::from(is_begun(term)) << t).sum(),
             terms: terms.map(|(t, &(a, b))| Term { a: at(a), b: [at(b), second_factor(t)] }).collect(),
         }
     }

@@ -1,0 +1,195 @@
+//! The rows of an NTT and the inner product that reads what they make, in one kernel.
+//!
+//! A block has 16 lines of all rows of its item, and a round for each term: of one that is begun the row entry's steps on its `a`, whose
+//! last move, from shared memory to the row, becomes one into sums in registers. The second factors are asked for when a
+//! round begins and are there when it ends, so keys stream while the transform is computed.
+//!
+//! Shared memory: the exchange of the row entries; behind it, for each sum and each quad that a thread moves, a row of quads, one a thread.
+
+use super::{Lines, Words};
+use crate::abi::launch::{log_column_words, ntt_shared_words};
+use crate::abi::{InnerProductItem, KernelId, MAX_BEGUN_TERMS, RowRef, Term};
+use crate::body::inner_product::Reducer;
+use crate::body::ntt::{canonical_step, unrolled};
+use crate::lanes::{Lanes, Scalar, Word};
+use crate::thread::{Machine, ThreadKernel, contract_of, entry, entry_anew, item_and_part};
+
+/// [`KernelId::NttRowsInnerProduct`].
+#[derive(Debug)]
+pub struct RowsInnerProduct<const LOG_N: u32>;
+
+/// Two sums of the sixteen words that a thread moves, by quad.
+type Sums<A> = [[[A; 4]; 4]; 2];
+
+impl<const LOG_N: u32> RowsInnerProduct<LOG_N> {
+    /// Where the second factor of sum `h`, quad `k`, lies in shared memory.
+    #[inline(always)]
+    fn factor<W: Word, M: Machine<W>>(m: &M, h: usize, k: usize) -> u32 {
+        let exchange = const { ntt_shared_words(LOG_N - log_column_words(LOG_N), false) };
+        let threads = const { contract_of::<W, Self>().threads };
+        exchange + ((4 * h + k) as u32 * threads + m.thread()) * 4
+    }
+
+    /// Asks for the second factors of a term.
+    ///
+    /// # Safety
+    /// As [`ThreadKernel::phase`].
+    #[inline(always)]
+    unsafe fn fetch<W: Word, M: Machine<W>>(m: &M, term: &Term, at: u32) {
+        unrolled!(2, h, {
+            if term.b[h] != RowRef::NONE {
+                // SAFETY: the caller's promises; quads of the block's lines.
+                unsafe {
+                    let row = m.row(term.b[h]);
+                    unrolled!(4, k, {
+                        m.fetch_quad(row, at, 16 * k as u32, Self::factor(m, h, k));
+                    });
+                }
+            }
+        });
+    }
+}
+
+impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
+    const KERNEL: KernelId = KernelId::NttRowsInnerProduct;
+    const LOG_N: u32 = LOG_N;
+    const PHASES: u32 = 3;
+    const ROUNDS: bool = true;
+    type State = Sums<W::Wide>;
+
+    #[inline(always)]
+    fn start() -> Self::State {
+        [[[W::ZERO.widen(); 4]; 4]; 2]
+    }
+
+    #[inline(always)]
+    unsafe fn rounds<M: Machine<W>>(m: &M) -> u32 {
+        let (idx, _) = item_and_part::<W, Self, M>(m);
+        // SAFETY: the caller's promises.
+        let item: InnerProductItem = unsafe { entry(m, m.args().items_at, idx) };
+        item.n_terms
+    }
+
+    #[inline(always)]
+    unsafe fn phase_of_round<M: Machine<W>>(m: &M, sums: &mut Self::State, round: u32, phase: u32) {
+        type Rows<const LOG_N: u32> = Lines<LOG_N, false, false>;
+        // SAFETY: the caller's promises. What a narrow step and a move read and write is the thread's own.
+        unsafe {
+            let (idx, part) = item_and_part::<W, Self, M>(m);
+            let item: InnerProductItem = entry(m, m.args().items_at, idx);
+            let s = Rows::<LOG_N>::share::<W, M>(m, part, item.prime);
+            let term: Term = entry(m, item.terms_at, round);
+            let begun = round < MAX_BEGUN_TERMS as u32 && (item.begun >> (round & 31)) & 1 == 1;
+            let (at, in_shared) = Rows::<LOG_N>::moved(&s);
+            if phase == 0 {
+                if round == 0 {
+                    m.wait_for_rows();
+                }
+                Self::fetch(m, &term, at);
+                if begun {
+                    let mut x: Words<W, 16> = Rows::<LOG_N>::load(&s, m.row(term.a));
+                    Rows::<LOG_N>::wide_step(&s, &mut x);
+                    Rows::<LOG_N>::store_shared(&s, true, &x);
+                }
+                return;
+            }
+            if phase == 1 {
+                if begun {
+                    let mut x: Words<W, 16> = Rows::<LOG_N>::load_shared(&s, false);
+                    Rows::<LOG_N>::narrow_step(&s, &mut x);
+                    canonical_step(&mut x, &s.modulus);
+                    Rows::<LOG_N>::store_shared(&s, false, &x);
+                }
+                return;
+            }
+            let reducer = Reducer::<W, Scalar<W>>::new(&s.c);
+            if round == 0 {
+                start_sums(m, &entry_anew(m, m.args().items_at, idx), at, sums);
+            } else if round % const { W::FOLD_TERMS as u32 } == 0 {
+                fold(sums, &reducer);
+            }
+            m.wait_for_fetched();
+            unrolled!(4, k, {
+                let a = if begun {
+                    m.shared_load_quad(in_shared, Rows::<LOG_N>::shared_offset(16 * k as u32))
+                } else {
+                    m.load_quad(m.row(term.a), at, 16 * k as u32)
+                };
+                add_products(&mut sums[0][k], a, m.shared_load_quad(Self::factor(m, 0, k), 0));
+                if term.b[1] != RowRef::NONE {
+                    add_products(&mut sums[1][k], a, m.shared_load_quad(Self::factor(m, 1, k), 0));
+                }
+            });
+            if round + 1 == item.n_terms {
+                let item: InnerProductItem = entry_anew(m, m.args().items_at, idx);
+                store_sum(m, item.dst[0], at, &sums[0], &reducer);
+                if item.n_sums() == 2 {
+                    store_sum(m, item.dst[1], at, &sums[1], &reducer);
+                }
+            }
+        }
+    }
+}
+
+/// Adds four products.
+#[inline(always)]
+fn add_products<W: Word>(sums: &mut [W::Wide; 4], a: [W; 4], b: [W; 4]) {
+    unrolled!(4, k, {
+        sums[k] = Scalar(a[k]).mul_acc(Scalar(b[k]), sums[k]);
+    });
+}
+
+/// What the sums start from.
+///
+/// # Safety
+/// As [`ThreadKernel::phase`].
+#[inline(always)]
+unsafe fn start_sums<W: Word, M: Machine<W>>(
+    m: &M,
+    item: &InnerProductItem,
+    at: u32,
+    sums: &mut Sums<W::Wide>,
+) {
+    unrolled!(2, h, {
+        if item.init[h] != RowRef::NONE {
+            // SAFETY: the caller's promises.
+            unsafe {
+                let row = m.row(item.init[h]);
+                unrolled!(4, k, {
+                    sums[h][k] = m.load_quad(row, at, 16 * k as u32).map(W::widen);
+                });
+            }
+        }
+    });
+}
+
+/// Room for more products in all sums.
+#[inline(always)]
+fn fold<W: Word>(sums: &mut Sums<W::Wide>, reducer: &Reducer<W, Scalar<W>>) {
+    unrolled!(2, h, {
+        unrolled!(4, k, {
+            sums[h][k] = sums[h][k].map(|sum| reducer.fold_lazy(sum));
+        });
+    });
+}
+
+/// Reduces a sum and writes it.
+///
+/// # Safety
+/// As [`ThreadKernel::phase`].
+#[inline(always)]
+unsafe fn store_sum<W: Word, M: Machine<W>>(
+    m: &M,
+    dst: RowRef,
+    at: u32,
+    sum: &[[W::Wide; 4]; 4],
+    reducer: &Reducer<W, Scalar<W>>,
+) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let row = m.row(dst);
+        unrolled!(4, k, {
+            m.store_quad(row, at, 16 * k as u32, sum[k].map(|sum| reducer.reduce(sum).0));
+        });
+    }
+}
