@@ -74,6 +74,14 @@ mod helpers {
 use common::many_special;
 use helpers::{compiled, compiled_with, params, rewrite, row, rule_of};
 
+/// Changes which terms of the first inner product are begun.
+fn begun(plan: &mut Plan, change: fn(u32) -> u32) {
+    rewrite(plan, KernelId::NttRowsInnerProduct, |items| {
+        let Item::InnerProduct { begun, .. } = &mut items[0] else { panic!("{items:?}") };
+        *begun = change(*begun);
+    });
+}
+
 const CKKS: &str = r#"function "f" {
   input "x" period 4
   input "y" period 4
@@ -375,7 +383,7 @@ type Break = fn(&mut Plan);
 fn rules_of_plans() {
     let good = compiled().plan;
     plan::verify::verify(&good, "test").unwrap();
-    let cases: [(Break, &str); 44] = [
+    let cases: [(Break, &str); 47] = [
         (|p| p.abi_version += 1, "abi"),
         (|p| p.log_n = 3, "ring"),
         (|p| p.primes[0] += 2, "ring"),
@@ -446,6 +454,10 @@ fn rules_of_plans() {
             },
             "alias",
         ),
+        (|p| begun(p, |mask| mask | 1 << 31), "begun"),
+        // What is begun and read as if it were whole, and the other way round.
+        (|p| begun(p, |_| 0), "flow"),
+        (|p| begun(p, |mask| mask | 0b11), "flow"),
         (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).dst = row(&mut i[1]).dst), "alias"),
         (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).a = row(&mut i[1]).dst), "alias"),
         (
@@ -538,9 +550,9 @@ fn value_numbering_finds_what_the_rules_cannot() {
             rewrite(p, KernelId::SubMulScalar, |i| row(&mut i[0]).galois = 7);
         },
         |p| {
-            rewrite(p, KernelId::InnerProduct, |items| match &mut items[0] {
-                Item::InnerProduct { terms, .. } => terms[0].b = terms[1].b,
-                other => panic!("{other:?}"),
+            rewrite(p, KernelId::NttRowsInnerProduct, |items| {
+                let Item::InnerProduct { terms, .. } = &mut items[0] else { panic!("{items:?}") };
+                terms[0].b.swap(0, 1);
             });
         },
         |p| {
@@ -609,8 +621,8 @@ fn texts_that_do_not_parse_name_the_line() {
     let text = compiled().plan.to_string();
     assert_eq!(at(plan::text::parse(&text.replace("word 32", "word 31")).unwrap_err()).0, 2);
     assert_eq!(
-        at(plan::text::parse(&text.replace("launch ntt", "launch fast_ntt")).unwrap_err()).1,
-        "no kernel `fast_ntt`"
+        at(plan::text::parse(&text.replace("launch intt", "launch fast_intt")).unwrap_err()).1,
+        "no kernel `fast_intt`"
     );
     for cut in (0..text.len()).step_by(997) {
         assert!(plan::text::parse(&text[..cut]).is_err());

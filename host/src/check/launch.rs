@@ -6,7 +6,7 @@ use crate::work::Work;
 use bytemuck::Pod;
 use kernels_gpu::abi::{
     ARENA, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem,
-    InnerProductItem, ItemKind, KernelId, Launch, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS,
+    InnerProductItem, ItemKind, KernelId, Launch, MAX_BEGUN_TERMS, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS,
     RoundResiduesItem, RoundTarget, RowItem, RowRef, Term, matrix_pool_words, matrix_position,
 };
 use scheduler::plan::{Access, Plan, Segment, Step};
@@ -184,7 +184,11 @@ impl<'a> Checker<'a> {
         if item.n_terms == 0 {
             return self.fail("sizes", format!("item {i} has 0 terms, expected at least 1"));
         }
-        let may_begin = if kernel == KernelId::NttRowsInnerProduct { item.n_terms.min(32) } else { 0 };
+        let may_begin = if kernel == KernelId::NttRowsInnerProduct {
+            item.n_terms.min(MAX_BEGUN_TERMS as u32)
+        } else {
+            0
+        };
         if u64::from(item.begun) >> may_begin != 0 {
             let problem = format!("item {i} has begun terms {:#b}, expected among {may_begin}", item.begun);
             return self.fail("begun", problem);

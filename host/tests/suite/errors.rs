@@ -123,7 +123,10 @@ fn rules_of_buffers_calls_and_host_steps() {
 
 #[test]
 fn rules_of_launches() {
-    use KernelId::{Add, AddScalar, AutomorphismEval, ConvertBasis, InnerProduct, Neg, Ntt, SubMulScalar};
+    use KernelId::{
+        Add, AddScalar, AutomorphismEval, ConvertBasis, InnerProduct, Neg, Ntt, NttRowsInnerProduct,
+        SubMulScalar,
+    };
     let none = |_: &mut PlanMaker| {};
     let neg = |dst, a| row_item(dst, a, NONE, 0, 0);
     // Rows and slots.
@@ -170,6 +173,10 @@ fn rules_of_launches() {
     assert_eq!(breaks(InnerProduct, &[both], over(input(0), [arena(1), input(0)])), "hazards");
     let start = InnerProductItem { init: [arena(1), NONE], ..both };
     assert_eq!(breaks(InnerProduct, &[start], over(input(0), [input(1); 2])), "hazards");
+    // Terms that are begun: none of a plain inner product, and none that is not there.
+    let ends = |begun| InnerProductItem { begun, ..product(0, 1) };
+    assert_eq!(breaks(InnerProduct, &[ends(1)], one_term), "begun");
+    assert_eq!(breaks(NttRowsInnerProduct, &[ends(2)], one_term), "begun");
     // A destination that is none in one word only is one, and is outside.
     for second in [RowRef { row: 0, ..NONE }, RowRef { slot: 0, ..NONE }] {
         let item = InnerProductItem { dst: [arena(0), second], ..product(0, 1) };

@@ -196,8 +196,8 @@ pub const fn contract(
                 module: transform_module(log_n),
                 threads,
                 words_per_block,
-                // The exchange, and the words of two second factors that are on their way.
-                shared_bytes: (ntt_shared_words(log_len, false) + 2 * words_per_block) * word_bytes,
+                // The exchange, and what is on its way: words of the next first factor, and of two second ones.
+                shared_bytes: 2 * (ntt_shared_words(log_len, false) + words_per_block) * word_bytes,
                 // 512 threads of 128 registers, of which 64 for two sums of 16 words.
                 min_blocks: 512 / threads,
             }

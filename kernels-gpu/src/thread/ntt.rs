@@ -213,7 +213,21 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         s: &Share<'_, W, M>,
         wide: bool,
     ) -> Words<W, T> {
-        let at = Self::in_shared(s, wide);
+        // SAFETY: the caller's promises.
+        unsafe { Self::load_shared_at(s, 0, wide) }
+    }
+
+    /// [`Self::load_shared`] of lines that start at word `from`.
+    ///
+    /// # Safety
+    /// As [`ThreadKernel::phase`].
+    #[inline(always)]
+    unsafe fn load_shared_at<W: Word, M: Machine<W>, const T: usize>(
+        s: &Share<'_, W, M>,
+        from: u32,
+        wide: bool,
+    ) -> Words<W, T> {
+        let at = from + Self::in_shared(s, wide);
         let mut x = [Scalar(W::ZERO); T];
         // SAFETY: the caller's promises. Narrow words of a row are adjacent, padding goes by multiples of four.
         unsafe {

@@ -2,9 +2,11 @@
 //!
 //! A block has 16 lines of all rows of its item, and a round for each term: of one that is begun the row entry's steps on its `a`, whose
 //! last move, from shared memory to the row, becomes one into sums in registers. The second factors are asked for when a
-//! round begins and are there when it ends, so keys stream while the transform is computed.
+//! round begins and are there when it ends, so keys stream while the transform is computed; so are, from the second round on, the words
+//! that it begins with, which are asked for when the round before has read its own.
 //!
-//! Shared memory: the exchange of the row entries; behind it, for each sum and each quad that a thread moves, a row of quads, one a thread.
+//! Shared memory: the exchange of the row entries, as much for words that are asked for, and, for each sum and each quad that a thread
+//! moves, a row of quads, one a thread.
 
 use super::{Lines, Words};
 use crate::abi::launch::{log_column_words, ntt_shared_words};
@@ -22,12 +24,20 @@ pub struct RowsInnerProduct<const LOG_N: u32>;
 type Sums<A> = [[[A; 4]; 4]; 2];
 
 impl<const LOG_N: u32> RowsInnerProduct<LOG_N> {
+    /// Words of the exchange.
+    const EXCHANGE: u32 = ntt_shared_words(LOG_N - log_column_words(LOG_N), false);
+
+    /// Whether the transform of a term is begun.
+    #[inline(always)]
+    fn begun(item: &InnerProductItem, t: u32) -> bool {
+        t < MAX_BEGUN_TERMS as u32 && (item.begun >> (t & 31)) & 1 == 1
+    }
+
     /// Where the second factor of sum `h`, quad `k`, lies in shared memory.
     #[inline(always)]
     fn factor<W: Word, M: Machine<W>>(m: &M, h: usize, k: usize) -> u32 {
-        let exchange = const { ntt_shared_words(LOG_N - log_column_words(LOG_N), false) };
         let threads = const { contract_of::<W, Self>().threads };
-        exchange + ((4 * h + k) as u32 * threads + m.thread()) * 4
+        2 * Self::EXCHANGE + ((4 * h + k) as u32 * threads + m.thread()) * 4
     }
 
     /// Asks for the second factors of a term.
@@ -79,7 +89,7 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
             let item: InnerProductItem = entry(m, m.args().items_at, idx);
             let s = Rows::<LOG_N>::share::<W, M>(m, part, item.prime);
             let term: Term = entry(m, item.terms_at, round);
-            let begun = round < MAX_BEGUN_TERMS as u32 && (item.begun >> (round & 31)) & 1 == 1;
+            let begun = Self::begun(&item, round);
             let (at, in_shared) = Rows::<LOG_N>::moved(&s);
             if phase == 0 {
                 if round == 0 {
@@ -87,13 +97,28 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
                 }
                 Self::fetch(m, &term, at);
                 if begun {
-                    let mut x: Words<W, 16> = Rows::<LOG_N>::load(&s, m.row(term.a));
+                    let mut x: Words<W, 16> = if round == 0 {
+                        Rows::<LOG_N>::load(&s, m.row(term.a))
+                    } else {
+                        Rows::<LOG_N>::load_shared_at(&s, Self::EXCHANGE, true)
+                    };
                     Rows::<LOG_N>::wide_step(&s, &mut x);
                     Rows::<LOG_N>::store_shared(&s, true, &x);
                 }
                 return;
             }
             if phase == 1 {
+                // All have read what was there.
+                if round + 1 < item.n_terms && Self::begun(&item, round + 1) {
+                    let next: Term = entry(m, item.terms_at, round + 1);
+                    let row = m.row(next.a);
+                    unrolled!(4, k, {
+                        let to = in_shared
+                            + const { Self::EXCHANGE }
+                            + Rows::<LOG_N>::shared_offset(16 * k as u32);
+                        m.fetch_quad(row, at, 16 * k as u32, to);
+                    });
+                }
                 if begun {
                     let mut x: Words<W, 16> = Rows::<LOG_N>::load_shared(&s, false);
                     Rows::<LOG_N>::narrow_step(&s, &mut x);
@@ -105,7 +130,7 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
             let reducer = Reducer::<W, Scalar<W>>::new(&s.c);
             if round == 0 {
                 start_sums(m, &entry_anew(m, m.args().items_at, idx), at, sums);
-            } else if round % const { W::FOLD_TERMS as u32 } == 0 {
+            } else if round.is_multiple_of(const { W::FOLD_TERMS as u32 }) {
                 fold(sums, &reducer);
             }
             m.wait_for_fetched();
