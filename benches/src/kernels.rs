@@ -58,6 +58,7 @@ pub fn machine_products(kernel: KernelId, operations: u64) -> f64 {
         | KernelId::Intt
         | KernelId::MulScalar
         | KernelId::SubMulScalar
+        | KernelId::NttRowsSubMulScalar
         | KernelId::MulScalarAdd => 3.0,
         _ => 1.0,
     };

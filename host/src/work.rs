@@ -64,6 +64,7 @@ impl Work {
             KernelId::Ntt => u64::from(log_n),
             KernelId::NttColumns => u64::from(log_column_words(log_n)),
             KernelId::Intt => u64::from(log_n) + 1,
+            KernelId::NttRowsSubMulScalar => 2 + u64::from(log_n - log_column_words(log_n)),
             KernelId::MulScalar | KernelId::SubMulScalar | KernelId::MulScalarAdd => 2,
             _ => 0,
         };

@@ -82,17 +82,19 @@ pub enum KernelId {
     EmbedInverse,
     /// [`RoundResiduesItem`]: coefficients as doubles, scaled and rounded, to residues.
     RoundResidues,
-    /// [`RowItem`]: begins `dst = NTT(a)`. What `dst` holds then is the backend's own, and only [`Self::NttRowsInnerProduct`] reads
-    /// it. `dst == a` allowed.
+    /// [`RowItem`]: begins `dst = NTT(a)`. What `dst` holds then is the backend's own, and only the kernels below, which end what
+    /// they read, may read it. `dst == a` allowed.
     NttColumns,
     /// [`InnerProductItem`], of whose terms [`InnerProductItem::begun`] says where `a` is what [`Self::NttColumns`] has begun:
     /// the transform ends in registers, where the products are made. Beside it an inner product writes and reads each transformed row.
     NttRowsInnerProduct,
+    /// [`RowItem`]: [`Self::SubMulScalar`] of a `b` that [`Self::NttColumns`] has begun.
+    NttRowsSubMulScalar,
 }
 
 impl KernelId {
     /// Every kernel, in ABI order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Ntt,
         Self::Intt,
         Self::Add,
@@ -110,6 +112,7 @@ impl KernelId {
         Self::RoundResidues,
         Self::NttColumns,
         Self::NttRowsInnerProduct,
+        Self::NttRowsSubMulScalar,
     ];
 
     /// The name in plans, profiles and PTX modules.
@@ -132,6 +135,7 @@ impl KernelId {
             Self::RoundResidues => "round_residues",
             Self::NttColumns => "ntt_columns",
             Self::NttRowsInnerProduct => "ntt_rows_inner_product",
+            Self::NttRowsSubMulScalar => "ntt_rows_sub_mul_scalar",
         }
     }
 
@@ -154,17 +158,17 @@ impl KernelId {
 
     /// Whether the kernel reads [`RowItem::b`].
     pub const fn reads_b(self) -> bool {
-        matches!(self, Self::Add | Self::Sub | Self::SubMulScalar | Self::MulScalarAdd)
+        self.reads_c() || matches!(self, Self::Add | Self::Sub | Self::MulScalarAdd)
     }
 
     /// Whether the kernel reads [`RowItem::c`] and [`RowItem::galois`].
     pub const fn reads_c(self) -> bool {
-        matches!(self, Self::SubMulScalar)
+        matches!(self, Self::SubMulScalar | Self::NttRowsSubMulScalar)
     }
 
     /// Whether the kernel reads [`RowItem::scalar`].
     pub const fn reads_scalar(self) -> bool {
-        matches!(self, Self::MulScalar | Self::AddScalar | Self::SubMulScalar | Self::MulScalarAdd)
+        self.reads_c() || matches!(self, Self::MulScalar | Self::AddScalar | Self::MulScalarAdd)
     }
 }
 

@@ -123,7 +123,9 @@ pub unsafe fn run_item<W: Word, L: Lanes<W>>(
                             intt_row::<W, L>(dst, a, tables, ring.log_n);
                         }
                     }
-                    KernelId::SubMulScalar => pointwise::sub_mul_scalar::<W, L>(&call, &item, range),
+                    KernelId::SubMulScalar | KernelId::NttRowsSubMulScalar => {
+                        pointwise::sub_mul_scalar::<W, L>(&call, &item, range);
+                    }
                     _ => pointwise::elementwise::<W, L>(&call, kernel, &item, range),
                 }
             }

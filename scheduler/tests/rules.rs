@@ -77,8 +77,9 @@ use helpers::{compiled, compiled_with, params, rewrite, row, rule_of};
 /// Changes which terms of the first inner product are begun.
 fn begun(plan: &mut Plan, change: fn(u32) -> u32) {
     rewrite(plan, KernelId::NttRowsInnerProduct, |items| {
-        let Item::InnerProduct { begun, .. } = &mut items[0] else { panic!("{items:?}") };
-        *begun = change(*begun);
+        if let Item::InnerProduct { begun, .. } = &mut items[0] {
+            *begun = change(*begun);
+        }
     });
 }
 
@@ -349,7 +350,7 @@ fn rules_of_plans_that_encode() {
     let launches = good.segments.iter().flat_map(|s| &s.steps);
     let mut items = launches.flat_map(|Step::Launch { launch, .. }| good.items(launch).unwrap());
     let first = items.find_map(|item| if let Item::EmbedInverse(i) = item { Some(i) } else { None }).unwrap();
-    for kernel in [KernelId::Ntt, KernelId::SubMulScalar, KernelId::RoundResidues] {
+    for kernel in [KernelId::NttColumns, KernelId::NttRowsSubMulScalar, KernelId::RoundResidues] {
         let mut broken = good.clone();
         rewrite(&mut broken, kernel, |items| match &mut items[0] {
             Item::Row(item) => {
@@ -393,7 +394,7 @@ fn rules_of_plans() {
         (|p| p.buffers[1].kind = BufferKind::Arena, "buffer"),
         (|p| p.segments[1].name = p.segments[0].name.clone(), "segment"),
         (|p| p.segments[0].slots.clear(), "segment"),
-        (|p| rewrite(p, KernelId::Ntt, Vec::clear), "segment"),
+        (|p| rewrite(p, KernelId::NttColumns, Vec::clear), "segment"),
         (|p| p.pool.truncate(p.pool.len() - 1), "pool"),
         (|p| launch(p).n_items = u32::MAX, "pool"),
         (
@@ -412,13 +413,13 @@ fn rules_of_plans() {
             },
             "pool",
         ),
-        (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).a.row = 1 << 20), "row"),
-        (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).a.slot = 99), "row"),
-        (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).b = RowRef { slot: 0, row: 0 }), "row"),
-        (|p| rewrite(p, KernelId::SubMulScalar, |i| row(&mut i[0]).b = RowRef::NONE), "row"),
+        (|p| rewrite(p, KernelId::NttColumns, |i| row(&mut i[0]).a.row = 1 << 20), "row"),
+        (|p| rewrite(p, KernelId::NttColumns, |i| row(&mut i[0]).a.slot = 99), "row"),
+        (|p| rewrite(p, KernelId::NttColumns, |i| row(&mut i[0]).b = RowRef { slot: 0, row: 0 }), "row"),
+        (|p| rewrite(p, KernelId::NttRowsSubMulScalar, |i| row(&mut i[0]).b = RowRef::NONE), "row"),
         (|p| p.segments[0].slots[0].access = Access::Read, "row"),
-        (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).prime = 99), "constant"),
-        (|p| rewrite(p, KernelId::SubMulScalar, |i| row(&mut i[0]).scalar = u64::MAX), "constant"),
+        (|p| rewrite(p, KernelId::NttColumns, |i| row(&mut i[0]).prime = 99), "constant"),
+        (|p| rewrite(p, KernelId::NttRowsSubMulScalar, |i| row(&mut i[0]).scalar = u64::MAX), "constant"),
         (
             |p| {
                 rewrite(p, KernelId::ConvertBasis, |items| match &mut items[0] {
@@ -430,12 +431,12 @@ fn rules_of_plans() {
         ),
         (
             |p| {
-                rewrite(p, KernelId::SubMulScalar, |i| row(&mut i[0]).galois = 4);
+                rewrite(p, KernelId::NttRowsSubMulScalar, |i| row(&mut i[0]).galois = 4);
             },
             "constant",
         ),
-        (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).galois = 5), "row"),
-        (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).c = RowRef { slot: 0, row: 0 }), "row"),
+        (|p| rewrite(p, KernelId::NttColumns, |i| row(&mut i[0]).galois = 5), "row"),
+        (|p| rewrite(p, KernelId::NttColumns, |i| row(&mut i[0]).c = RowRef { slot: 0, row: 0 }), "row"),
         (
             |p| {
                 rewrite(p, KernelId::InnerProduct, |items| match &mut items[0] {
@@ -458,11 +459,11 @@ fn rules_of_plans() {
         // What is begun and read as if it were whole, and the other way round.
         (|p| begun(p, |_| 0), "flow"),
         (|p| begun(p, |mask| mask | 0b11), "flow"),
-        (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).dst = row(&mut i[1]).dst), "alias"),
-        (|p| rewrite(p, KernelId::Ntt, |i| row(&mut i[0]).a = row(&mut i[1]).dst), "alias"),
+        (|p| rewrite(p, KernelId::NttColumns, |i| row(&mut i[0]).dst = row(&mut i[1]).dst), "alias"),
+        (|p| rewrite(p, KernelId::NttColumns, |i| row(&mut i[0]).a = row(&mut i[1]).dst), "alias"),
         (
             |p| {
-                rewrite(p, KernelId::SubMulScalar, |i| {
+                rewrite(p, KernelId::NttRowsSubMulScalar, |i| {
                     let item = row(&mut i[0]);
                     item.dst = item.b;
                 });
@@ -489,7 +490,7 @@ fn rules_of_plans() {
         (|p| p.segments[0].slots[1].access = Access::ReadWrite, "host"),
         (|p| p.setup.truncate(1), "written"),
         (|p| drop(p.schedule.remove(1)), "written"),
-        (|p| rewrite(p, KernelId::Ntt, |i| drop(i.remove(0))), "flow"),
+        (|p| rewrite(p, KernelId::NttColumns, |i| drop(i.remove(0))), "flow"),
         (|p| p.peaks[0].rows += 1, "peak"),
     ];
     for (i, (break_it, rule)) in cases.into_iter().enumerate() {
@@ -545,9 +546,9 @@ fn value_numbering_finds_what_the_rules_cannot() {
     plan::refine::refines(&good, &poly, &params()).unwrap();
     // Each is a well-formed plan that computes something else.
     let cases: [Break; 4] = [
-        |p| rewrite(p, KernelId::SubMulScalar, |i| row(&mut i[0]).scalar = 1),
+        |p| rewrite(p, KernelId::NttRowsSubMulScalar, |i| row(&mut i[0]).scalar = 1),
         |p| {
-            rewrite(p, KernelId::SubMulScalar, |i| row(&mut i[0]).galois = 7);
+            rewrite(p, KernelId::NttRowsSubMulScalar, |i| row(&mut i[0]).galois = 7);
         },
         |p| {
             rewrite(p, KernelId::NttRowsInnerProduct, |items| {

@@ -129,7 +129,7 @@ pub const fn log_column_words(log_n: u32) -> u32 {
 pub const fn is_column_entry(kernel: KernelId, entry_idx: u32) -> bool {
     match kernel {
         KernelId::Intt => entry_idx == 1,
-        KernelId::NttRowsInnerProduct => false,
+        KernelId::NttRowsInnerProduct | KernelId::NttRowsSubMulScalar => false,
         _ => entry_idx == 0,
     }
 }
@@ -202,6 +202,19 @@ pub const fn contract(
                 min_blocks: 512 / threads,
             }
         }
+        KernelId::NttRowsSubMulScalar => {
+            let log_len = log_n - log_column_words(log_n);
+            let words_per_block = NTT_LINES << log_len;
+            LaunchContract {
+                entry: transform_entry(kernel, false, log_n),
+                module: transform_module(log_n),
+                threads: words_per_block >> log_ntt_thread_words(log_len),
+                words_per_block,
+                // The exchange, and words of a and c that are on their way.
+                shared_bytes: (ntt_shared_words(log_len, false) + 2 * words_per_block) * word_bytes,
+                min_blocks: (1 << 14) / words_per_block,
+            }
+        }
         KernelId::ConvertBasis => LaunchContract {
             entry: kernel.name(),
             module: POINTWISE,
@@ -261,14 +274,13 @@ const fn transform_module(log_n: u32) -> &'static str {
 }
 
 const fn transform_entry(kernel: KernelId, columns: bool, log_n: u32) -> &'static str {
-    match (matches!(kernel, KernelId::Ntt | KernelId::NttColumns), columns) {
-        _ if matches!(kernel, KernelId::NttRowsInnerProduct) => {
-            by_size!(log_n, "ntt_rows_inner_product_" => "")
-        }
-        (true, true) => by_size!(log_n, "ntt_columns_" => ""),
-        (true, false) => by_size!(log_n, "ntt_rows_" => ""),
-        (false, true) => by_size!(log_n, "intt_columns_" => ""),
-        (false, false) => by_size!(log_n, "intt_rows_" => ""),
+    match (kernel, columns) {
+        (KernelId::NttRowsInnerProduct, _) => by_size!(log_n, "ntt_rows_inner_product_" => ""),
+        (KernelId::NttRowsSubMulScalar, _) => by_size!(log_n, "ntt_rows_sub_mul_scalar_" => ""),
+        (KernelId::Intt, true) => by_size!(log_n, "intt_columns_" => ""),
+        (KernelId::Intt, false) => by_size!(log_n, "intt_rows_" => ""),
+        (_, true) => by_size!(log_n, "ntt_columns_" => ""),
+        (_, false) => by_size!(log_n, "ntt_rows_" => ""),
     }
 }
 

@@ -16,8 +16,10 @@
 
 mod factors;
 mod inner_product;
+mod sub_mul_scalar;
 
 pub use inner_product::RowsInnerProduct;
+pub use sub_mul_scalar::RowsSubMulScalar;
 
 use super::{Machine, Quad, ThreadKernel, entry, item_and_part};
 use crate::abi::launch::{NTT_LINES, is_column_entry, log_column_words, log_ntt_thread_words, row_stride};

@@ -7,7 +7,7 @@ use crate::abi::launch::THREAD_WORDS;
 use crate::abi::{AutomorphismItem, InnerProductItem, KernelId, RowItem, RowRef, Term};
 use crate::body::inner_product::Reducer;
 use crate::body::ntt::unrolled;
-use crate::body::{automorphism, elementwise};
+use crate::body::{Modulus, automorphism, elementwise};
 use crate::lanes::{Lanes, Scalar, Word};
 
 /// The element-wise kernel with this index in [`KernelId::ALL`].
@@ -80,6 +80,21 @@ impl<W: Word, const KERNEL: u32> ThreadKernel<W> for Elementwise<KERNEL> {
     }
 }
 
+/// `(a - b) s + c`, with `s` in Montgomery form.
+#[inline(always)]
+pub(super) fn divided<W: Word>(
+    [a, b, c]: [Quad<W>; 3],
+    s: Scalar<W>,
+    modulus: &Modulus<W, Scalar<W>>,
+) -> Quad<W> {
+    let mut out = a;
+    unrolled!(4, k, {
+        let x = elementwise::sub_mul_scalar(Scalar(a[k]), Scalar(b[k]), s, modulus);
+        out[k] = elementwise::add(x, Scalar(c[k]), modulus).0;
+    });
+    out
+}
+
 impl<W: Word> ThreadKernel<W> for SubMulScalar {
     const KERNEL: KernelId = KernelId::SubMulScalar;
     type State = ();
@@ -107,11 +122,7 @@ impl<W: Word> ThreadKernel<W> for SubMulScalar {
             m.wait_for_rows();
             let (a, b) = (m.load_quad(a, from, 0), m.load_quad(b, from, 0));
             let c = if item.c == RowRef::NONE { [W::ZERO; 4] } else { m.load_quad(m.row(item.c), from, 0) };
-            let mut out = a;
-            unrolled!(4, k, {
-                let x = elementwise::sub_mul_scalar(Scalar(a[k]), Scalar(b[k]), s, &modulus);
-                out[k] = elementwise::add(x, Scalar(c[k]), &modulus).0;
-            });
+            let mut out = divided([a, b, c], s, &modulus);
             if item.galois != 1 {
                 out = permute(out, pattern, item.galois);
             }
@@ -207,7 +218,7 @@ impl<W: Word> ThreadKernel<W> for InnerProduct {
 /// variable: with `y_j = x[brv(j)]` the map is `j -> pattern + g j mod 4`, a rotation by `pattern` and, for `g = 3 mod 4`,
 /// a reflection.
 #[inline(always)]
-fn permute<W: Word>(x: Quad<W>, pattern: u32, galois: u32) -> Quad<W> {
+pub(super) fn permute<W: Word>(x: Quad<W>, pattern: u32, galois: u32) -> Quad<W> {
     let y = [x[0], x[2], x[1], x[3]];
     let y = if pattern & 1 != 0 { [y[1], y[2], y[3], y[0]] } else { y };
     let y = if pattern & 2 != 0 { [y[2], y[3], y[0], y[1]] } else { y };

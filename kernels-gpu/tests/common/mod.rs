@@ -217,7 +217,8 @@ impl<'a, W: CpuWord> Case<'a, W> {
     /// An item of the last step of `mod_down`; `add`: with a third operand.
     pub(crate) fn sub_mul_scalar_item(&mut self, prime: usize, galois: u32, add: bool) {
         let (q, psi) = (self.ring.primes[prime], self.ring.psi[prime]);
-        let (a, b) = (self.input(prime), self.input(prime));
+        let ends = self.kernel == KernelId::NttRowsSubMulScalar;
+        let (a, b) = (self.input(prime), if ends { self.begun_row(prime) } else { self.input(prime) });
         let c = if add { self.input(prime) } else { (RowRef::NONE, vec![0; self.ring.n()]) };
         let scalar = self.fill.word(q, &mut self.rng);
         let words = a.1.iter().zip(b.1.iter().zip(&c.1));
@@ -452,7 +453,7 @@ impl<'a, W: CpuWord> Case<'a, W> {
         let last = self.ring.primes.len() - 1;
         let n = self.ring.n() as u32;
         match self.kernel.item() {
-            ItemKind::Row if self.kernel == KernelId::SubMulScalar => {
+            ItemKind::Row if self.kernel.reads_c() => {
                 for (prime, galois, add) in [
                     (0, 1, false),
                     (1, 5, true),

@@ -189,7 +189,7 @@ impl<'a, W: Word> Machine<'a, W> {
                     }
                     KernelId::Add => binary(&|x, y| x + y)?,
                     KernelId::Sub => binary(&|x, y| x + q - y)?,
-                    KernelId::SubMulScalar => {
+                    KernelId::SubMulScalar | KernelId::NttRowsSubMulScalar => {
                         let quotient = binary(&|x, y| (x + q - y) * s)?;
                         let sum = if i.c == RowRef::NONE {
                             quotient

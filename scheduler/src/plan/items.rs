@@ -105,9 +105,13 @@ impl Item {
         factors.chain(init).map(|row| (row, *prime)).collect()
     }
 
-    /// Whether it reads a row of which the transform is only begun, and which.
-    pub fn is_begun(&self, row: RowRef) -> bool {
-        let Self::InnerProduct { terms, begun, .. } = self else { return false };
+    /// Whether it reads a row of which the transform is only begun.
+    pub fn is_begun(&self, kernel: KernelId, row: RowRef) -> bool {
+        let (terms, begun) = match self {
+            Self::InnerProduct { terms, begun, .. } => (terms, begun),
+            Self::Row(i) => return kernel == KernelId::NttRowsSubMulScalar && row == i.b,
+            _ => return false,
+        };
         terms.iter().take(MAX_BEGUN_TERMS).enumerate().any(|(t, term)| term.a == row && begun >> t & 1 == 1)
     }
 

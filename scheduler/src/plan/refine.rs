@@ -250,6 +250,7 @@ fn number_item(kernel: KernelId, item: &Item, operands: &[u32]) -> Vec<(RowRef, 
     let kernel = match kernel {
         KernelId::NttColumns => KernelId::Ntt,
         KernelId::NttRowsInnerProduct => KernelId::InnerProduct,
+        KernelId::NttRowsSubMulScalar => KernelId::SubMulScalar,
         kernel => kernel,
     };
     let made = |prime: u32, scalar: u64| Number::Made(kernel, prime, scalar, operands.to_vec());

@@ -356,7 +356,7 @@ fn check_call(
         for item in &items {
             let mut domain = None;
             for (row, prime) in item.reads(launch.kernel) {
-                let begun = item.is_begun(row);
+                let begun = item.is_begun(launch.kernel, row);
                 let (buffer, at) = place(row);
                 let Some((held, held_domain)) = rows[buffer][at] else {
                     return Err(("written", format!("step {i} reads {row:?} before it is written")));

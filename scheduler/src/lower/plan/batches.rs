@@ -16,43 +16,59 @@ impl Lowering<'_> {
         names.iter().any(|&r| self.rows[r].made_by == Some(id) && self.rows[r].needed)
     }
 
-    /// Finds the transforms that end in an inner product: all that is read of them is first factors, of the sums of one item a
-    /// row. What several items read, as hoisted rotations do, is transformed once and kept.
+    /// Finds the transforms that end where they are read: each row is a first factor in the sums of one item, or what one division
+    /// subtracts, and nothing else. What several items read, as hoisted rotations do, is transformed once and kept.
     pub(super) fn find_begun(&mut self) {
-        let mut readers: BTreeMap<usize, Vec<Option<PolyId>>> = BTreeMap::new();
+        // By row, its readers, and whether each can end it.
+        let mut readers: BTreeMap<usize, Vec<(PolyId, bool)>> = BTreeMap::new();
         for id in self.function.ids().filter(|&id| self.is_computed(id)) {
-            let terms = self.first_factors(id);
+            let (ended, _) = self.ended(id);
             for position in self.needed_positions(id) {
-                let first: Vec<usize> = terms.iter().map(|a| self.of[a.0 as usize][position]).collect();
+                let rows: Vec<usize> = ended.iter().map(|a| self.of[a.0 as usize][position]).collect();
                 for row in self.operands(id, position) {
-                    // A row that is also a second factor or what a sum starts from is read more often than as a first one.
-                    readers.entry(row).or_default().push(first.contains(&row).then_some(id));
+                    readers.entry(row).or_default().push((id, rows.contains(&row)));
                 }
             }
         }
         let ends = |row: &usize| {
-            let Some(readers) = readers.get(row) else { return false };
-            let first = readers.first().copied().flatten();
-            let alike = |id: &Option<PolyId>| {
-                id.zip(first).is_some_and(|(id, first)| self.first_factors(id) == self.first_factors(first))
+            let readers = readers.get(row).map(Vec::as_slice).unwrap_or_default();
+            let together = match readers {
+                [_] => true,
+                [(one, _), (other, _)] => self.ended(*one).1 == self.ended(*other).1,
+                _ => false,
             };
-            self.rows[*row].place.is_none() && readers.len() <= 2 && readers.iter().all(alike)
+            self.rows[*row].place.is_none() && together && readers.iter().all(|&(_, ends)| ends)
         };
         let transforms = self.function.ids().filter(|&id| matches!(self.function.value(id).op, Op::Ntt(_)));
         let begun = transforms.filter(|&id| {
-            let rows = self.of[id.0 as usize].iter().filter(|&&row| self.rows[row].needed);
-            self.is_computed(id) && rows.clone().all(ends)
+            let mut rows = self.of[id.0 as usize].iter().filter(|&&row| self.rows[row].needed);
+            self.is_computed(id) && rows.all(ends)
         });
         self.begun = begun.collect();
+        // A division ends all rows of what it subtracts, or none.
+        let computed: Vec<PolyId> = self.function.ids().filter(|&id| self.is_computed(id)).collect();
+        for id in computed {
+            let Op::SubMulScalar { b, .. } = self.function.value(id).op else { continue };
+            let positions = self.needed_positions(id).into_iter();
+            let rows: Vec<usize> = positions.map(|position| self.of[b.0 as usize][position]).collect();
+            if !rows.iter().all(|&row| self.is_begun(row)) {
+                for maker in rows.into_iter().filter_map(|row| self.rows[row].made_by) {
+                    self.begun.remove(&maker);
+                }
+            }
+        }
     }
 
-    /// The first factors of an inner product that is not too long to end transforms; of others none.
-    fn first_factors(&self, id: PolyId) -> Vec<PolyId> {
+    /// What a value reads that it can end, and what its reader must have in common with another one of the same row: the first
+    /// factors of an inner product that is not too long, or itself.
+    fn ended(&self, id: PolyId) -> (Vec<PolyId>, Vec<PolyId>) {
         match &self.function.value(id).op {
             Op::InnerProduct { terms, .. } if terms.len() <= MAX_BEGUN_TERMS => {
-                terms.iter().map(|term| term.0).collect()
+                let first: Vec<PolyId> = terms.iter().map(|term| term.0).collect();
+                (first.clone(), first)
             }
-            _ => Vec::new(),
+            Op::SubMulScalar { b, .. } => (vec![*b], vec![id]),
+            _ => (Vec::new(), Vec::new()),
         }
     }
 
@@ -71,6 +87,7 @@ impl Lowering<'_> {
         Some(match kernel(&value.op, value.domain)? {
             KernelId::Ntt if self.begun.contains(&id) => KernelId::NttColumns,
             KernelId::InnerProduct if ends() => KernelId::NttRowsInnerProduct,
+            KernelId::SubMulScalar if ends() => KernelId::NttRowsSubMulScalar,
             kernel => kernel,
         })
     }

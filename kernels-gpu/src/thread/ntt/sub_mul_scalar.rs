@@ -1,0 +1,107 @@
+//! The rows of an NTT and the end of a division, in one kernel: the row entry's steps on `b`, whose last move becomes one into the
+//! difference, which goes where the automorphism has it.
+//!
+//! Groups of four words go to such groups, and the 64 bytes that four threads move go to 64 aligned bytes, in another order
+//! ([`automorphism`]), so stores fill sectors as before.
+//!
+//! Shared memory: the exchange of the row entries; behind it, for `a` and for `c`, for each quad that a thread moves, a row of quads, one a
+//! thread.
+
+use super::{Lines, Words};
+use crate::abi::launch::{log_column_words, ntt_shared_words};
+use crate::abi::{KernelId, RowItem, RowRef};
+use crate::body::automorphism::{eval_group_source, inverse_galois};
+use crate::body::ntt::{canonical_step, unrolled};
+use crate::lanes::{Scalar, Word};
+use crate::thread::pointwise::{divided, permute};
+use crate::thread::{Machine, ThreadKernel, contract_of, entry, item_and_part};
+
+/// [`KernelId::NttRowsSubMulScalar`].
+#[derive(Debug)]
+pub struct RowsSubMulScalar<const LOG_N: u32>;
+
+impl<const LOG_N: u32> RowsSubMulScalar<LOG_N> {
+    /// Where quad `k` of `a`, or of `c`, lies in shared memory.
+    #[inline(always)]
+    fn operand<W: Word, M: Machine<W>>(m: &M, c: bool, k: usize) -> u32 {
+        let exchange = const { ntt_shared_words(LOG_N - log_column_words(LOG_N), false) };
+        let threads = const { contract_of::<W, Self>().threads };
+        exchange + ((4 * usize::from(c) + k) as u32 * threads + m.thread()) * 4
+    }
+
+    /// Asks for a row's words.
+    ///
+    /// # Safety
+    /// As [`ThreadKernel::phase`].
+    #[inline(always)]
+    unsafe fn fetch<W: Word, M: Machine<W>>(m: &M, row: RowRef, c: bool, at: u32) {
+        // SAFETY: the caller's promises; quads of the block's lines.
+        unsafe {
+            let row = m.row(row);
+            unrolled!(4, k, {
+                m.fetch_quad(row, at, 16 * k as u32, Self::operand(m, c, k));
+            });
+        }
+    }
+}
+
+impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsSubMulScalar<LOG_N> {
+    const KERNEL: KernelId = KernelId::NttRowsSubMulScalar;
+    const LOG_N: u32 = LOG_N;
+    const PHASES: u32 = 3;
+    type State = ();
+
+    #[inline(always)]
+    fn start() {}
+
+    #[inline(always)]
+    unsafe fn phase<M: Machine<W>>(m: &M, phase: u32) {
+        type Rows<const LOG_N: u32> = Lines<LOG_N, false, false>;
+        // SAFETY: the caller's promises. What a narrow step and a move read and write is the thread's own.
+        unsafe {
+            let (idx, part) = item_and_part::<W, Self, M>(m);
+            let item: RowItem = entry(m, m.args().items_at, idx);
+            let s = Rows::<LOG_N>::share::<W, M>(m, part, item.prime);
+            let (at, in_shared) = Rows::<LOG_N>::moved(&s);
+            if phase == 0 {
+                let b = m.row(item.b);
+                m.wait_for_rows();
+                Self::fetch(m, item.a, false, at);
+                if item.c != RowRef::NONE {
+                    Self::fetch(m, item.c, true, at);
+                }
+                let mut x: Words<W, 16> = Rows::<LOG_N>::load(&s, b);
+                Rows::<LOG_N>::wide_step(&s, &mut x);
+                return Rows::<LOG_N>::store_shared(&s, true, &x);
+            }
+            if phase == 1 {
+                let mut x: Words<W, 16> = Rows::<LOG_N>::load_shared(&s, false);
+                Rows::<LOG_N>::narrow_step(&s, &mut x);
+                canonical_step(&mut x, &s.modulus);
+                return Rows::<LOG_N>::store_shared(&s, false, &x);
+            }
+            let scalar = Scalar(s.c.to_montgomery(W::from_u64(item.scalar)));
+            let (dst, inverse) = (m.row(item.dst), inverse_galois(item.galois));
+            m.wait_for_fetched();
+            unrolled!(4, k, {
+                let a = m.shared_load_quad(Self::operand(m, false, k), 0);
+                let b = m.shared_load_quad(in_shared, Rows::<LOG_N>::shared_offset(16 * k as u32));
+                let c = if item.c == RowRef::NONE {
+                    [W::ZERO; 4]
+                } else {
+                    m.shared_load_quad(Self::operand(m, true, k), 0)
+                };
+                let out = divided([a, b, c], scalar, &s.modulus);
+                let from = (at + 16 * k as u32) / 4;
+                if item.galois == 1 {
+                    m.store_quad(dst, at, 16 * k as u32, out);
+                } else {
+                    // The group that comes from this one, and how.
+                    let (to, _) = eval_group_source(from, inverse, LOG_N, 2);
+                    let (_, pattern) = eval_group_source(to, item.galois, LOG_N, 2);
+                    m.store_quad(dst, to * 4, 0, permute(out, pattern, item.galois));
+                }
+            });
+        }
+    }
+}
