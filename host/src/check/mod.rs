@@ -8,7 +8,8 @@
 //! | `rows` | each row is one of a slot of the segment; only read slots are only read, only written ones only written |
 //! | `primes` | prime indexes are those of the plan |
 //! | `canonical` | scalars and table entries are residues, Galois elements odd and below 2N, scales positive and finite |
-//! | `sizes` | inner products have terms, conversions 1 to 64 sources and targets, roundings targets |
+//! | `sizes` | inner products have terms, conversions 1 to 64 sources and 1 to 256 targets, roundings targets |
+//! | `begun` | only terms that there are, of a kernel that ends transforms, are begun |
 //! | `hazards` | no row is written twice in a launch, or written by one item and read by another; in place only as the ABI allows |
 //! | `calls` | slots are bound to buffers that are large enough, written ones to the arena or an output, and to one slot |
 //! | `tiers` | the arena and all that a call binds are on the device; a copy is between the arena and a buffer of another tier, within both, and writes the arena, an output or a spill buffer |

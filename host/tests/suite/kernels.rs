@@ -370,7 +370,8 @@ fn automorphisms() {
     for_each_ring!(test);
 }
 
-/// The end of a division with what may follow it: an addend, an automorphism, both, neither.
+/// The end of a division with what may follow it: an addend, an automorphism, both, neither; of what is subtracted as it is, and of what
+/// is only begun.
 #[test]
 fn divisions() {
     fn test<W: Word>(params: &Params) {
@@ -378,25 +379,34 @@ fn divisions() {
         let limbs = bench.limbs.clone();
         let l = limbs.len();
         let params = bench.params.clone();
-        let polys: Vec<RnsPoly<W, Eval>> = (0..2).map(|_| bench.random(&limbs)).collect();
+        let (a, b) = (bench.random::<Eval>(&limbs), bench.random::<Coeff>(&limbs));
         let c = bench.largest::<Eval>(&limbs);
         let scalars = bench.scalars();
         let elements = [GaloisElement(1), params.galois_conjugate(), params.galois_element(7).unwrap()];
         let cases: Vec<_> = elements.into_iter().flat_map(|g| [(g, false), (g, true)]).collect();
-        let mut maker = PlanMaker::new(&params, 1, 3 * l, cases.len() * l);
-        for (k, &(g, add)) in cases.iter().enumerate() {
-            let item = |i: usize| RowItem {
-                c: if add { input(2 * l + i) } else { NONE },
-                galois: g.0,
-                ..row_item(output(k * l + i), input(i), input(l + i), scalars[i], i)
-            };
-            maker.launch(KernelId::SubMulScalar, &(0..l).map(item).collect::<Vec<_>>());
+        let mut maker = PlanMaker::new(&params, 2 * l, 3 * l, 2 * cases.len() * l);
+        let transform = |to: usize| move |i: usize| row_item(arena(to + i), input(l + i), NONE, 0, i);
+        maker.launch(KernelId::Ntt, &(0..l).map(transform(0)).collect::<Vec<_>>());
+        maker.launch(KernelId::NttColumns, &(0..l).map(transform(l)).collect::<Vec<_>>());
+        for (which, kernel) in [KernelId::SubMulScalar, KernelId::NttRowsSubMulScalar].into_iter().enumerate()
+        {
+            for (k, &(g, add)) in cases.iter().enumerate() {
+                let to = (which * cases.len() + k) * l;
+                let item = |i: usize| RowItem {
+                    c: if add { input(2 * l + i) } else { NONE },
+                    galois: g.0,
+                    ..row_item(output(to + i), input(i), arena(which * l + i), scalars[i], i)
+                };
+                maker.launch(kernel, &(0..l).map(item).collect::<Vec<_>>());
+            }
         }
-        let words: Vec<W> = polys.iter().chain([&c]).flat_map(|p| p.words().iter().copied()).collect();
+        let words = [a.words(), b.words(), c.words()].concat();
         let out = maker.run(&backends(), &words);
-        for (found, (g, add)) in out.chunks_exact(l * bench.n()).zip(cases) {
-            let mut expected = polys[0].clone();
-            expected.sub_assign(&bench.ring, &polys[1]).unwrap();
+        let b = bench.ring.ntt(b);
+        let twice = cases.iter().chain(&cases);
+        for (found, &(g, add)) in out.chunks_exact(l * bench.n()).zip(twice) {
+            let mut expected = a.clone();
+            expected.sub_assign(&bench.ring, &b).unwrap();
             expected.mul_scalar_assign(&bench.ring, |p: LimbIdx| W::truncate(scalars[p.idx()]));
             if add {
                 expected.add_assign(&bench.ring, &c).unwrap();

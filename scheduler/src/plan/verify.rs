@@ -10,12 +10,13 @@
 //! | `pool` | items and tables lie in the pool; sizes are in the ABI's limits; padding is zero |
 //! | `row` | every row lies in its slot; the slot's access allows the use; an operand is `NONE` where none is read |
 //! | `constant` | prime indexes exist; residues are below their primes; Galois elements are odd and below 2N; scales are positive and finite |
+//! | `begun` | only terms that there are, of a kernel that ends transforms, are begun |
 //! | `alias` | no item writes a row that another item of the launch touches; in an item, `dst` is an operand only where the ABI says so; conversion sources are not targets |
 //! | `tier` | the arena is on the device; calls bind device buffers only; a copy is between the arena and a buffer of another tier, within both; each tier below has one spill buffer at most, the device none |
 //! | `binding` | a call binds every slot to a buffer with enough rows, slot 0 to the arena, and a written buffer once |
 //! | `host` | host steps are where they belong, on buffers of their kind, once a buffer; keys, constants and inputs are written by the host only |
 //! | `written` | a row is written before it is read; all rows of an output before its download; a spill moves: what it copied is no longer in the arena |
-//! | `flow` | a row is read under the prime and in the domain in which it was written; doubles by the encoder's kernels only |
+//! | `flow` | a row is read under the prime and in the domain in which it was written; doubles by the encoder's kernels only; what is begun where it is ended, and nothing else there |
 //! | `peak` | the peaks are the sums of the buffers |
 
 use std::collections::{BTreeMap, BTreeSet};
