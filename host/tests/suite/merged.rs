@@ -56,7 +56,7 @@ fn a_merged_division_saves_transforms_and_bytes() {
         };
         let n_limbs = params.level(level).unwrap().basis.len() as u64;
         // The remainder modulo P of both halves, over the limbs of the level.
-        assert_eq!(rows(&merged, KernelId::Ntt) + 2 * n_limbs, rows(&separate, KernelId::Ntt));
+        assert_eq!(rows(&merged, KernelId::NttColumns) + 2 * n_limbs, rows(&separate, KernelId::NttColumns));
         assert_eq!(rows(&merged, KernelId::Intt), rows(&separate, KernelId::Intt));
         // Where there is one digit, the inner product's main limbs wait for no transform: a launch of their own.
         let one_digit = params.digits_at(level).unwrap().len() == 1;
