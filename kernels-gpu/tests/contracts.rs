@@ -86,6 +86,19 @@ fn doubles_are_rounded_one_by_one() {
     }
 }
 
+/// A new device gets the instructions that old ones have as comments, and its target; each function waits once.
+#[test]
+fn later_devices_get_later_instructions() {
+    for module in ptx::MODULES {
+        let text = |major| ptx::for_capability(module.text, major).collect::<Vec<_>>();
+        assert_eq!(text(8), module.text.lines().collect::<Vec<_>>());
+        let later = text(9);
+        assert!(later.contains(&".target sm_90") && !later.iter().any(|line| line.contains("// sm_90")));
+        let waits = later.iter().filter(|line| line.trim() == "griddepcontrol.wait;").count();
+        assert_eq!(waits, module.text.matches(".visible .entry ").count(), "{}", module.name);
+    }
+}
+
 #[test]
 fn outside_the_sizes_there_is_none() {
     for kernel in KernelId::ALL {

@@ -1,7 +1,7 @@
 //! The kernels as one GPU thread runs them, generic over the machine.
 //!
-//! A [`ThreadKernel`] is cut into phases at its barriers; nothing but shared and global memory passes from one phase
-//! to the next. A [`Machine`] is what a thread can reach. On a GPU (`device`) it is PTX instructions, and the phases
+//! A [`ThreadKernel`] is cut into phases at its barriers, which some run in rounds; between threads nothing but shared and global
+//! memory passes from one phase to the next, in a thread its state does too. A [`Machine`] is what a thread can reach. On a GPU (`device`) it is PTX instructions, and the phases
 //! follow one another with `bar.sync` between; on the host (`emulator`) it is checked memory, and the threads of a
 //! block take turns phase by phase. So the code that tests run is the code that is compiled to PTX.
 //!
@@ -177,9 +177,8 @@ pub trait ThreadKernel<W: Word> {
     const ENTRY_IDX: u32 = 0;
     /// The ring size it is compiled for; any, if its contract does not depend on it.
     const LOG_N: u32 = GPU_MIN_LOG_N;
-    /// Phases, one more than barriers.
+    /// Phases of a round, one more than its barriers.
     const PHASES: u32 = 1;
-
     /// Whether the phases are run in rounds, with a barrier between these too.
     const ROUNDS: bool = false;
     /// What a thread keeps from phase to phase.
@@ -207,7 +206,7 @@ pub trait ThreadKernel<W: Word> {
         unsafe { Self::phase(m, phase) };
     }
 
-    /// What a thread does between two barriers.
+    /// What a thread does between two barriers, in a kernel of one round and no state.
     ///
     /// # Safety
     /// The launch is what the ABI asks for: the argument's tables as described there, rows bound and canonical, the

@@ -31,7 +31,7 @@ pub(super) struct Contract {
 }
 
 const COMPILER: &str = "// compiler: ";
-/// Begins a line that is an instruction on sm_90 and later (kernels-gpu's `ptx::Module::for_capability`).
+/// Begins a line that is an instruction on sm_90 and later (kernels-gpu's `ptx::for_capability`).
 const LATER: &str = "// sm_90: ";
 
 /// The compiler that the header of a module names.
@@ -175,6 +175,11 @@ fn kernel(name: &str, body: &str, contract: Contract) -> Result<String> {
     Ok(text)
 }
 
+/// A module as devices from sm_90 on compile it: kernels-gpu's `ptx::for_capability`.
+pub(super) fn for_later(text: &str) -> String {
+    text.replace(LATER, "").replace(".target sm_80", ".target sm_90")
+}
+
 /// `$L__BB12_3` to `$L_3`.
 fn label(line: &str) -> String {
     const LABEL: &str = "$L__BB";
@@ -196,10 +201,12 @@ mod tests {
                         .extern .shared .align 16 .b8 dyn_smem[];\n// contract add 256 4 0 0\n\
                         // contract ntt_rows_12 64 16 512 1\n";
     const ADD: &str = "\n\t// .globl\tadd\n\n.visible .entry add(\n\t.param .align 8 .b8 p[40]\n)\n{\n\t.reg .b32 \t%r<2>;\n\n\
-                       \t// begin inline asm\n\tmov.u32 %r1, 1;\n$L__BB3_2: // here\n\tret;\n\n}\n";
+                       \t// begin inline asm\n\t// sm_90: griddepcontrol.wait;\n\tmov.u32 %r1, 1;\n$L__BB3_2: // here\n\tret;\n\n}\n";
 
     fn rows(barriers: &str) -> String {
-        format!(".visible .entry ntt_rows_12(\n)\n{{\n\tmov.u32 %r1, dyn_smem;\n{barriers}\tret;\n}}\n")
+        format!(
+            ".visible .entry ntt_rows_12(\n)\n{{\n\t// sm_90: griddepcontrol.wait;\n\tmov.u32 %r1, dyn_smem;\n{barriers}\tret;\n}}\n"
+        )
     }
 
     #[test]
@@ -209,9 +216,11 @@ mod tests {
         let add = &modules["pointwise_u32"].text;
         assert_eq!(compiler(add), Some("rustc 9, LLVM 9"));
         let body = ".target sm_80\n.address_size 64\n\n.visible .entry add(\n\t.param .align 8 .b8 p[40]\n)\n\
-                    .maxntid 256, 1, 1\n.minnctapersm 4\n{\n\t.reg .b32 \t%r<2>;\n\tmov.u32 %r1, 1;\n$L_2:\n\tret;\n}\n";
+                    .maxntid 256, 1, 1\n.minnctapersm 4\n{\n\t.reg .b32 \t%r<2>;\n\t// sm_90: griddepcontrol.wait;\n\tmov.u32 %r1, 1;\n$L_2:\n\tret;\n}\n";
         assert!(add.contains("// abi_version: 7\n") && add.ends_with(body), "{add}");
         assert!(modules["ntt_12_u32"].text.contains(".extern .shared"));
+        let later = for_later(add);
+        assert!(later.contains(".target sm_90\n") && later.contains("\n\tgriddepcontrol.wait;\n"), "{later}");
     }
 
     #[test]
@@ -226,6 +235,9 @@ mod tests {
             "has 2 barriers, expected 1",
         );
         fails(&format!("{HEAD}{ADD}{}", rows("")), "has 0 barriers, expected 1");
+        let wait = "\t// sm_90: griddepcontrol.wait;\n";
+        fails(&format!("{HEAD}{}{good}", ADD.replace(wait, "")), "waits 0 times");
+        fails(&format!("{HEAD}{}{good}", ADD.replace(wait, &wait.repeat(2))), "waits 2 times");
         fails(&format!("{HEAD}{ADD}"), "is not in the assembly");
         fails(&format!("{HEAD}{}{good}", ADD.replace("mov.u32 %r1, 1", "call.uni x")), "has `call`");
         fails(&format!("{HEAD}{}{good}", ADD.replace("%r1, 1", "%r1, dyn_smem")), "disagree");

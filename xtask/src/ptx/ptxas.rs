@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::Modules;
+use super::{Modules, module};
 
 /// What the PTX must assemble for: the oldest GPUs supported, and the ones measured or to come.
 const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90", "sm_100"];
@@ -18,8 +18,11 @@ pub(super) fn gate(ptxas: &Path, scratch: &Path, modules: &Modules) -> Result<()
     let mut table: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
     for (name, module) in modules {
         let source = scratch.join(format!("{name}.ptx"));
-        std::fs::write(&source, &module.text).with_context(|| format!("{}", source.display()))?;
         for architecture in ARCHITECTURES {
+            // What the driver of such a device gets.
+            let text =
+                if architecture == "sm_80" { module.text.clone() } else { module::for_later(&module.text) };
+            std::fs::write(&source, text).with_context(|| format!("{}", source.display()))?;
             let mut command = Command::new(ptxas);
             command.args(["--verbose", "--gpu-name", architecture, "--output-file"]);
             command.arg(scratch.join("out.cubin")).arg(&source).stdin(Stdio::null());
