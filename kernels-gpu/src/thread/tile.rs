@@ -5,7 +5,7 @@
 //! ```
 //!
 //! [`plain`] multiplies words. [`by_bytes`] has the matrix unit of a GPU do it: products of unsigned bytes, four or eight sources at a
-//! time, once for each diagonal ([`bytes`]) and each half of the coefficients. Sixteen columns of a matrix row are the words of four
+//! time, once for each diagonal ([`crate::body::bytes`]) and each half of the coefficients. Sixteen columns of a matrix row are the words of four
 //! digits as they lie in memory, so lane `l` supplies the digits of source `l % 4`, and the matrix words of that source and target
 //! `l / 4`.
 
