@@ -6,7 +6,7 @@ mod common;
 use expect_test::{Expect, expect};
 use fhe_core::params::{Params, Preset};
 use scheduler::passes::{CKKS, Event, POLY};
-use scheduler::{Error, Options, ckks_ir, compile, compile_with, dsl, lower, poly_ir};
+use scheduler::{Error, Options, ckks_ir, compile, compile_with, dsl, lower, plan, poly_ir};
 
 #[cfg(test)]
 mod helpers {
@@ -407,6 +407,41 @@ fn fuse_inner_products() {
         }
     "#]]
     .assert_eq(&function.to_string());
+}
+
+/// A transform ends where it is read, unless whoever reads it also reads it whole.
+#[test]
+fn transforms_end_where_they_are_only_read_to_be_ended() {
+    let ends = |last: &str| {
+        let text = format!(
+            "polynomials \"f\" {{\n  input 0 [0-1]\n  %0 = input 0 0 : eval [0-1] @0/1\n  %1 = input 0 1 : eval [0-1] @0/1\n  \
+             %2 = intt %0 : coeff [0-1] @0/1\n  %3 = ntt %2 : eval [0-1] @0/1\n  %4 = {last} : eval [0-1] @0/1\n  \
+             output 0 0 %4\n  output 0 1 %1\n}}\n"
+        );
+        let function = poly_ir::text::parse(&text).unwrap();
+        poly_ir::verify::verify(&function, &params(), "test").unwrap();
+        let plan = lower::plan::lower(&function, &params(), &Options::default()).unwrap();
+        plan::verify::verify(&plan, "test").unwrap();
+        plan::refine::refines(&plan, &function, &params()).unwrap();
+        let text = plan.to_string();
+        assert_eq!(text.contains("launch ntt_rows_"), text.contains("launch ntt_columns "), "{text}");
+        text.contains("launch ntt_columns ")
+    };
+    assert!(ends("inner_product [%3 * %1]"));
+    assert!(ends("inner_product [%3 * %1, %1 * %1, %3 * %0]"));
+    assert!(ends("sub_mul_scalar %1, %3, [5, 6]"));
+    for whole in [
+        "inner_product [%1 * %3]",
+        "inner_product [%3 * %3]",
+        "inner_product [%3 * %1, %1 * %3]",
+        "inner_product [%3 * %1] init %3",
+        "sub_mul_scalar %3, %1, [5, 6]",
+        "sub_mul_scalar %3, %3, [5, 6]",
+        "sub_mul_scalar %1, %3, [5, 6] add %3",
+        "add %3, %1",
+    ] {
+        assert!(!ends(whole), "{whole}");
+    }
 }
 
 #[test]

@@ -384,7 +384,7 @@ type Break = fn(&mut Plan);
 fn rules_of_plans() {
     let good = compiled().plan;
     plan::verify::verify(&good, "test").unwrap();
-    let cases: [(Break, &str); 47] = [
+    let cases: [(Break, &str); 49] = [
         (|p| p.abi_version += 1, "abi"),
         (|p| p.log_n = 3, "ring"),
         (|p| p.primes[0] += 2, "ring"),
@@ -456,6 +456,19 @@ fn rules_of_plans() {
             "alias",
         ),
         (|p| begun(p, |mask| mask | 1 << 31), "begun"),
+        (
+            |p| {
+                rewrite(p, KernelId::NttRowsInnerProduct, |items| match &mut items[0] {
+                    Item::InnerProduct { terms, begun, .. } => {
+                        let t = begun.trailing_zeros() as usize;
+                        terms[t].b[0] = terms[t].a;
+                    }
+                    other => panic!("{other:?}"),
+                });
+            },
+            "flow",
+        ),
+        (|p| rewrite(p, KernelId::NttRowsSubMulScalar, |i| row(&mut i[0]).a = row(&mut i[0]).b), "flow"),
         // What is begun and read as if it were whole, and the other way round.
         (|p| begun(p, |_| 0), "flow"),
         (|p| begun(p, |mask| mask | 0b11), "flow"),

@@ -105,14 +105,18 @@ impl Item {
         factors.chain(init).map(|row| (row, *prime)).collect()
     }
 
-    /// Whether it reads a row of which the transform is only begun.
-    pub fn is_begun(&self, kernel: KernelId, row: RowRef) -> bool {
-        let (terms, begun) = match self {
-            Self::InnerProduct { terms, begun, .. } => (terms, begun),
-            Self::Row(i) => return kernel == KernelId::NttRowsSubMulScalar && row == i.b,
-            _ => return false,
-        };
-        terms.iter().take(MAX_BEGUN_TERMS).enumerate().any(|(t, term)| term.a == row && begun >> t & 1 == 1)
+    /// The rows that it reads and whose transforms it ends, as often as it does; [`Self::reads`] has them too.
+    pub fn ends(&self, kernel: KernelId) -> Vec<RowRef> {
+        match self {
+            Self::Row(i) if kernel == KernelId::NttRowsSubMulScalar => vec![i.b],
+            Self::InnerProduct { dst, terms, begun, .. } => {
+                let terms = terms.iter().take(MAX_BEGUN_TERMS).enumerate();
+                let begun: Vec<RowRef> =
+                    terms.filter(|(t, _)| begun >> t & 1 == 1).map(|(_, term)| term.a).collect();
+                begun.repeat(sums(dst).count())
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// The same item on other rows; [`RowRef::NONE`] stays.

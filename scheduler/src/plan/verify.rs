@@ -356,16 +356,22 @@ fn check_call(
         let mut written = Vec::new();
         for item in &items {
             let mut domain = None;
-            for (row, prime) in item.reads(launch.kernel) {
-                let begun = item.is_begun(launch.kernel, row);
+            let (reads, ends) = (item.reads(launch.kernel), item.ends(launch.kernel));
+            for &(row, prime) in &reads {
+                let n_ends = ends.iter().filter(|&&ended| ended == row).count();
+                let n_reads = || reads.iter().filter(|(read, _)| *read == row).count();
+                let begun = n_ends > 0;
+                ensure(!begun || n_ends == n_reads(), "flow", || {
+                    format!("step {i} ends {row:?} and reads it whole as well")
+                })?;
                 let (buffer, at) = place(row);
                 let Some((held, held_domain)) = rows[buffer][at] else {
                     return Err(("written", format!("step {i} reads {row:?} before it is written")));
                 };
                 let same = held.is_none_or(|held| held == prime);
                 ensure(same, "flow", || format!("step {i} reads {row:?} of prime {held:?} as {prime}"))?;
-                let ends = (held_domain == Domain::Begun) == begun;
-                ensure(ends, "flow", || {
+                let as_held = (held_domain == Domain::Begun) == begun;
+                ensure(as_held, "flow", || {
                     format!("step {i} reads {row:?} as begun: {begun}, it is {held_domain:?}")
                 })?;
                 let held_domain = if begun { Domain::Eval } else { held_domain };

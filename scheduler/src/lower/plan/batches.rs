@@ -19,14 +19,18 @@ impl Lowering<'_> {
     /// Finds the transforms that end where they are read: each row is a first factor in the sums of one item, or what one division
     /// subtracts, and nothing else. What several items read, as hoisted rotations do, is transformed once and kept.
     pub(super) fn find_begun(&mut self) {
-        // By row, its readers, and whether each can end it.
+        let computed: Vec<PolyId> = self.function.ids().filter(|&id| self.is_computed(id)).collect();
+        // By row its readers, and whether each only ends it: a square reads its operand whole as well.
         let mut readers: BTreeMap<usize, Vec<(PolyId, bool)>> = BTreeMap::new();
-        for id in self.function.ids().filter(|&id| self.is_computed(id)) {
-            let (ended, _) = self.ended(id);
+        for &id in &computed {
+            let ended = self.ended(id);
             for position in self.needed_positions(id) {
-                let rows: Vec<usize> = ended.iter().map(|a| self.of[a.0 as usize][position]).collect();
-                for row in self.operands(id, position) {
-                    readers.entry(row).or_default().push((id, rows.contains(&row)));
+                let ended: Vec<usize> = ended.iter().map(|a| self.of[a.0 as usize][position]).collect();
+                let reads = self.operands(id, position);
+                let times = |rows: &[usize], row| rows.iter().filter(|&&r| r == row).count();
+                for &row in reads.iter().collect::<BTreeSet<_>>() {
+                    let ends = times(&reads, row) == times(&ended, row);
+                    readers.entry(row).or_default().push((id, ends));
                 }
             }
         }
@@ -34,19 +38,17 @@ impl Lowering<'_> {
             let readers = readers.get(row).map(Vec::as_slice).unwrap_or_default();
             let together = match readers {
                 [_] => true,
-                [(one, _), (other, _)] => self.ended(*one).1 == self.ended(*other).1,
+                [(one, _), (other, _)] => self.is_product(*one) && self.ended(*one) == self.ended(*other),
                 _ => false,
             };
             self.rows[*row].place.is_none() && together && readers.iter().all(|&(_, ends)| ends)
         };
-        let transforms = self.function.ids().filter(|&id| matches!(self.function.value(id).op, Op::Ntt(_)));
-        let begun = transforms.filter(|&id| {
+        let begun = computed.iter().filter(|&&id| {
             let mut rows = self.of[id.0 as usize].iter().filter(|&&row| self.rows[row].needed);
-            self.is_computed(id) && rows.all(ends)
+            matches!(self.function.value(id).op, Op::Ntt(_)) && rows.all(ends)
         });
-        self.begun = begun.collect();
+        self.begun = begun.copied().collect();
         // A division ends all rows of what it subtracts, or none.
-        let computed: Vec<PolyId> = self.function.ids().filter(|&id| self.is_computed(id)).collect();
         for id in computed {
             let Op::SubMulScalar { b, .. } = self.function.value(id).op else { continue };
             let positions = self.needed_positions(id).into_iter();
@@ -59,16 +61,19 @@ impl Lowering<'_> {
         }
     }
 
-    /// What a value reads that it can end, and what its reader must have in common with another one of the same row: the first
-    /// factors of an inner product that is not too long, or itself.
-    fn ended(&self, id: PolyId) -> (Vec<PolyId>, Vec<PolyId>) {
+    fn is_product(&self, id: PolyId) -> bool {
+        matches!(self.function.value(id).op, Op::InnerProduct { .. })
+    }
+
+    /// What a value reads that it can end: the first factors of an inner product that is not too long, and what a division
+    /// subtracts.
+    fn ended(&self, id: PolyId) -> Vec<PolyId> {
         match &self.function.value(id).op {
             Op::InnerProduct { terms, .. } if terms.len() <= MAX_BEGUN_TERMS => {
-                let first: Vec<PolyId> = terms.iter().map(|term| term.0).collect();
-                (first.clone(), first)
+                terms.iter().map(|term| term.0).collect()
             }
-            Op::SubMulScalar { b, .. } => (vec![*b], vec![id]),
-            _ => (Vec::new(), Vec::new()),
+            Op::SubMulScalar { b, .. } => vec![*b],
+            _ => Vec::new(),
         }
     }
 
