@@ -9,6 +9,7 @@
 //! | `intt` | `(log N + 1) / 2`: the division by N doubles those of the last stage |
 //! | `mul_scalar`, `sub_mul_scalar`, `mul_scalar_add` | 1 |
 //! | `inner_product` | number of terms, for each sum |
+//! | `ntt_columns`, and a row that a kernel of `ntt_rows` ends | the stages of theirs, half of each |
 //! | `convert_basis` | `2 sources + targets (sources + 1)` |
 //! | `embed_inverse` | `log N - 1`, of doubles: four a butterfly |
 //! | `round_residues` | 2, of doubles |
@@ -17,7 +18,7 @@
 //! The products inside a modular reduction are not counted: they are a backend's affair.
 
 use core::ops::AddAssign;
-use kernels_gpu::abi::launch::log_column_words;
+use kernels_gpu::abi::launch::{log_column_words, log_row_words};
 use kernels_gpu::abi::{ConvertBasisItem, InnerProductItem, ItemKind, KernelId, RoundResiduesItem, RowRef};
 use serde::Serialize;
 
@@ -64,7 +65,7 @@ impl Work {
             KernelId::Ntt => u64::from(log_n),
             KernelId::NttColumns => u64::from(log_column_words(log_n)),
             KernelId::Intt => u64::from(log_n) + 1,
-            KernelId::NttRowsSubMulScalar => 2 + u64::from(log_n - log_column_words(log_n)),
+            KernelId::NttRowsSubMulScalar => 2 + u64::from(log_row_words(log_n)),
             KernelId::MulScalar | KernelId::SubMulScalar | KernelId::MulScalarAdd => 2,
             _ => 0,
         };
@@ -76,7 +77,7 @@ impl Work {
     pub(crate) fn inner_product(&mut self, item: &InnerProductItem, log_n: u32) {
         let (terms, sums) = (u64::from(item.n_terms), item.n_sums() as u64);
         let inits = item.init.iter().take(item.n_sums()).filter(|&&row| row != RowRef::NONE).count() as u64;
-        let ended = u64::from(item.begun.count_ones() * (log_n - log_column_words(log_n)));
+        let ended = u64::from(item.begun.count_ones() * (log_row_words(log_n)));
         self.item((1 + sums) * terms + inits, sums, 2 * sums * terms + ended, log_n);
     }
 

@@ -156,6 +156,24 @@ impl KernelId {
         }
     }
 
+    /// Whether an item may write a row that it reads, as far as the item's own rules allow.
+    pub const fn in_place(self) -> bool {
+        matches!(
+            self,
+            Self::Ntt | Self::Intt | Self::NttColumns | Self::InnerProduct | Self::NttRowsInnerProduct
+        )
+    }
+
+    /// How many terms of an item of `n_terms` may be begun ([`InnerProductItem::begun`]): the first ones, and none of a kernel that
+    /// ends no transform.
+    pub const fn most_begun(self, n_terms: usize) -> usize {
+        match self {
+            Self::NttRowsInnerProduct if n_terms < MAX_BEGUN_TERMS => n_terms,
+            Self::NttRowsInnerProduct => MAX_BEGUN_TERMS,
+            _ => 0,
+        }
+    }
+
     /// Whether the kernel reads [`RowItem::b`].
     pub const fn reads_b(self) -> bool {
         self.reads_c() || matches!(self, Self::Add | Self::Sub | Self::MulScalarAdd)
@@ -252,6 +270,12 @@ pub struct InnerProductItem {
 
 /// Terms of an [`InnerProductItem`] that may be begun: the first ones.
 pub const MAX_BEGUN_TERMS: usize = 32;
+
+/// Whether term `t` is, by [`InnerProductItem::begun`].
+#[inline(always)]
+pub const fn is_begun(begun: u32, t: u32) -> bool {
+    t < MAX_BEGUN_TERMS as u32 && (begun >> (t & 31)) & 1 == 1
+}
 
 impl InnerProductItem {
     /// The number of sums: two unless the second destination is [`RowRef::NONE`], both words of it, as kernels see it.

@@ -6,7 +6,7 @@ use crate::work::Work;
 use bytemuck::Pod;
 use kernels_gpu::abi::{
     ARENA, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem,
-    InnerProductItem, ItemKind, KernelId, Launch, MAX_BEGUN_TERMS, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS,
+    InnerProductItem, ItemKind, KernelId, Launch, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS,
     RoundResiduesItem, RoundTarget, RowItem, RowRef, Term, matrix_pool_words, matrix_position,
 };
 use scheduler::plan::{Access, Plan, Segment, Step};
@@ -95,7 +95,7 @@ impl<'a> Checker<'a> {
         self.reads.clear();
         let n_items = launch.n_items as usize;
         let mut work = Work::default();
-        let in_place = match launch.kernel.item() {
+        match launch.kernel.item() {
             ItemKind::Row => {
                 let items: &[RowItem] = self.table("items", launch.items_at, n_items)?;
                 for (i, item) in (0..).zip(items) {
@@ -106,7 +106,6 @@ impl<'a> Checker<'a> {
                         self.plan.log_n,
                     );
                 }
-                matches!(launch.kernel, KernelId::Ntt | KernelId::Intt | KernelId::NttColumns)
             }
             ItemKind::InnerProduct => {
                 let items: &[InnerProductItem] = self.table("items", launch.items_at, n_items)?;
@@ -114,7 +113,6 @@ impl<'a> Checker<'a> {
                     self.inner_product(launch.kernel, item, i)?;
                     work.inner_product(item, self.plan.log_n);
                 }
-                true
             }
             ItemKind::ConvertBasis => {
                 let items: &[ConvertBasisItem] = self.table("items", launch.items_at, n_items)?;
@@ -122,7 +120,6 @@ impl<'a> Checker<'a> {
                     self.convert_basis(item, i)?;
                     work.convert_basis(item, self.plan.log_n);
                 }
-                false
             }
             ItemKind::Automorphism => {
                 let items: &[AutomorphismItem] = self.table("items", launch.items_at, n_items)?;
@@ -130,7 +127,6 @@ impl<'a> Checker<'a> {
                     self.automorphism(item, i)?;
                     work.row_item(launch.kernel, false, self.plan.log_n);
                 }
-                false
             }
             ItemKind::EmbedInverse => {
                 let items: &[EmbedInverseItem] = self.table("items", launch.items_at, n_items)?;
@@ -138,7 +134,6 @@ impl<'a> Checker<'a> {
                     self.embed_inverse(item, i)?;
                     work.embed_inverse(self.plan.log_n);
                 }
-                false
             }
             ItemKind::RoundResidues => {
                 let items: &[RoundResiduesItem] = self.table("items", launch.items_at, n_items)?;
@@ -146,10 +141,9 @@ impl<'a> Checker<'a> {
                     self.round_residues(item, i)?;
                     work.round_residues(item, self.plan.log_n);
                 }
-                false
             }
-        };
-        self.hazards(in_place)?;
+        }
+        self.hazards(launch.kernel.in_place())?;
         Ok(work.launch(self.plan.row_bytes()))
     }
 
@@ -184,11 +178,7 @@ impl<'a> Checker<'a> {
         if item.n_terms == 0 {
             return self.fail("sizes", format!("item {i} has 0 terms, expected at least 1"));
         }
-        let may_begin = if kernel == KernelId::NttRowsInnerProduct {
-            item.n_terms.min(MAX_BEGUN_TERMS as u32)
-        } else {
-            0
-        };
+        let may_begin = kernel.most_begun(item.n_terms as usize);
         if u64::from(item.begun) >> may_begin != 0 {
             let problem = format!("item {i} has begun terms {:#b}, expected among {may_begin}", item.begun);
             return self.fail("begun", problem);

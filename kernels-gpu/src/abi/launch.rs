@@ -125,6 +125,11 @@ pub const fn log_column_words(log_n: u32) -> u32 {
     log_n.div_ceil(2)
 }
 
+/// `log2` of the words of a row of a transform, `N2`.
+pub const fn log_row_words(log_n: u32) -> u32 {
+    log_n - log_column_words(log_n)
+}
+
 /// Whether entry `entry_idx` of a transform works on columns: forward columns first, inverse rows first.
 pub const fn is_column_entry(kernel: KernelId, entry_idx: u32) -> bool {
     match kernel {
@@ -171,48 +176,37 @@ pub const fn contract(
         return None;
     }
     Some(match kernel {
-        KernelId::Ntt | KernelId::Intt | KernelId::NttColumns => {
+        KernelId::Ntt
+        | KernelId::Intt
+        | KernelId::NttColumns
+        | KernelId::NttRowsInnerProduct
+        | KernelId::NttRowsSubMulScalar => {
             let columns = is_column_entry(kernel, entry_idx);
-            let log_column = log_column_words(log_n);
-            let log_len = if columns { log_column } else { log_n - log_column };
+            let log_len = if columns { log_column_words(log_n) } else { log_row_words(log_n) };
             let words_per_block = NTT_LINES << log_len;
+            let threads = words_per_block >> log_ntt_thread_words(log_len);
+            let exchange = ntt_shared_words(log_len, columns);
+            // What is on its way beside the exchange.
+            let fetched = match kernel {
+                // Words of the next first factor, and of two second ones.
+                KernelId::NttRowsInnerProduct => exchange + 2 * words_per_block,
+                // Words of a and c.
+                KernelId::NttRowsSubMulScalar => 2 * words_per_block,
+                _ => 0,
+            };
             LaunchContract {
                 entry: transform_entry(kernel, columns, log_n),
                 module: transform_module(log_n),
-                threads: words_per_block >> log_ntt_thread_words(log_len),
-                words_per_block,
-                shared_bytes: ntt_shared_words(log_len, columns) * word_bytes,
-                // Four registers a word: 1024 threads of 64 registers (on an H100, 2026-11-25, 1280 of 48 and 1536 of 40 are
-                // within 3 % of it), or, of 32 words, 512 of 128.
-                min_blocks: (1 << 14) / words_per_block,
-            }
-        }
-        KernelId::NttRowsInnerProduct => {
-            let log_len = log_n - log_column_words(log_n);
-            let words_per_block = NTT_LINES << log_len;
-            let threads = words_per_block >> log_ntt_thread_words(log_len);
-            LaunchContract {
-                entry: transform_entry(kernel, false, log_n),
-                module: transform_module(log_n),
                 threads,
                 words_per_block,
-                // The exchange, and what is on its way: words of the next first factor, and of two second ones.
-                shared_bytes: 2 * (ntt_shared_words(log_len, false) + words_per_block) * word_bytes,
-                // 512 threads of 128 registers, of which 64 for two sums of 16 words.
-                min_blocks: 512 / threads,
-            }
-        }
-        KernelId::NttRowsSubMulScalar => {
-            let log_len = log_n - log_column_words(log_n);
-            let words_per_block = NTT_LINES << log_len;
-            LaunchContract {
-                entry: transform_entry(kernel, false, log_n),
-                module: transform_module(log_n),
-                threads: words_per_block >> log_ntt_thread_words(log_len),
-                words_per_block,
-                // The exchange, and words of a and c that are on their way.
-                shared_bytes: (ntt_shared_words(log_len, false) + 2 * words_per_block) * word_bytes,
-                min_blocks: (1 << 14) / words_per_block,
+                shared_bytes: (exchange + fetched) * word_bytes,
+                min_blocks: match kernel {
+                    // 512 threads of 128 registers, of which 64 for two sums of 16 words.
+                    KernelId::NttRowsInnerProduct => 512 / threads,
+                    // Four registers a word: 1024 threads of 64 registers (on an H100, 2026-11-25, 1280 of 48 and 1536 of 40 are
+                    // within 3 % of it), or, of 32 words, 512 of 128.
+                    _ => (1 << 14) / words_per_block,
+                },
             }
         }
         KernelId::ConvertBasis => LaunchContract {
@@ -287,7 +281,7 @@ const fn transform_entry(kernel: KernelId, columns: bool, log_n: u32) -> &'stati
 const _: () = {
     assert!(size_of::<KernelArgs>() == 40);
     // What a thread moves of a row is 16 words.
-    assert!(log_ntt_thread_words(GPU_MAX_LOG_N - log_column_words(GPU_MAX_LOG_N)) == 4);
+    assert!(log_ntt_thread_words(log_row_words(GPU_MAX_LOG_N)) == 4);
     assert!(1 << log_ntt_thread_words(log_column_words(GPU_MAX_LOG_N)) == NTT_MOST_WORDS);
     assert!(size_of::<DevicePrime<u32>>() == 48 && size_of::<DevicePrime<u64>>() == 80);
 };

@@ -142,10 +142,8 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
     }
 
     unsafe fn fetch_quad(&self, row: RowRef, at: u32, plus: u32, to: u32) {
-        let quad = {
-            // SAFETY: as here.
-            unsafe { self.load_quad(row, at, plus) }
-        };
+        // SAFETY: every access is checked.
+        let quad = unsafe { self.load_quad(row, at, plus) };
         self.fetched.borrow_mut().push((to, quad));
     }
     fn wait_for_fetched(&self) {

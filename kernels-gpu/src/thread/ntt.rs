@@ -22,7 +22,9 @@ pub use inner_product::RowsInnerProduct;
 pub use sub_mul_scalar::RowsSubMulScalar;
 
 use super::{Machine, Quad, ThreadKernel, entry, item_and_part};
-use crate::abi::launch::{NTT_LINES, is_column_entry, log_column_words, log_ntt_thread_words, row_stride};
+use crate::abi::launch::{
+    NTT_LINES, is_column_entry, log_column_words, log_ntt_thread_words, log_row_words, row_stride,
+};
 use crate::abi::{KernelId, RowItem, RowRef};
 use crate::body::Modulus;
 use crate::body::ntt::{canonical_step, forward_step_lazy, inverse_last_step, inverse_step_lazy, unrolled};
@@ -63,10 +65,7 @@ struct Share<'a, W: Word, M: Machine<W>> {
 }
 
 impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, COLUMNS, INVERSE> {
-    const LOG_LEN: u32 = {
-        let log_column = log_column_words(LOG_N);
-        if COLUMNS { log_column } else { LOG_N - log_column }
-    };
+    const LOG_LEN: u32 = { if COLUMNS { log_column_words(LOG_N) } else { log_row_words(LOG_N) } };
     /// `T`.
     const LOG_WORDS: u32 = log_ntt_thread_words(Self::LOG_LEN);
     /// Threads of a line, which is also the distance of the words of a wide step, and `R`.

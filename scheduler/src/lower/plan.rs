@@ -120,7 +120,7 @@ struct Lowering<'a> {
     slots: Vec<BufferId>,
     slot_rows: Vec<[usize; 2]>,
     factor_rows: Vec<usize>,
-    /// The transforms that the inner product which reads them ends.
+    /// The transforms that end where they are read.
     begun: BTreeSet<PolyId>,
 }
 
@@ -421,7 +421,7 @@ impl Lowering<'_> {
         kernel: KernelId,
         arena: &mut Arena,
     ) -> Vec<Vec<usize>> {
-        let in_place = crate::plan::verify::in_place(kernel);
+        let in_place = kernel.in_place();
         let positions = self.needed_positions(id);
         let mut dying: Vec<Vec<usize>> = Vec::new();
         for reads in self.item_reads(id) {

@@ -4,7 +4,7 @@ use bytemuck::Pod;
 use fhe_core::math::word::WordKind;
 use kernels_gpu::abi::{
     AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem, InnerProductItem,
-    ItemKind, KernelId, Launch, MAX_BEGUN_TERMS, RoundResiduesItem, RoundTarget, RowItem, RowRef, Term,
+    ItemKind, KernelId, Launch, RoundResiduesItem, RoundTarget, RowItem, RowRef, Term, is_begun,
     matrix_pool_words, matrix_position,
 };
 use std::collections::BTreeMap;
@@ -110,9 +110,9 @@ impl Item {
         match self {
             Self::Row(i) if kernel == KernelId::NttRowsSubMulScalar => vec![i.b],
             Self::InnerProduct { dst, terms, begun, .. } => {
-                let terms = terms.iter().take(MAX_BEGUN_TERMS).enumerate();
+                let terms = (0..).zip(terms);
                 let begun: Vec<RowRef> =
-                    terms.filter(|(t, _)| begun >> t & 1 == 1).map(|(_, term)| term.a).collect();
+                    terms.filter(|&(t, _)| is_begun(*begun, t)).map(|(_, term)| term.a).collect();
                 begun.repeat(sums(dst).count())
             }
             _ => Vec::new(),

@@ -26,8 +26,8 @@ use core::fmt;
 use fhe_core::math::word::WordKind;
 use fhe_core::params::{GaloisElement, Level};
 use kernels_gpu::abi::{
-    AutomorphismItem, ConvertSource, ConvertTarget, EmbedInverseItem, ItemKind, KernelId, MAX_BEGUN_TERMS,
-    RoundTarget, RowItem, RowRef, Term,
+    AutomorphismItem, ConvertSource, ConvertTarget, EmbedInverseItem, ItemKind, KernelId, RoundTarget,
+    RowItem, RowRef, Term, is_begun,
 };
 
 use super::{
@@ -122,7 +122,7 @@ fn item_text(item: &Item, kernel: KernelId) -> String {
             format!("{} = {}{b}{scalar}{add}{galois} prime {}", row(i.dst), row(i.a), i.prime)
         }
         Item::InnerProduct { dst, init, prime, terms, begun } => {
-            let begun = |t: usize| if t < MAX_BEGUN_TERMS && begun >> t & 1 == 1 { "begun " } else { "" };
+            let begun = |t| if is_begun(*begun, t) { "begun " } else { "" };
             let terms: Vec<String> = (0..)
                 .zip(terms)
                 .map(|(t, term)| format!("{}{} * {}", begun(t), row(term.a), pair(term.b)))

@@ -21,9 +21,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kernels_gpu::abi::{
-    ABI_VERSION, ARENA, KernelId, MAX_BEGUN_TERMS, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, RowRef,
-};
+use kernels_gpu::abi::{ABI_VERSION, ARENA, KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, RowRef};
 
 use super::{
     Access, BufferId, BufferKind, HostStep, Item, Place, Plan, PlanStep, RowCopy, Segment, Step, Tier, sums,
@@ -132,19 +130,13 @@ fn check_launch(plan: &Plan, segment: &Segment, kernel: KernelId, items: &[Item]
                     return Err(("alias", format!("item {w} writes {row:?}, which item {i} reads")));
                 }
                 Some(_) => {
-                    let allowed = in_place(kernel);
+                    let allowed = kernel.in_place();
                     ensure(allowed, "alias", || format!("{} of item {i} in place", kernel.name()))?;
                 }
             }
         }
     }
     Ok(())
-}
-
-/// Whether an item may write what it reads.
-pub(crate) fn in_place(kernel: KernelId) -> bool {
-    use KernelId::{InnerProduct, Intt, Ntt, NttColumns, NttRowsInnerProduct};
-    matches!(kernel, Ntt | Intt | NttColumns | InnerProduct | NttRowsInnerProduct)
 }
 
 fn check_row(segment: &Segment, row: RowRef, write: bool) -> Check {
@@ -184,8 +176,7 @@ fn check_item(plan: &Plan, kernel: KernelId, item: &Item) -> Check {
         }
         Item::InnerProduct { dst, prime: p, terms, begun, .. } => {
             prime(*p)?;
-            let most =
-                if kernel == KernelId::NttRowsInnerProduct { terms.len().min(MAX_BEGUN_TERMS) } else { 0 };
+            let most = kernel.most_begun(terms.len());
             let known = u64::from(*begun) >> most == 0;
             ensure(known, "begun", || format!("terms {begun:#b} are begun, of {most} that may be"))?;
             sized(terms.len(), u32::MAX as usize, "terms")?;

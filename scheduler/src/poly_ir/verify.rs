@@ -7,7 +7,7 @@
 //! | `basis` | a basis is ascending and of limbs that exist; it is empty for an `embed_inverse` and for nothing else |
 //! | `encode` | a `round_residues` rounds an `embed_inverse`, over the basis of the level of its slots |
 //! | `type` | basis and domain of operands and result are what the operation says |
-//! | `convert` | a conversion's bases are disjoint and its source has at most 64 limbs |
+//! | `convert` | a conversion's bases are disjoint, its source has at most 64 limbs, its result at most 256 |
 //! | `scalar` | there is one residue a limb, each below its prime |
 //! | `galois` | a Galois element is odd and below 2N |
 //! | `output` | every output has polynomials 0 and 1, in order, evaluation domain, of one basis |

@@ -9,8 +9,8 @@
 //! moves, a row of quads, one a thread.
 
 use super::{Lines, Words};
-use crate::abi::launch::{log_column_words, ntt_shared_words};
-use crate::abi::{InnerProductItem, KernelId, MAX_BEGUN_TERMS, RowRef, Term};
+use crate::abi::launch::{log_row_words, ntt_shared_words};
+use crate::abi::{InnerProductItem, KernelId, RowRef, Term, is_begun};
 use crate::body::inner_product::Reducer;
 use crate::body::ntt::{canonical_step, unrolled};
 use crate::lanes::{Lanes, Scalar, Word};
@@ -25,13 +25,7 @@ type Sums<A> = [[[A; 4]; 4]; 2];
 
 impl<const LOG_N: u32> RowsInnerProduct<LOG_N> {
     /// Words of the exchange.
-    const EXCHANGE: u32 = ntt_shared_words(LOG_N - log_column_words(LOG_N), false);
-
-    /// Whether the transform of a term is begun.
-    #[inline(always)]
-    fn begun(item: &InnerProductItem, t: u32) -> bool {
-        t < MAX_BEGUN_TERMS as u32 && (item.begun >> (t & 31)) & 1 == 1
-    }
+    const EXCHANGE: u32 = ntt_shared_words(log_row_words(LOG_N), false);
 
     /// Where the second factor of sum `h`, quad `k`, lies in shared memory.
     #[inline(always)]
@@ -89,7 +83,7 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
             let item: InnerProductItem = entry(m, m.args().items_at, idx);
             let s = Rows::<LOG_N>::share::<W, M>(m, part, item.prime);
             let term: Term = entry(m, item.terms_at, round);
-            let begun = Self::begun(&item, round);
+            let begun = is_begun(item.begun, round);
             let (at, in_shared) = Rows::<LOG_N>::moved(&s);
             if phase == 0 {
                 if round == 0 {
@@ -109,7 +103,7 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
             }
             if phase == 1 {
                 // All have read what was there.
-                if round + 1 < item.n_terms && Self::begun(&item, round + 1) {
+                if round + 1 < item.n_terms && is_begun(item.begun, round + 1) {
                     let next: Term = entry(m, item.terms_at, round + 1);
                     let row = m.row(next.a);
                     unrolled!(4, k, {

@@ -8,7 +8,7 @@
 //! thread.
 
 use super::{Lines, Words};
-use crate::abi::launch::{log_column_words, ntt_shared_words};
+use crate::abi::launch::{log_row_words, ntt_shared_words};
 use crate::abi::{KernelId, RowItem, RowRef};
 use crate::body::automorphism::{eval_group_source, inverse_galois};
 use crate::body::ntt::{canonical_step, unrolled};
@@ -24,7 +24,7 @@ impl<const LOG_N: u32> RowsSubMulScalar<LOG_N> {
     /// Where quad `k` of `a`, or of `c`, lies in shared memory.
     #[inline(always)]
     fn operand<W: Word, M: Machine<W>>(m: &M, c: bool, k: usize) -> u32 {
-        let exchange = const { ntt_shared_words(LOG_N - log_column_words(LOG_N), false) };
+        let exchange = const { ntt_shared_words(log_row_words(LOG_N), false) };
         let threads = const { contract_of::<W, Self>().threads };
         exchange + ((4 * usize::from(c) + k) as u32 * threads + m.thread()) * 4
     }
