@@ -51,6 +51,21 @@ fn get_quad<W: Word, const T: usize>(x: &Words<W, T>, quad: usize) -> Quad<W> {
     [x[4 * quad].0, x[4 * quad + 1].0, x[4 * quad + 2].0, x[4 * quad + 3].0]
 }
 
+/// Asks for the four quads that a thread moves of a row, the first of them at word `at`; quad `k` comes to word `to(k)` of shared memory.
+///
+/// # Safety
+/// As [`ThreadKernel::phase`]: quads of the block's lines, and words of shared memory that are the thread's own.
+#[inline(always)]
+unsafe fn fetch_moved<W: Word, M: Machine<W>>(m: &M, row: RowRef, at: u32, to: impl Fn(usize) -> u32) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let row = m.row(row);
+        unrolled!(4, k, {
+            m.fetch_quad(row, at, 16 * k as u32, to(k));
+        });
+    }
+}
+
 /// A thread's share of the work.
 struct Share<'a, W: Word, M: Machine<W>> {
     m: &'a M,

@@ -8,7 +8,7 @@
 //! Shared memory: the exchange of the row entries, as much for words that are asked for, and, for each sum and each quad that a thread
 //! moves, a row of quads, one a thread.
 
-use super::{Lines, Words};
+use super::{Lines, Words, fetch_moved};
 use crate::abi::launch::{log_row_words, ntt_shared_words};
 use crate::abi::{InnerProductItem, KernelId, RowRef, Term, is_begun};
 use crate::body::inner_product::Reducer;
@@ -39,16 +39,11 @@ impl<const LOG_N: u32> RowsInnerProduct<LOG_N> {
     /// # Safety
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
-    unsafe fn fetch<W: Word, M: Machine<W>>(m: &M, term: &Term, at: u32) {
+    unsafe fn fetch_factors<W: Word, M: Machine<W>>(m: &M, term: &Term, at: u32) {
         unrolled!(2, h, {
             if term.b[h] != RowRef::NONE {
-                // SAFETY: the caller's promises; quads of the block's lines.
-                unsafe {
-                    let row = m.row(term.b[h]);
-                    unrolled!(4, k, {
-                        m.fetch_quad(row, at, 16 * k as u32, Self::factor(m, h, k));
-                    });
-                }
+                // SAFETY: the caller's promises.
+                unsafe { fetch_moved(m, term.b[h], at, |k| Self::factor(m, h, k)) };
             }
         });
     }
@@ -89,7 +84,7 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
                 if round == 0 {
                     m.wait_for_rows();
                 }
-                Self::fetch(m, &term, at);
+                Self::fetch_factors(m, &term, at);
                 if begun {
                     let mut x: Words<W, 16> = if round == 0 {
                         Rows::<LOG_N>::load(&s, m.row(term.a))
@@ -105,12 +100,8 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
                 // All have read what was there.
                 if round + 1 < item.n_terms && is_begun(item.begun, round + 1) {
                     let next: Term = entry(m, item.terms_at, round + 1);
-                    let row = m.row(next.a);
-                    unrolled!(4, k, {
-                        let to = in_shared
-                            + const { Self::EXCHANGE }
-                            + Rows::<LOG_N>::shared_offset(16 * k as u32);
-                        m.fetch_quad(row, at, 16 * k as u32, to);
+                    fetch_moved(m, next.a, at, |k| {
+                        in_shared + Self::EXCHANGE + Rows::<LOG_N>::shared_offset(16 * k as u32)
                     });
                 }
                 if begun {

@@ -7,7 +7,7 @@
 //! Shared memory: the exchange of the row entries; behind it, for `a` and for `c`, for each quad that a thread moves, a row of quads, one a
 //! thread.
 
-use super::{Lines, Words};
+use super::{Lines, Words, fetch_moved};
 use crate::abi::launch::{log_row_words, ntt_shared_words};
 use crate::abi::{KernelId, RowItem, RowRef};
 use crate::body::automorphism::{eval_group_source, inverse_galois};
@@ -27,21 +27,6 @@ impl<const LOG_N: u32> RowsSubMulScalar<LOG_N> {
         let exchange = const { ntt_shared_words(log_row_words(LOG_N), false) };
         let threads = const { contract_of::<W, Self>().threads };
         exchange + ((4 * usize::from(c) + k) as u32 * threads + m.thread()) * 4
-    }
-
-    /// Asks for a row's words.
-    ///
-    /// # Safety
-    /// As [`ThreadKernel::phase`].
-    #[inline(always)]
-    unsafe fn fetch<W: Word, M: Machine<W>>(m: &M, row: RowRef, c: bool, at: u32) {
-        // SAFETY: the caller's promises; quads of the block's lines.
-        unsafe {
-            let row = m.row(row);
-            unrolled!(4, k, {
-                m.fetch_quad(row, at, 16 * k as u32, Self::operand(m, c, k));
-            });
-        }
     }
 }
 
@@ -66,9 +51,9 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsSubMulScalar<LOG_N> {
             if phase == 0 {
                 let b = m.row(item.b);
                 m.wait_for_rows();
-                Self::fetch(m, item.a, false, at);
+                fetch_moved(m, item.a, at, |k| Self::operand(m, false, k));
                 if item.c != RowRef::NONE {
-                    Self::fetch(m, item.c, true, at);
+                    fetch_moved(m, item.c, at, |k| Self::operand(m, true, k));
                 }
                 let mut x: Words<W, 16> = Rows::<LOG_N>::load(&s, b);
                 Rows::<LOG_N>::wide_step(&s, &mut x);
