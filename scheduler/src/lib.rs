@@ -11,6 +11,7 @@
 
 pub mod ckks_ir;
 pub mod compile;
+pub mod cost;
 pub mod dsl;
 pub mod error;
 pub mod interp;

@@ -203,11 +203,11 @@ const MERGEABLE: &str = r#"function "f" {
 "#;
 
 #[test]
-fn merge_rescales() {
+fn raise_merges_rescales() {
     let function = ckks_ir::text::parse(MERGEABLE, &[]).unwrap();
     let run = |params: &Params| {
         let mut out = function.clone();
-        for name in ["merge_rescales", "placed_dce"] {
+        for name in ["raise", "placed_dce"] {
             let pass = CKKS.iter().find(|p| p.name == name).unwrap();
             out = (pass.run)(&out, params).unwrap();
             ckks_ir::verify::verify(&out, Some(params), pass.name).unwrap();
@@ -220,18 +220,19 @@ fn merge_rescales() {
           input "x" period 4
           %0 = input 0 {level 1 canonical degree 1}
           %1 = mul %0, %0 {level 1 product degree 2}
-          %2 = relinearize_rescale %1 {level 0 canonical degree 1} "square"
-          %3 = add %1, %1 {level 1 product degree 2}
-          %4 = relinearize %3 {level 1 product degree 1}
-          %5 = add_scalar %4, 0.5 {level 1 product degree 1}
-          %6 = rescale %4 {level 0 canonical degree 1}
+          %2 = relinearize %1 {level 1 product degree 1 raised}
+          %3 = mod_down_rescale %2 {level 0 canonical degree 1} "square"
+          %4 = add %1, %1 {level 1 product degree 2}
+          %5 = relinearize %4 {level 1 product degree 1}
+          %6 = add_scalar %5, 0.5 {level 1 product degree 1}
           %7 = rescale %5 {level 0 canonical degree 1}
-          %8 = mul_scalar %0, 0.5 {level 1 product degree 1}
-          %9 = rescale %8 {level 0 canonical degree 1}
-          output "a" slots 1 %2
-          output "b" slots 1 %6
-          output "c" slots 1 %7
-          output "d" slots 1 %9
+          %8 = rescale %6 {level 0 canonical degree 1}
+          %9 = mul_scalar %0, 0.5 {level 1 product degree 1}
+          %10 = rescale %9 {level 0 canonical degree 1}
+          output "a" slots 1 %3
+          output "b" slots 1 %7
+          output "c" slots 1 %8
+          output "d" slots 1 %10
         }
     "#]]
     .assert_eq(&merged.to_string());
@@ -262,32 +263,32 @@ fn a_merged_rescale_divides_once() {
           %9 = ntt %8 : eval [12-15] @3/1
           %10 = concat [%6, %9] : eval [0-3, 12-15] @3/1
           %11 = mul_scalar %4, [1056585419, 717158941, 16430120, 14352636] : eval [0-3] @3/1
-          %12 = slice %10 : eval [0-3] @3/1
-          %13 = key relinearization 0 0 : eval [0-3] @3/1
-          %14 = inner_product [%12 * %13] init %11 : eval [0-3] @3/1
-          %15 = slice %10 : eval [12-15] @3/1
-          %16 = key relinearization 0 0 : eval [12-15] @3/1
-          %17 = inner_product [%15 * %16] : eval [12-15] @3/1
-          %18 = concat [%14, %17] : eval [0-3, 12-15] @3/1
-          %19 = slice %18 : eval [2-3, 12-15] @3/1
-          %20 = intt %19 : coeff [2-3, 12-15] @3/1
-          %21 = convert_basis %20 : coeff [0-1] @3/1
-          %22 = ntt %21 : eval [0-1] @3/1
-          %23 = slice %18 : eval [0-1] @3/1
-          %24 = sub_mul_scalar %23, %22, [925751954, 615561629] : eval [0-1] @3/1
-          %25 = mul_scalar %5, [1056585419, 717158941, 16430120, 14352636] : eval [0-3] @3/1
-          %26 = key relinearization 0 1 : eval [0-3] @3/1
-          %27 = inner_product [%12 * %26] init %25 : eval [0-3] @3/1
-          %28 = key relinearization 0 1 : eval [12-15] @3/1
-          %29 = inner_product [%15 * %28] : eval [12-15] @3/1
-          %30 = concat [%27, %29] : eval [0-3, 12-15] @3/1
-          %31 = slice %30 : eval [2-3, 12-15] @3/1
-          %32 = intt %31 : coeff [2-3, 12-15] @3/1
-          %33 = convert_basis %32 : coeff [0-1] @3/1
-          %34 = ntt %33 : eval [0-1] @3/1
-          %35 = slice %30 : eval [0-1] @3/1
-          %36 = sub_mul_scalar %35, %34, [925751954, 615561629] : eval [0-1] @3/1
-          output 0 0 %24
+          %12 = mul_scalar %5, [1056585419, 717158941, 16430120, 14352636] : eval [0-3] @3/1
+          %13 = slice %10 : eval [0-3] @3/1
+          %14 = key relinearization 0 0 : eval [0-3] @3/1
+          %15 = inner_product [%13 * %14] init %11 : eval [0-3] @3/1
+          %16 = slice %10 : eval [12-15] @3/1
+          %17 = key relinearization 0 0 : eval [12-15] @3/1
+          %18 = inner_product [%16 * %17] : eval [12-15] @3/1
+          %19 = concat [%15, %18] : eval [0-3, 12-15] @3/1
+          %20 = key relinearization 0 1 : eval [0-3] @3/1
+          %21 = inner_product [%13 * %20] init %12 : eval [0-3] @3/1
+          %22 = key relinearization 0 1 : eval [12-15] @3/1
+          %23 = inner_product [%16 * %22] : eval [12-15] @3/1
+          %24 = concat [%21, %23] : eval [0-3, 12-15] @3/1
+          %25 = slice %19 : eval [2-3, 12-15] @4/1
+          %26 = intt %25 : coeff [2-3, 12-15] @4/1
+          %27 = convert_basis %26 : coeff [0-1] @4/1
+          %28 = ntt %27 : eval [0-1] @4/1
+          %29 = slice %19 : eval [0-1] @4/1
+          %30 = sub_mul_scalar %29, %28, [925751954, 615561629] : eval [0-1] @4/1
+          %31 = slice %24 : eval [2-3, 12-15] @4/1
+          %32 = intt %31 : coeff [2-3, 12-15] @4/1
+          %33 = convert_basis %32 : coeff [0-1] @4/1
+          %34 = ntt %33 : eval [0-1] @4/1
+          %35 = slice %24 : eval [0-1] @4/1
+          %36 = sub_mul_scalar %35, %34, [925751954, 615561629] : eval [0-1] @4/1
+          output 0 0 %30
           output 0 1 %36
         }
     "#]]
@@ -302,8 +303,8 @@ fn rotations_of_one_value_share_its_decomposition() {
     });
     let compiled = compile(&program.unwrap(), &params(), &Options::default()).unwrap();
     let count = |name: &str| compiled.poly.values.iter().filter(|v| v.op.name() == name).count();
-    // One conversion a digit (level 0 has one), and two more for mod_down of each rotation.
-    assert_eq!(count("convert_basis"), 1 + 3 * 2);
+    // One conversion a digit (level 0 has one), and two more for one mod_down of the sum.
+    assert_eq!(count("convert_basis"), 1 + 2);
     expect![[r#"
         polynomials "hoist" {
           input 0 [0-1]
@@ -313,60 +314,63 @@ fn rotations_of_one_value_share_its_decomposition() {
           %3 = convert_basis %2 : coeff [12-15] @1/0
           %4 = ntt %3 : eval [12-15] @1/0
           %5 = concat [%1, %4] : eval [0-1, 12-15] @1/0
-          %6 = key galois 5 0 0 : eval [0-1, 12-15] @1/0
-          %7 = inner_product [%5 * %6] : eval [0-1, 12-15] @1/0
-          %8 = slice %7 : eval [12-15] @1/0
-          %9 = intt %8 : coeff [12-15] @1/0
-          %10 = convert_basis %9 : coeff [0-1] @1/0
-          %11 = ntt %10 : eval [0-1] @1/0
-          %12 = slice %7 : eval [0-1] @1/0
-          %13 = key galois 5 0 1 : eval [0-1, 12-15] @1/0
-          %14 = inner_product [%5 * %13] : eval [0-1, 12-15] @1/0
-          %15 = slice %14 : eval [12-15] @1/0
-          %16 = intt %15 : coeff [12-15] @1/0
-          %17 = convert_basis %16 : coeff [0-1] @1/0
-          %18 = ntt %17 : eval [0-1] @1/0
-          %19 = slice %14 : eval [0-1] @1/0
-          %20 = sub_mul_scalar %12, %11, [688431073, 597282320] add %0 galois 5 : eval [0-1] @1/0
-          %21 = sub_mul_scalar %19, %18, [688431073, 597282320] galois 5 : eval [0-1] @1/0
-          %22 = key galois 25 0 0 : eval [0-1, 12-15] @2/0
-          %23 = inner_product [%5 * %22] : eval [0-1, 12-15] @2/0
-          %24 = slice %23 : eval [12-15] @2/0
-          %25 = intt %24 : coeff [12-15] @2/0
-          %26 = convert_basis %25 : coeff [0-1] @2/0
-          %27 = ntt %26 : eval [0-1] @2/0
-          %28 = slice %23 : eval [0-1] @2/0
-          %29 = key galois 25 0 1 : eval [0-1, 12-15] @2/0
-          %30 = inner_product [%5 * %29] : eval [0-1, 12-15] @2/0
-          %31 = slice %30 : eval [12-15] @2/0
-          %32 = intt %31 : coeff [12-15] @2/0
-          %33 = convert_basis %32 : coeff [0-1] @2/0
-          %34 = ntt %33 : eval [0-1] @2/0
-          %35 = slice %30 : eval [0-1] @2/0
-          %36 = sub_mul_scalar %28, %27, [688431073, 597282320] add %0 galois 25 : eval [0-1] @2/0
-          %37 = sub_mul_scalar %35, %34, [688431073, 597282320] galois 25 : eval [0-1] @2/0
-          %38 = add %20, %36 : eval [0-1] @3/0
-          %39 = add %21, %37 : eval [0-1] @3/0
-          %40 = key galois 125 0 0 : eval [0-1, 12-15] @4/0
-          %41 = inner_product [%5 * %40] : eval [0-1, 12-15] @4/0
-          %42 = slice %41 : eval [12-15] @4/0
-          %43 = intt %42 : coeff [12-15] @4/0
-          %44 = convert_basis %43 : coeff [0-1] @4/0
-          %45 = ntt %44 : eval [0-1] @4/0
-          %46 = slice %41 : eval [0-1] @4/0
-          %47 = key galois 125 0 1 : eval [0-1, 12-15] @4/0
-          %48 = inner_product [%5 * %47] : eval [0-1, 12-15] @4/0
-          %49 = slice %48 : eval [12-15] @4/0
-          %50 = intt %49 : coeff [12-15] @4/0
-          %51 = convert_basis %50 : coeff [0-1] @4/0
-          %52 = ntt %51 : eval [0-1] @4/0
-          %53 = slice %48 : eval [0-1] @4/0
-          %54 = sub_mul_scalar %46, %45, [688431073, 597282320] add %0 galois 125 : eval [0-1] @4/0
-          %55 = sub_mul_scalar %53, %52, [688431073, 597282320] galois 125 : eval [0-1] @4/0
-          %56 = add %38, %54 : eval [0-1] @5/0
-          %57 = add %39, %55 : eval [0-1] @5/0
-          output 0 0 %56
-          output 0 1 %57
+          %6 = mul_scalar %0, [1056585419, 717158941] : eval [0-1] @1/0
+          %7 = slice %5 : eval [0-1] @1/0
+          %8 = key galois 5 0 0 : eval [0-1] @1/0
+          %9 = inner_product [%7 * %8] init %6 : eval [0-1] @1/0
+          %10 = slice %5 : eval [12-15] @1/0
+          %11 = key galois 5 0 0 : eval [12-15] @1/0
+          %12 = inner_product [%10 * %11] : eval [12-15] @1/0
+          %13 = concat [%9, %12] : eval [0-1, 12-15] @1/0
+          %14 = key galois 5 0 1 : eval [0-1] @1/0
+          %15 = inner_product [%7 * %14] : eval [0-1] @1/0
+          %16 = key galois 5 0 1 : eval [12-15] @1/0
+          %17 = inner_product [%10 * %16] : eval [12-15] @1/0
+          %18 = concat [%15, %17] : eval [0-1, 12-15] @1/0
+          %19 = automorphism %13, 5 : eval [0-1, 12-15] @1/0
+          %20 = automorphism %18, 5 : eval [0-1, 12-15] @1/0
+          %21 = key galois 25 0 0 : eval [0-1] @2/0
+          %22 = inner_product [%7 * %21] init %6 : eval [0-1] @2/0
+          %23 = key galois 25 0 0 : eval [12-15] @2/0
+          %24 = inner_product [%10 * %23] : eval [12-15] @2/0
+          %25 = concat [%22, %24] : eval [0-1, 12-15] @2/0
+          %26 = key galois 25 0 1 : eval [0-1] @2/0
+          %27 = inner_product [%7 * %26] : eval [0-1] @2/0
+          %28 = key galois 25 0 1 : eval [12-15] @2/0
+          %29 = inner_product [%10 * %28] : eval [12-15] @2/0
+          %30 = concat [%27, %29] : eval [0-1, 12-15] @2/0
+          %31 = automorphism %25, 25 : eval [0-1, 12-15] @2/0
+          %32 = automorphism %30, 25 : eval [0-1, 12-15] @2/0
+          %33 = add %19, %31 : eval [0-1, 12-15] @3/0
+          %34 = add %20, %32 : eval [0-1, 12-15] @3/0
+          %35 = key galois 125 0 0 : eval [0-1] @4/0
+          %36 = inner_product [%7 * %35] init %6 : eval [0-1] @4/0
+          %37 = key galois 125 0 0 : eval [12-15] @4/0
+          %38 = inner_product [%10 * %37] : eval [12-15] @4/0
+          %39 = concat [%36, %38] : eval [0-1, 12-15] @4/0
+          %40 = key galois 125 0 1 : eval [0-1] @4/0
+          %41 = inner_product [%7 * %40] : eval [0-1] @4/0
+          %42 = key galois 125 0 1 : eval [12-15] @4/0
+          %43 = inner_product [%10 * %42] : eval [12-15] @4/0
+          %44 = concat [%41, %43] : eval [0-1, 12-15] @4/0
+          %45 = automorphism %39, 125 : eval [0-1, 12-15] @4/0
+          %46 = automorphism %44, 125 : eval [0-1, 12-15] @4/0
+          %47 = add %33, %45 : eval [0-1, 12-15] @5/0
+          %48 = add %34, %46 : eval [0-1, 12-15] @5/0
+          %49 = slice %47 : eval [12-15] @6/0
+          %50 = intt %49 : coeff [12-15] @6/0
+          %51 = convert_basis %50 : coeff [0-1] @6/0
+          %52 = ntt %51 : eval [0-1] @6/0
+          %53 = slice %47 : eval [0-1] @6/0
+          %54 = sub_mul_scalar %53, %52, [688431073, 597282320] : eval [0-1] @6/0
+          %55 = slice %48 : eval [12-15] @6/0
+          %56 = intt %55 : coeff [12-15] @6/0
+          %57 = convert_basis %56 : coeff [0-1] @6/0
+          %58 = ntt %57 : eval [0-1] @6/0
+          %59 = slice %48 : eval [0-1] @6/0
+          %60 = sub_mul_scalar %59, %58, [688431073, 597282320] : eval [0-1] @6/0
+          output 0 0 %54
+          output 0 1 %60
         }
     "#]]
     .assert_eq(&compiled.poly.to_string());
@@ -527,8 +531,8 @@ fn what_fits_63_bits_is_encoded_on_the_device() {
         buffer 3 factors rows 2 device 0
         buffer 4 slots 1 rows 2 device 0
         setup load_factors buffer 3
-        setup load_slots 1 level 0 scale 50.00006496378282 2.531264402320751e-15 buffer 4
-        setup encode 0 level 1 scale 49.99997929966936 1.1647345094993738e-15 buffer 5
+        setup load_slots constant 1 level 0 scale 50.00006496378282 2.531264402320751e-15 buffer 4
+        setup encode constant 0 level 1 scale 49.99997929966936 1.1647345094993738e-15 buffer 5
         0:2 and 0:3 = 3:0 and 3:1 factors 2:0 and 2:1"#]]
     .assert_eq(&lines.join("\n"));
 }

@@ -119,11 +119,11 @@ impl LoadedProgram {
             let of =
                 |constant: ConstId| manifest.constants.get(constant.0 as usize).ok_or_else(|| foreign(step));
             let (buffer, rows) = match *step {
-                HostStep::Encode { constant, level, log_scale, buffer } => {
-                    (buffer, codec.encode(of(constant)?, level, log_scale)?)
+                HostStep::Encode { encoded, buffer } => {
+                    (buffer, codec.encode(of(encoded.constant)?, &encoded)?)
                 }
-                HostStep::LoadSlots { constant, level, log_scale, buffer } => {
-                    (buffer, codec.slots(of(constant)?, level, log_scale)?)
+                HostStep::LoadSlots { encoded, buffer } => {
+                    (buffer, codec.slots(of(encoded.constant)?, &encoded)?)
                 }
                 HostStep::LoadFactors { buffer } => (buffer, codec.factors()),
                 _ => return Err(foreign(step)),
@@ -182,8 +182,8 @@ impl LoadedProgram {
             HostWork::Step(HostStep::Download { output, .. }) => {
                 named("download", outputs.get(output.0 as usize).map(|s| (&s.name, s.level)))
             }
-            HostWork::Step(HostStep::Encode { level, .. } | HostStep::LoadSlots { level, .. }) => {
-                Some((what.name(), Some(level.0)))
+            HostWork::Step(HostStep::Encode { encoded, .. } | HostStep::LoadSlots { encoded, .. }) => {
+                Some((what.name(), Some(encoded.level.0)))
             }
             _ => None,
         };

@@ -76,14 +76,13 @@ impl<'a, W: Word> Machine<'a, W> {
     /// As [`run`].
     pub fn host(&mut self, step: &HostStep) -> Result<()> {
         let (buffer, rows): (BufferId, Vec<Vec<u64>>) = match *step {
-            HostStep::Encode { constant, level, log_scale, buffer } => {
+            HostStep::Encode { encoded, buffer } => {
                 let encoder = Encoder::new(self.env.ring);
-                let plain = self.env.encode(&encoder, constant, level, log_scale)?;
-                (buffer, limbs(plain.poly()))
+                (buffer, limbs(&self.env.encode(&encoder, &encoded)?))
             }
-            HostStep::LoadSlots { constant, level, log_scale, buffer } => {
-                let slots = self.env.slots(constant)?;
-                check_raw_slots(self.env.ring.params(), &slots, level, log_scale)?;
+            HostStep::LoadSlots { encoded, buffer } => {
+                let slots = self.env.slots(encoded.constant)?;
+                check_raw_slots(self.env.ring.params(), &slots, encoded.level, encoded.log_scale)?;
                 (buffer, doubles(&slots))
             }
             HostStep::LoadFactors { buffer } => {

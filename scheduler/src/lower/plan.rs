@@ -167,15 +167,13 @@ impl Lowering<'_> {
         }
         for slots in &function.slots {
             let buffer = self.buffer(BufferKind::Slots(slots.constant), 2);
-            let (constant, level, log_scale) = (slots.constant, slots.level, slots.log_scale);
-            setup.push(HostStep::LoadSlots { constant, level, log_scale, buffer });
+            setup.push(HostStep::LoadSlots { encoded: *slots, buffer });
             self.slots.push(buffer);
         }
         for encoded in &function.encoded {
-            let rows = self.params.level(encoded.level)?.basis.len();
+            let rows = encoded.basis(self.params)?.len();
             let buffer = self.buffer(BufferKind::Constant(encoded.constant), rows);
-            let (constant, level, log_scale) = (encoded.constant, encoded.level, encoded.log_scale);
-            setup.push(HostStep::Encode { constant, level, log_scale, buffer });
+            setup.push(HostStep::Encode { encoded: *encoded, buffer });
         }
         Ok((setup, uploads))
     }

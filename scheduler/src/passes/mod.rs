@@ -3,14 +3,15 @@
 //!
 //! Every pass is a function from a verified function to a verified function; in debug builds, tests
 //! included, the verifier runs after each. Passes on `ckks_ir` preserve messages; of those on placed functions
-//! only [`merge`] changes bits. Passes on `poly_ir` preserve bits.
+//! only [`raise`] changes bits. Passes on `poly_ir` preserve bits.
 
 pub mod cse;
 pub mod dce;
 pub mod fuse;
-pub mod merge;
+mod min_cut;
 pub mod order;
 pub mod place;
+pub mod raise;
 pub mod simplify;
 
 use fhe_core::params::Params;
@@ -50,8 +51,8 @@ pub const CKKS: &[CkksPass] = &[
     CkksPass { name: "place", run: place::place },
     // Placement may make equal values of what differed only in where it was needed.
     CkksPass { name: "placed_cse", run: |f, _| Ok(cse::cse(f)) },
-    // Bits are still free here. Before placed_dce, which drops the relinearizations that are merged away.
-    CkksPass { name: "merge_rescales", run: |f, p| Ok(merge::merge_rescales(f, p)) },
+    // Bits are still free here. After placed_cse, so that a form that several want is paid for once.
+    CkksPass { name: "raise", run: raise::raise },
     CkksPass { name: "placed_dce", run: |f, _| Ok(dce::dce(f)) },
     // Last, so that lowering finds what it may batch side by side.
     CkksPass { name: "order_by_level", run: |f, _| Ok(order::by_level(f)) },
