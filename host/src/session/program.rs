@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::executor::{self, RunOptions, RunTimes};
 use crate::memory::MemoryReport;
 use crate::profile::overhead::{self, LaunchOverhead};
+use crate::profile::prediction::{Prediction, observation};
 use crate::profile::{HostWork, Profile, Stopwatch, trace};
 use crate::work::Work;
 use fhe_core::params::Level;
@@ -13,7 +14,8 @@ use kernels_gpu::abi::KernelId;
 use rayon::ThreadPool;
 use scheduler::ckks_ir::ConstId;
 use scheduler::compile::Manifest;
-use scheduler::plan::{BufferId, HostStep, Plan};
+use scheduler::cost::{CostTable, Observation};
+use scheduler::plan::{BufferId, HostStep, Plan, PlanStep, Step};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -250,6 +252,31 @@ impl LoadedProgram {
             let replay = overhead::median_replay(samples, |rounds| self.instance.replay(rounds))?;
             Ok(LaunchOverhead::new(replay, &self.instance.launch_times(samples)?))
         })
+    }
+
+    /// What each launch of a run takes, the median of `samples`: for a cost table. Neither keys nor inputs are needed, for times do not
+    /// depend on words.
+    ///
+    /// # Errors
+    /// Those of the calls.
+    pub fn observe(&mut self, samples: u32) -> Result<Vec<Observation>> {
+        let pool = Arc::clone(&self.pool);
+        let times = pool.install(|| self.instance.launch_times(samples))?;
+        let plan = self.instance.plan();
+        let calls = plan.plan().schedule.iter().filter_map(|step| match step {
+            PlanStep::Call { segment, .. } => Some((*segment, plan.plan().segment(*segment)?)),
+            _ => None,
+        });
+        let launches = calls.flat_map(|(id, segment)| {
+            let steps = segment.steps.iter().enumerate();
+            steps.map(move |(i, Step::Launch { launch, .. })| (launch.kernel, plan.work(id, i)))
+        });
+        Ok(launches.zip(times).map(|((kernel, work), time)| observation(kernel, work, time)).collect())
+    }
+
+    /// The time of a run's launches as a cost table predicts it.
+    pub fn predict(&self, costs: &CostTable) -> Prediction {
+        Prediction::new(self.instance.plan(), costs)
     }
 
     fn check_keys_loaded(&self) -> Result<()> {

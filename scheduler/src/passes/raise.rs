@@ -233,8 +233,8 @@ impl<'a> Choice<'a> {
         match (self.roles[a.0 as usize], self.node_of(a), self.function.value(a).op) {
             // P c_1 and P c_0.
             (Role::Switch, _, Op::Relinearize(_)) => self.graph.edge(node, NO, cost.rows(4, false)),
-            // P c_0 is shared by the rotations of a value; the automorphism reads and writes both halves.
-            (Role::Switch, ..) => self.graph.edge(node, NO, cost.rows(4, true)),
+            // P c_0 is shared by the rotations of a value; the automorphism is of both halves.
+            (Role::Switch, ..) => self.graph.edge(node, NO, cost.automorphisms(2, true)),
             (_, Some(own), _) => self.graph.edge(node, own, cost.rows(4, false)),
             (_, None, _) => self.graph.edge(node, NO, cost.rows(4, false)),
         }
