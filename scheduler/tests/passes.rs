@@ -295,6 +295,69 @@ fn a_merged_rescale_divides_once() {
     .assert_eq(&compiled.poly.to_string());
 }
 
+/// Sums of rotations, with plaintexts and without, rotated again; one rotation is also squared, another output is a rotation alone.
+#[test]
+fn raise_divides_sums_once() {
+    let program = dsl::build("sums", |g| {
+        let x = g.input("x", 8)?;
+        let w = g.plain("w", &[0.5, 0.25])?;
+        let inner = x.rotate(1) * w + x.rotate(2) * w - x.rotate(3) * 0.5 + x * w;
+        let outer = inner.rotate(4) - inner.rotate(3) + inner.conjugate() + inner.rotate(1) + inner;
+        g.output("y", outer.square().square().square(), 8)?;
+        g.output("z", x.rotate(1).square(), 8)?;
+        g.output("r", x.rotate(5), 8)
+    })
+    .unwrap();
+    let compiled = compile(&program, &Preset::N14.params().unwrap(), &Options::default()).unwrap();
+    expect![[r#"
+        function "sums" {
+          input "x" period 8
+          constant #0 "w" [0.5, 0.25]
+          %0 = input 0 {level 4 canonical degree 1} "x"
+          %1 = rotate %0, 1 {level 4 canonical degree 1}
+          %2 = mul_plain %1, #0 {level 4 product degree 1}
+          %3 = rotate %0, 2 {level 4 canonical degree 1 raised}
+          %4 = mul_plain %3, #0 {level 4 product degree 1 raised}
+          %5 = add %2, %4 {level 4 product degree 1 raised}
+          %6 = rotate %0, 3 {level 4 canonical degree 1 raised}
+          %7 = mul_scalar %6, 0.5 {level 4 product degree 1 raised}
+          %8 = sub %5, %7 {level 4 product degree 1 raised}
+          %9 = mul_plain %0, #0 {level 4 product degree 1}
+          %10 = add %8, %9 {level 4 product degree 1 raised}
+          %11 = mod_down_rescale %10 {level 3 canonical degree 1}
+          %12 = level_drop %1, 1 {level 1 canonical degree 1}
+          %13 = level_drop %0, 0 {level 0 canonical degree 1}
+          %14 = rotate %11, 4 {level 3 canonical degree 1 raised}
+          %15 = rotate %11, 3 {level 3 canonical degree 1 raised}
+          %16 = sub %14, %15 {level 3 canonical degree 1 raised}
+          %17 = conjugate %11 {level 3 canonical degree 1 raised}
+          %18 = add %16, %17 {level 3 canonical degree 1 raised}
+          %19 = rotate %11, 1 {level 3 canonical degree 1 raised}
+          %20 = add %18, %19 {level 3 canonical degree 1 raised}
+          %21 = mod_down %20 {level 3 canonical degree 1}
+          %22 = add %11, %21 {level 3 canonical degree 1}
+          %23 = mul %22, %22 {level 3 product degree 2}
+          %24 = relinearize %23 {level 3 product degree 1 raised}
+          %25 = mod_down_rescale %24 {level 2 canonical degree 1}
+          %26 = mul %25, %25 {level 2 product degree 2}
+          %27 = relinearize %26 {level 2 product degree 1 raised}
+          %28 = mod_down_rescale %27 {level 1 canonical degree 1}
+          %29 = mul %28, %28 {level 1 product degree 2}
+          %30 = mul %12, %12 {level 1 product degree 2}
+          %31 = relinearize %29 {level 1 product degree 1 raised}
+          %32 = mod_down_rescale %31 {level 0 canonical degree 1}
+          %33 = relinearize %30 {level 1 product degree 1 raised}
+          %34 = mod_down_rescale %33 {level 0 canonical degree 1}
+          %35 = rotate %13, 5 {level 0 canonical degree 1}
+          output "y" slots 8 %32
+          output "z" slots 8 %34
+          output "r" slots 8 %35
+        }
+    "#]]
+    .assert_eq(&compiled.placed.to_string());
+    common::check_everywhere::<u32>(&program, Preset::N14, &Options::default(), 1e-6);
+}
+
 #[test]
 fn rotations_of_one_value_share_its_decomposition() {
     let program = dsl::build("hoist", |g| {
@@ -303,8 +366,9 @@ fn rotations_of_one_value_share_its_decomposition() {
     });
     let compiled = compile(&program.unwrap(), &params(), &Options::default()).unwrap();
     let count = |name: &str| compiled.poly.values.iter().filter(|v| v.op.name() == name).count();
-    // One conversion a digit (level 0 has one), and two more for one mod_down of the sum.
-    assert_eq!(count("convert_basis"), 1 + 2);
+    // One conversion a digit (level 0 has one), and two more for mod_down of each rotation: at so few limbs one for the sum would
+    // not pay.
+    assert_eq!(count("convert_basis"), 1 + 3 * 2);
     expect![[r#"
         polynomials "hoist" {
           input 0 [0-1]
@@ -314,63 +378,60 @@ fn rotations_of_one_value_share_its_decomposition() {
           %3 = convert_basis %2 : coeff [12-15] @1/0
           %4 = ntt %3 : eval [12-15] @1/0
           %5 = concat [%1, %4] : eval [0-1, 12-15] @1/0
-          %6 = mul_scalar %0, [1056585419, 717158941] : eval [0-1] @1/0
-          %7 = slice %5 : eval [0-1] @1/0
-          %8 = key galois 5 0 0 : eval [0-1] @1/0
-          %9 = inner_product [%7 * %8] init %6 : eval [0-1] @1/0
-          %10 = slice %5 : eval [12-15] @1/0
-          %11 = key galois 5 0 0 : eval [12-15] @1/0
-          %12 = inner_product [%10 * %11] : eval [12-15] @1/0
-          %13 = concat [%9, %12] : eval [0-1, 12-15] @1/0
-          %14 = key galois 5 0 1 : eval [0-1] @1/0
-          %15 = inner_product [%7 * %14] : eval [0-1] @1/0
-          %16 = key galois 5 0 1 : eval [12-15] @1/0
-          %17 = inner_product [%10 * %16] : eval [12-15] @1/0
-          %18 = concat [%15, %17] : eval [0-1, 12-15] @1/0
-          %19 = automorphism %13, 5 : eval [0-1, 12-15] @1/0
-          %20 = automorphism %18, 5 : eval [0-1, 12-15] @1/0
-          %21 = key galois 25 0 0 : eval [0-1] @2/0
-          %22 = inner_product [%7 * %21] init %6 : eval [0-1] @2/0
-          %23 = key galois 25 0 0 : eval [12-15] @2/0
-          %24 = inner_product [%10 * %23] : eval [12-15] @2/0
-          %25 = concat [%22, %24] : eval [0-1, 12-15] @2/0
-          %26 = key galois 25 0 1 : eval [0-1] @2/0
-          %27 = inner_product [%7 * %26] : eval [0-1] @2/0
-          %28 = key galois 25 0 1 : eval [12-15] @2/0
-          %29 = inner_product [%10 * %28] : eval [12-15] @2/0
-          %30 = concat [%27, %29] : eval [0-1, 12-15] @2/0
-          %31 = automorphism %25, 25 : eval [0-1, 12-15] @2/0
-          %32 = automorphism %30, 25 : eval [0-1, 12-15] @2/0
-          %33 = add %19, %31 : eval [0-1, 12-15] @3/0
-          %34 = add %20, %32 : eval [0-1, 12-15] @3/0
-          %35 = key galois 125 0 0 : eval [0-1] @4/0
-          %36 = inner_product [%7 * %35] init %6 : eval [0-1] @4/0
-          %37 = key galois 125 0 0 : eval [12-15] @4/0
-          %38 = inner_product [%10 * %37] : eval [12-15] @4/0
-          %39 = concat [%36, %38] : eval [0-1, 12-15] @4/0
-          %40 = key galois 125 0 1 : eval [0-1] @4/0
-          %41 = inner_product [%7 * %40] : eval [0-1] @4/0
-          %42 = key galois 125 0 1 : eval [12-15] @4/0
-          %43 = inner_product [%10 * %42] : eval [12-15] @4/0
-          %44 = concat [%41, %43] : eval [0-1, 12-15] @4/0
-          %45 = automorphism %39, 125 : eval [0-1, 12-15] @4/0
-          %46 = automorphism %44, 125 : eval [0-1, 12-15] @4/0
-          %47 = add %33, %45 : eval [0-1, 12-15] @5/0
-          %48 = add %34, %46 : eval [0-1, 12-15] @5/0
-          %49 = slice %47 : eval [12-15] @6/0
-          %50 = intt %49 : coeff [12-15] @6/0
-          %51 = convert_basis %50 : coeff [0-1] @6/0
-          %52 = ntt %51 : eval [0-1] @6/0
-          %53 = slice %47 : eval [0-1] @6/0
-          %54 = sub_mul_scalar %53, %52, [688431073, 597282320] : eval [0-1] @6/0
-          %55 = slice %48 : eval [12-15] @6/0
-          %56 = intt %55 : coeff [12-15] @6/0
-          %57 = convert_basis %56 : coeff [0-1] @6/0
-          %58 = ntt %57 : eval [0-1] @6/0
-          %59 = slice %48 : eval [0-1] @6/0
-          %60 = sub_mul_scalar %59, %58, [688431073, 597282320] : eval [0-1] @6/0
-          output 0 0 %54
-          output 0 1 %60
+          %6 = key galois 5 0 0 : eval [0-1, 12-15] @1/0
+          %7 = inner_product [%5 * %6] : eval [0-1, 12-15] @1/0
+          %8 = slice %7 : eval [12-15] @1/0
+          %9 = intt %8 : coeff [12-15] @1/0
+          %10 = convert_basis %9 : coeff [0-1] @1/0
+          %11 = ntt %10 : eval [0-1] @1/0
+          %12 = slice %7 : eval [0-1] @1/0
+          %13 = key galois 5 0 1 : eval [0-1, 12-15] @1/0
+          %14 = inner_product [%5 * %13] : eval [0-1, 12-15] @1/0
+          %15 = slice %14 : eval [12-15] @1/0
+          %16 = intt %15 : coeff [12-15] @1/0
+          %17 = convert_basis %16 : coeff [0-1] @1/0
+          %18 = ntt %17 : eval [0-1] @1/0
+          %19 = slice %14 : eval [0-1] @1/0
+          %20 = sub_mul_scalar %12, %11, [688431073, 597282320] add %0 galois 5 : eval [0-1] @1/0
+          %21 = sub_mul_scalar %19, %18, [688431073, 597282320] galois 5 : eval [0-1] @1/0
+          %22 = key galois 25 0 0 : eval [0-1, 12-15] @2/0
+          %23 = inner_product [%5 * %22] : eval [0-1, 12-15] @2/0
+          %24 = slice %23 : eval [12-15] @2/0
+          %25 = intt %24 : coeff [12-15] @2/0
+          %26 = convert_basis %25 : coeff [0-1] @2/0
+          %27 = ntt %26 : eval [0-1] @2/0
+          %28 = slice %23 : eval [0-1] @2/0
+          %29 = key galois 25 0 1 : eval [0-1, 12-15] @2/0
+          %30 = inner_product [%5 * %29] : eval [0-1, 12-15] @2/0
+          %31 = slice %30 : eval [12-15] @2/0
+          %32 = intt %31 : coeff [12-15] @2/0
+          %33 = convert_basis %32 : coeff [0-1] @2/0
+          %34 = ntt %33 : eval [0-1] @2/0
+          %35 = slice %30 : eval [0-1] @2/0
+          %36 = sub_mul_scalar %28, %27, [688431073, 597282320] add %0 galois 25 : eval [0-1] @2/0
+          %37 = sub_mul_scalar %35, %34, [688431073, 597282320] galois 25 : eval [0-1] @2/0
+          %38 = add %20, %36 : eval [0-1] @3/0
+          %39 = add %21, %37 : eval [0-1] @3/0
+          %40 = key galois 125 0 0 : eval [0-1, 12-15] @4/0
+          %41 = inner_product [%5 * %40] : eval [0-1, 12-15] @4/0
+          %42 = slice %41 : eval [12-15] @4/0
+          %43 = intt %42 : coeff [12-15] @4/0
+          %44 = convert_basis %43 : coeff [0-1] @4/0
+          %45 = ntt %44 : eval [0-1] @4/0
+          %46 = slice %41 : eval [0-1] @4/0
+          %47 = key galois 125 0 1 : eval [0-1, 12-15] @4/0
+          %48 = inner_product [%5 * %47] : eval [0-1, 12-15] @4/0
+          %49 = slice %48 : eval [12-15] @4/0
+          %50 = intt %49 : coeff [12-15] @4/0
+          %51 = convert_basis %50 : coeff [0-1] @4/0
+          %52 = ntt %51 : eval [0-1] @4/0
+          %53 = slice %48 : eval [0-1] @4/0
+          %54 = sub_mul_scalar %46, %45, [688431073, 597282320] add %0 galois 125 : eval [0-1] @4/0
+          %55 = sub_mul_scalar %53, %52, [688431073, 597282320] galois 125 : eval [0-1] @4/0
+          %56 = add %38, %54 : eval [0-1] @5/0
+          %57 = add %39, %55 : eval [0-1] @5/0
+          output 0 0 %56
+          output 0 1 %57
         }
     "#]]
     .assert_eq(&compiled.poly.to_string());
