@@ -3,6 +3,7 @@
 use fhe_core::math::double::Double;
 use fhe_core::params::{GaloisElement, Level, Params};
 
+use crate::choose::{Choice, choose};
 use crate::ckks_ir::{self, Constant, InputIdx, Op};
 use crate::dsl::Program;
 use crate::error::{Error, Result};
@@ -127,6 +128,16 @@ pub fn compile(program: &Program, params: &Params, options: &Options) -> Result<
     compile_with(program, params, options, &mut |_| {})
 }
 
+/// Compiles a program for the smallest secure preset that fits it, and says why that one.
+///
+/// # Errors
+/// As [`choose`] and [`compile`].
+pub fn compile_auto(program: &Program, options: &Options) -> Result<(Choice, Compiled)> {
+    let choice = choose(program)?;
+    let compiled = compile(program, &choice.params, options)?;
+    Ok((choice, compiled))
+}
+
 /// Compiles a program and tells of every pass as it begins and ends, for a caller with a clock.
 ///
 /// # Errors
@@ -237,7 +248,7 @@ fn lower_poly(
 }
 
 /// What only the parameters can tell to be the user's mistake.
-fn check_slots(function: &ckks_ir::Function, params: &Params) -> Result<()> {
+pub(crate) fn check_slots(function: &ckks_ir::Function, params: &Params) -> Result<()> {
     let n_slots = params.n_slots();
     let periods = function.inputs.iter().map(|i| (&i.name, i.period as usize));
     let periods = periods.chain(function.constants.iter().map(|c| (&c.name, c.values.len())));

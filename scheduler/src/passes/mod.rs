@@ -76,6 +76,18 @@ pub enum Event {
     End(PassStat),
 }
 
+/// The levels that a function without kinds needs under some parameters.
+///
+/// # Errors
+/// [`crate::Error::TooDeep`] when they have fewer.
+pub fn levels_needed(function: &ckks_ir::Function, params: &Params) -> Result<u32> {
+    let mut function = function.clone();
+    for pass in CKKS.iter().take_while(|pass| pass.name != "placed_cse") {
+        function = (pass.run)(&function, params)?;
+    }
+    Ok(function.values.iter().filter_map(|value| value.kind).map(|kind| kind.level.0).max().unwrap_or(0))
+}
+
 /// Runs [`CKKS`].
 ///
 /// # Errors
