@@ -63,6 +63,62 @@ fn simplify() {
 }
 
 #[test]
+fn simplify_folds_constants() {
+    // `w` is `v`: [1.0, 2.0].
+    check(
+        "simplify",
+        "  %2 = mul_scalar %0, 0.5
+  %3 = mul_plain %2, #0
+  %4 = mul_plain %3, #1
+  %5 = mul_scalar %4, 4.0
+  %6 = add_plain %5, #0
+  %7 = sub_plain %6, #1
+  %8 = add_scalar %7, 0.5
+  %9 = rotate %8, 3
+  %10 = rotate %9, 2
+  %11 = rotate %10, 507
+  %12 = conjugate %11
+  %13 = conjugate %12
+  %14 = rotate %1, 1
+  %15 = rotate %14, 1
+  %16 = rotate %15, 511
+  output \"a\" slots 1 %13
+  output \"b\" slots 1 %5
+  output \"c\" slots 1 %14
+  output \"d\" slots 1 %16",
+        &expect![[r#"
+            function "f" {
+              input "x" period 4
+              input "y" period 4
+              constant #0 "w" [1.0, 2.0]
+              constant #1 "v" [1.0, 2.0]
+              constant #2 "w" [0.5, 1.0]
+              constant #3 "w v" [0.5, 2.0]
+              constant #4 "w v" [2.0, 8.0]
+              constant #5 "w v" [0.0]
+              %0 = input 0
+              %1 = input 1
+              %2 = mul_scalar %0, 0.5
+              %3 = mul_plain %0, #2
+              %4 = mul_plain %0, #3
+              %5 = mul_plain %0, #4
+              %6 = add_plain %5, #0
+              %7 = add_scalar %5, 0.5
+              %8 = rotate %7, 3
+              %9 = rotate %7, 5
+              %10 = conjugate %7
+              %11 = rotate %1, 1
+              %12 = rotate %11, 1
+              output "a" slots 1 %7
+              output "b" slots 1 %5
+              output "c" slots 1 %11
+              output "d" slots 1 %11
+            }
+        "#]],
+    );
+}
+
+#[test]
 fn cse() {
     check(
         "cse",

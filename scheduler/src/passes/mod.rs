@@ -42,7 +42,7 @@ pub struct PolyPass {
 /// The pipeline on `ckks_ir`.
 pub const CKKS: &[CkksPass] = &[
     // Products that need no level (x * 2, x * -1) must be gone before levels are counted.
-    CkksPass { name: "simplify", run: |f, _| Ok(simplify::simplify(f)) },
+    CkksPass { name: "simplify", run: |f, p| Ok(simplify::simplify(f, p)) },
     // Equal values first, so that dce sees which copies have no use left.
     CkksPass { name: "cse", run: |f, _| Ok(cse::cse(f)) },
     // Dead values would ask for levels.
