@@ -21,6 +21,7 @@ pub mod noise;
 pub mod passes;
 pub mod plan;
 pub mod poly_ir;
+pub mod report;
 mod text;
 
 pub use choose::{Choice, choose};

@@ -5,7 +5,8 @@ mod common;
 
 use expect_test::{Expect, expect};
 use fhe_core::params::{Params, Preset};
-use scheduler::passes::{CKKS, Event, POLY};
+use scheduler::passes::{CKKS, Event, POLY, Stage};
+use scheduler::report::{Counts, dot};
 use scheduler::{Error, Options, ckks_ir, compile, compile_with, dsl, lower, plan, poly_ir};
 
 #[cfg(test)]
@@ -725,14 +726,42 @@ fn mistakes_of_the_user() {
 #[test]
 fn passes_are_told_in_order() {
     let program = dsl::build("one", |g| g.output("y", g.input("x", 4)?.square(), 4)).unwrap();
-    let mut told = Vec::new();
-    let compiled =
-        compile_with(&program, &params(), &Options::default(), &mut |event| told.push(event)).unwrap();
-    let begun = told.iter().filter(|e| matches!(e, Event::Begin(_))).count();
-    assert_eq!((begun, told.len()), (compiled.stats.len(), 2 * compiled.stats.len()));
-    for (pair, stat) in told.chunks(2).zip(&compiled.stats) {
-        assert_eq!(pair, [Event::Begin(stat.pass), Event::End(stat.clone())]);
-    }
+    // Each pass begins, ends and shows what it made.
+    let (mut begun, mut ended) = (Vec::new(), Vec::new());
+    let compiled = compile_with(&program, &params(), &Options::default(), &mut |event| match event {
+        Event::Begin(pass) => begun.push(pass),
+        Event::End(stat, stage) => {
+            assert_eq!(begun.last(), Some(&stat.pass));
+            let counts = Counts::of(stage, &params()).unwrap();
+            assert_eq!(counts.values, stat.after);
+            assert!(dot(stage).starts_with("digraph {\n"));
+            ended.push((stat, counts));
+        }
+    })
+    .unwrap();
+    assert_eq!(ended.iter().map(|(stat, _)| stat.clone()).collect::<Vec<_>>(), compiled.stats);
+    let of = |pass: &str| ended.iter().find(|(stat, _)| stat.pass == pass).unwrap().1;
+    assert_eq!((of("dce").key_switches, of("dce").rescales), (Some(0), None));
+    assert_eq!((of("raise").key_switches, of("raise").rescales), (Some(1), Some(1)));
+    // A product of 4 limbs to 2, with 4 special ones and a digit of 4: 4 back and 4 forth, 6 back and 2 forth for each half.
+    assert_eq!((of("lower_ckks").ntts, of("lower_plan").ntts), (Some(24), Some(24)));
+    assert!(of("lower_plan").bytes < of("lower_ckks").bytes);
+}
+
+#[test]
+fn graphs_have_every_edge() {
+    let program = dsl::build("edge", |g| g.output("y \"q\"", g.input("x", 4)?.square(), 4)).unwrap();
+    expect![[r#"
+        digraph {
+          node [shape=box];
+          v0 [label="x"];
+          v1 [label="%1 mul"];
+          v0 -> v1;
+          v0 -> v1;
+          o0 [label="y \"q\"", shape=oval];
+          v1 -> o0;
+        }
+    "#]].assert_eq(&dot(Stage::Ckks(program.function())));
 }
 
 #[test]

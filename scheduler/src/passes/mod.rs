@@ -19,6 +19,7 @@ use fhe_core::params::Params;
 use crate::ckks_ir;
 use crate::compile::PassStat;
 use crate::error::Result;
+use crate::plan::Plan;
 use crate::poly_ir;
 
 /// A pass on `ckks_ir`.
@@ -69,11 +70,22 @@ pub const POLY: &[PolyPass] = &[
 
 /// What the pipelines tell while they run, so that a caller with a clock can time them.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Event {
+pub enum Event<'a> {
     /// A pass begins.
     Begin(&'static str),
-    /// A pass is done.
-    End(PassStat),
+    /// A pass is done, and what it made.
+    End(PassStat, Stage<'a>),
+}
+
+/// A program on its way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stage<'a> {
+    /// Operations on ciphertexts.
+    Ckks(&'a ckks_ir::Function),
+    /// Operations on polynomials.
+    Poly(&'a poly_ir::Function),
+    /// What is executed.
+    Plan(&'a Plan),
 }
 
 /// The levels that a function without kinds needs under some parameters.
@@ -95,7 +107,7 @@ pub fn levels_needed(function: &ckks_ir::Function, params: &Params) -> Result<u3
 pub fn run_ckks(
     mut function: ckks_ir::Function,
     params: &Params,
-    event: &mut dyn FnMut(Event),
+    event: &mut dyn FnMut(Event<'_>),
 ) -> Result<ckks_ir::Function> {
     for pass in CKKS {
         event(Event::Begin(pass.name));
@@ -104,7 +116,8 @@ pub fn run_ckks(
         if cfg!(debug_assertions) {
             ckks_ir::verify::verify(&function, Some(params), pass.name)?;
         }
-        event(Event::End(PassStat { pass: pass.name, before, after: function.values.len() }));
+        let stat = PassStat { pass: pass.name, before, after: function.values.len() };
+        event(Event::End(stat, Stage::Ckks(&function)));
     }
     Ok(function)
 }
@@ -116,7 +129,7 @@ pub fn run_ckks(
 pub fn run_poly(
     mut function: poly_ir::Function,
     params: &Params,
-    event: &mut dyn FnMut(Event),
+    event: &mut dyn FnMut(Event<'_>),
 ) -> Result<poly_ir::Function> {
     for pass in POLY {
         event(Event::Begin(pass.name));
@@ -125,7 +138,8 @@ pub fn run_poly(
         if cfg!(debug_assertions) {
             poly_ir::verify::verify(&function, params, pass.name)?;
         }
-        event(Event::End(PassStat { pass: pass.name, before, after: function.values.len() }));
+        let stat = PassStat { pass: pass.name, before, after: function.values.len() };
+        event(Event::End(stat, Stage::Poly(&function)));
     }
     Ok(function)
 }
