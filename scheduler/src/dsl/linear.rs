@@ -15,6 +15,7 @@
 use std::collections::BTreeSet;
 
 use super::Encrypted;
+use crate::ckks_ir::Location;
 use crate::error::{Error, Result};
 
 /// `y = M x` for a row-major matrix of `rows` times `cols`, `cols` at most the period of `x`; elements of `x`
@@ -26,6 +27,7 @@ use crate::error::{Error, Result};
 ///
 /// # Cost
 /// One level; about `2 sqrt(rows)` rotations and `log2(period / rows)` more.
+#[track_caller]
 pub fn matvec<'g>(
     x: Encrypted<'g>,
     name: &str,
@@ -33,8 +35,22 @@ pub fn matvec<'g>(
     rows: usize,
     cols: usize,
 ) -> Result<Encrypted<'g>> {
+    let graph = x.graph();
+    graph.within(Location::here(), || by_diagonals(x, name, matrix, rows, cols))
+}
+
+fn by_diagonals<'g>(
+    x: Encrypted<'g>,
+    name: &str,
+    matrix: &[f64],
+    rows: usize,
+    cols: usize,
+) -> Result<Encrypted<'g>> {
     let p = x.period();
-    let refuse = |problem: String| Err(Error::Matrix { name: name.to_owned(), problem });
+    let refuse = |problem: String| {
+        let at = Some(x.graph().locate(Location::here()));
+        Err(Error::Matrix { name: name.to_owned(), problem, at })
+    };
     if rows == 0 || cols == 0 || matrix.len() != rows * cols {
         return refuse(format!("{} elements, expected {rows} times {cols}", matrix.len()));
     }

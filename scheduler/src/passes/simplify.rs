@@ -35,9 +35,9 @@ pub fn simplify(function: &Function) -> Function {
             _ => (Some(op), None),
         };
         let id = match (op, replaced) {
-            (Some(op), _) => out.push(op, value.kind, value.name.clone()),
+            (Some(op), _) => out.push_like(value, op, value.kind),
             (None, Some(id)) => id,
-            (None, None) => out.push(value.op, value.kind, value.name.clone()),
+            (None, None) => out.push_like(value, value.op, value.kind),
         };
         new.push(id);
     }

@@ -37,11 +37,14 @@ pub(crate) fn random_program(steps: &[RandomStep], depth: u32) -> Program {
         // Value, depth, bound.
         let mut values: Vec<(Encrypted<'_>, u32, f64)> =
             vec![(g.input("x", 16)?, 0, 1.0), (g.input("y", 4)?, 0, 1.0), (g.input("z", 512)?, 0, 1.0)];
+        for (x, _, _) in &values {
+            x.unused_on_purpose();
+        }
         for (i, s) in steps.iter().enumerate() {
             let (a, da, ba) = values[s.a % values.len()];
             let (b, db, bb) = values[s.b % values.len()];
             let weights: Vec<f64> = (0..8).map(|i| s.scalar * f64::from(i - 3) / 4.0).collect();
-            let plain = g.plain(&format!("w{i}"), &weights)?;
+            let plain = g.plain(&format!("w{i}"), &weights)?.unused_on_purpose();
             let size = s.scalar.abs() * 1.01;
             let d = da.max(db);
             let made = match s.kind {
@@ -60,6 +63,7 @@ pub(crate) fn random_program(steps: &[RandomStep], depth: u32) -> Program {
                 14 => (a - plain, da, ba + size),
                 _ => (a * b + b * plain - a * s.scalar, d + 1, ba * bb + (ba + bb) * size),
             };
+            made.0.unused_on_purpose();
             if made.1 <= depth && made.2 < 20.0 {
                 values.push(made);
             }
@@ -160,7 +164,7 @@ pub(crate) fn separate(placed: &Function) -> Function {
             }
             op => op,
         };
-        new.push(out.push(op, value.kind, value.name.clone()));
+        new.push(out.push_like(value, op, value.kind));
     }
     for output in &mut out.outputs {
         output.value = new[output.value.0 as usize];
