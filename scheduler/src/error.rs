@@ -68,6 +68,36 @@ pub enum Error {
         /// Where in the user's source.
         at: Option<Location>,
     },
+    /// An interval that is empty or not finite.
+    #[error("interval from {low} to {high}, expected finite ends, the lower one first{}", At(.at))]
+    Interval {
+        /// Its lower end.
+        low: f64,
+        /// Its upper end.
+        high: f64,
+        /// Where in the user's source.
+        at: Option<Location>,
+    },
+    /// A function that no polynomial is near enough to.
+    #[error(
+        "no polynomial of degree up to {degree} found within {expected} of the function from {low} to {high}, \
+         the last one is off by {found}{}: shorten the interval or allow a larger error",
+        At(.at)
+    )]
+    NotApproximated {
+        /// Lower end of the interval.
+        low: f64,
+        /// Upper end of the interval.
+        high: f64,
+        /// The highest degree.
+        degree: usize,
+        /// The error at that degree.
+        found: f64,
+        /// The error that was asked for.
+        expected: f64,
+        /// Where in the user's source.
+        at: Option<Location>,
+    },
     /// A program without outputs.
     #[error("program `{name}` has no output{}: return a value by `Graph::output`", At(.at))]
     NoOutput {

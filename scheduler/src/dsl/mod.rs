@@ -22,6 +22,7 @@
 
 pub mod linear;
 mod ops;
+pub mod polynomial;
 mod unused;
 mod values;
 

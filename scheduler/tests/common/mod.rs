@@ -180,17 +180,27 @@ pub(crate) fn check_everywhere<W: Word>(
     options: &Options,
     tolerance: f64,
 ) {
+    check_everywhere_on::<W>(program, &messages(program), preset, options, tolerance);
+}
+
+/// The same, on messages of the caller.
+pub(crate) fn check_everywhere_on<W: Word>(
+    program: &Program,
+    messages: &[Vec<Complex64>],
+    preset: Preset,
+    options: &Options,
+    tolerance: f64,
+) {
     let mut client = Client::<W>::new(preset);
     let compiled = scheduler::compile(program, client.params(), options).unwrap();
-    let messages = messages(program);
     let n_slots = client.params().n_slots();
-    let meaning = interp::slots::run(program.function(), n_slots, &messages).unwrap();
-    let placed = interp::slots::run(&compiled.placed, n_slots, &messages).unwrap();
+    let meaning = interp::slots::run(program.function(), n_slots, messages).unwrap();
+    let placed = interp::slots::run(&compiled.placed, n_slots, messages).unwrap();
     for (a, b) in meaning.iter().zip(&placed) {
         assert!(worst(a, b) < 1e-9, "placement changed the meaning");
     }
     let keys = client.keys(&compiled);
-    let inputs = client.encrypt(&compiled, &messages);
+    let inputs = client.encrypt(&compiled, messages);
     let unmerged = separate(&compiled.placed);
     let merged_errors = check_exact(&client, &compiled, &keys, &inputs, &meaning, tolerance);
     if unmerged != compiled.placed {
