@@ -68,6 +68,28 @@ pub enum Error {
         /// Where in the user's source.
         at: Option<Location>,
     },
+    /// Vectors of different lengths, or an empty one.
+    #[error("{what} of {found}, expected {expected}{}", At(.at))]
+    Length {
+        /// What has the length.
+        what: &'static str,
+        /// Its length.
+        found: usize,
+        /// The length that it should have.
+        expected: usize,
+        /// Where in the user's source.
+        at: Option<Location>,
+    },
+    /// An element that a vector of ciphertexts does not have.
+    #[error("element {index} of a vector of {len} ciphertexts{}", At(.at))]
+    Index {
+        /// The element, from 0.
+        index: usize,
+        /// The length of the vector.
+        len: usize,
+        /// Where in the user's source.
+        at: Option<Location>,
+    },
     /// An interval that is empty or not finite.
     #[error("interval from {low} to {high}, expected finite ends, the lower one first{}", At(.at))]
     Interval {

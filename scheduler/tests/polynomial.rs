@@ -59,6 +59,11 @@ mod helpers {
         y[0].iter().map(|y| y.re).collect()
     }
 
+    /// `ceil(log2(n))`, by counting.
+    pub(crate) fn log2_up(n: usize) -> u32 {
+        (0..).find(|&l| 1 << l >= n).unwrap()
+    }
+
     pub(crate) fn horner(p: &[f64], x: f64) -> f64 {
         p.iter().rev().fold(0.0, |sum, c| sum * x + c)
     }
@@ -87,13 +92,8 @@ mod helpers {
 }
 
 use helpers::{
-    assert_near, chebyshev, count, deep, horner, levels, numbers, placed, points, program, values,
+    assert_near, chebyshev, count, horner, levels, log2_up, numbers, placed, points, program, values,
 };
-
-/// `ceil(log2(n))`, by counting.
-fn log2_up(n: usize) -> u32 {
-    (0..).find(|&l| 1 << l >= n).unwrap()
-}
 
 #[test]
 fn every_degree_in_both_bases_at_the_least_depth() {

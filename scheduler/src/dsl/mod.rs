@@ -25,6 +25,7 @@ mod ops;
 pub mod polynomial;
 mod unused;
 mod values;
+mod vectors;
 
 use core::cell::RefCell;
 use core::mem;
@@ -34,6 +35,7 @@ use crate::ckks_ir::{ConstId, Constant, Function, Input, InputIdx, Location, Op,
 use crate::error::{Error, Result};
 use unused::OnPurpose;
 pub use values::{Encrypted, Plain};
+pub use vectors::EncryptedVec;
 
 /// A program: a function without levels, checked for the user's mistakes.
 #[derive(Clone, Debug, PartialEq)]

@@ -95,6 +95,12 @@ impl<'g> Encrypted<'g> {
         sum
     }
 
+    /// Zero in every slot, without a level.
+    #[track_caller]
+    pub(super) fn zero(self) -> Self {
+        -self + self
+    }
+
     /// Its name, or its operation.
     pub(super) fn describe(self) -> String {
         self.graph.state.borrow().function.describe(self.id)
@@ -146,4 +152,10 @@ impl Plain<'_> {
         self.graph.state.borrow_mut().on_purpose.constants.push(self.id);
         self
     }
+}
+
+/// What [`crate::passes::simplify`] makes of a product by this scalar is no product: in a sum it stands after those that
+/// owe a rescale, so that they are rescaled as one.
+pub(super) fn is_free(scalar: f64) -> bool {
+    matches!(scalar, 1.0 | -1.0 | 2.0)
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::degree;
 use crate::dsl::Encrypted;
+use crate::dsl::values::is_free;
 
 /// What a polynomial is a combination of; `B_0` stands for the number 1 in coefficients.
 #[derive(Clone, Copy, Debug)]
@@ -106,11 +107,6 @@ impl Sum {
     }
 }
 
-/// What [`crate::passes::simplify`] makes of a product by this scalar is no product.
-fn is_free(scalar: f64) -> bool {
-    matches!(scalar, 1.0 | -1.0 | 2.0)
-}
-
 /// A plan with the members of the basis that it needs: each is the product of two others.
 struct Schedule {
     sum: Sum,
@@ -174,5 +170,5 @@ pub(super) fn evaluate<'g>(x: Encrypted<'g>, basis: Basis, p: &[f64]) -> Encrypt
         members.insert(n, made);
     }
     // A constant is encrypted by what is zero.
-    schedule.sum.emit(&members).unwrap_or_else(|constant| -x + x + constant)
+    schedule.sum.emit(&members).unwrap_or_else(|constant| x.zero() + constant)
 }
