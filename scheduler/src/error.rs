@@ -90,13 +90,15 @@ pub enum Error {
         /// Where in the user's source.
         at: Option<Location>,
     },
-    /// An interval that is empty or not finite.
-    #[error("interval from {low} to {high}, expected finite ends, the lower one first{}", At(.at))]
+    /// An interval that is empty or not finite, or on which a function is not defined.
+    #[error("interval from {low} to {high}, expected {expected}{}", At(.at))]
     Interval {
         /// Its lower end.
         low: f64,
         /// Its upper end.
         high: f64,
+        /// What was expected.
+        expected: &'static str,
         /// Where in the user's source.
         at: Option<Location>,
     },

@@ -20,6 +20,7 @@
 //! [`Location`] of the user's line, also through the passes, and errors name it. What reaches no output is a mistake too
 //! ([`Error::Unused`]), unless it is marked by [`Encrypted::unused_on_purpose`].
 
+pub mod functions;
 pub mod linear;
 mod ops;
 pub mod polynomial;

@@ -31,6 +31,9 @@
 mod approximation;
 mod evaluation;
 
+pub(super) use approximation::{clenshaw, interpolant, nodes};
+pub(super) use evaluation::depth;
+
 use core::ops::RangeInclusive;
 
 pub use approximation::{Approximation, MAX_DEGREE};
@@ -87,7 +90,7 @@ impl<'g> Encrypted<'g> {
         let here = Location::here();
         self.graph.within(here, || {
             self.check_coefficients(coefficients)?;
-            self.check_interval(&interval)?;
+            check_interval(&interval, Some(self.graph.locate(Location::here())))?;
             Ok(self.chebyshev_series(coefficients, &interval))
         })
     }
@@ -119,7 +122,7 @@ impl<'g> Encrypted<'g> {
         let degree = degree(coefficients);
         let (centre, half) = centre_and_half(interval);
         let (v, r) = match folding(half, degree) {
-            Some(j) => ((self - centre).times(j), f64::from(j) * half / 2.0),
+            Some(j) => ((self - centre).times(j), exactly_one(f64::from(j) * half / 2.0)),
             None => (self * (2.0 / half) - 2.0 * centre / half, 1.0),
         };
         let mut series = coefficients.to_vec();
@@ -136,11 +139,6 @@ impl<'g> Encrypted<'g> {
             (format!("coefficients beside {}", self.describe()), coefficients[index].to_string());
         Err(Error::NotFinite { name, index, value, at: Some(self.graph.locate(Location::here())) })
     }
-
-    #[track_caller]
-    pub(super) fn check_interval(self, interval: &RangeInclusive<f64>) -> Result<()> {
-        check_interval(interval, Some(self.graph.locate(Location::here())))
-    }
 }
 
 /// Whether a Chebyshev series of this degree on this interval costs no level for its change of variable.
@@ -148,12 +146,15 @@ pub fn is_folded(interval: &RangeInclusive<f64>, degree: usize) -> bool {
     folding(centre_and_half(interval).1, degree).is_some()
 }
 
-fn check_interval(interval: &RangeInclusive<f64>, at: Option<Location>) -> Result<()> {
+pub(super) fn check_interval(interval: &RangeInclusive<f64>, at: Option<Location>) -> Result<()> {
     let (low, high) = (*interval.start(), *interval.end());
-    if low < high && (high - low).is_finite() { Ok(()) } else { Err(Error::Interval { low, high, at }) }
+    if low < high && (high - low).is_finite() {
+        return Ok(());
+    }
+    Err(Error::Interval { low, high, expected: "finite ends, the lower one first", at })
 }
 
-fn centre_and_half(interval: &RangeInclusive<f64>) -> (f64, f64) {
+pub(super) fn centre_and_half(interval: &RangeInclusive<f64>) -> (f64, f64) {
     let (a, b) = (interval.start(), interval.end());
     ((a + b) / 2.0, (b - a) / 2.0)
 }
@@ -163,6 +164,11 @@ fn folding(half: f64, degree: usize) -> Option<u32> {
     let j = (2.0 / half).round().max(1.0);
     let spread = (j * half / 2.0).log2().abs() * degree as f64;
     (j <= MAX_TIMES && (degree <= 1 || spread <= MAX_SPREAD)).then_some(j as u32)
+}
+
+/// A factor of 1 is no product: what is that only after rounding is taken as 1, at 2^-40 for each degree.
+fn exactly_one(r: f64) -> f64 {
+    if (r - 1.0).abs() <= 2f64.powi(-40) { 1.0 } else { r }
 }
 
 /// The index of the last coefficient that is not zero.

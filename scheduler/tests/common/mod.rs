@@ -6,7 +6,7 @@ use fhe_core::ckks::{Ciphertext, Decryptor, Encoder, Encryptor};
 use fhe_core::math::primes;
 use fhe_core::math::sampling::Randomness;
 use fhe_core::math::word::Word;
-use fhe_core::params::{Level, Params, Preset};
+use fhe_core::params::{Level, Params, ParamsLiteral, Preset, Security};
 use fhe_core::ring::Ring;
 use fhe_core::rlwe::{EvaluationKeySet, KeyGenerator, PublicKey, SecretKey};
 use proptest::prelude::*;
@@ -93,7 +93,11 @@ pub(crate) struct Client<W: Word> {
 
 impl<W: Word> Client<W> {
     pub(crate) fn new(preset: Preset) -> Self {
-        let ring = Ring::new(&preset.params().unwrap()).unwrap();
+        Self::of(&preset.params().unwrap())
+    }
+
+    pub(crate) fn of(params: &Params) -> Self {
+        let ring = Ring::new(params).unwrap();
         let mut randomness = Randomness::insecure_reproducible(7);
         let generator = KeyGenerator::new(&ring);
         let secret = generator.secret_key(&mut randomness);
@@ -149,6 +153,11 @@ pub(crate) fn many_special(n_special: usize) -> Params {
     let others = |q: &u64| !literal.main_primes.contains(q);
     literal.special_primes = primes::descending(30, 11).filter(others).take(n_special).collect();
     Params::new(literal).unwrap()
+}
+
+/// The 22 levels of `n16` in a small ring, without security.
+pub(crate) fn deep_toy() -> Params {
+    Params::new(ParamsLiteral { log_n: 10, security: Security::Insecure, ..Preset::N16.literal() }).unwrap()
 }
 
 /// The same function with two divisions for each merged one.

@@ -40,7 +40,7 @@ impl Approximation {
     }
 
     /// [`Approximation::of`], asked for by a line.
-    pub(super) fn find(
+    pub(in crate::dsl) fn find(
         f: impl Fn(f64) -> f64,
         interval: RangeInclusive<f64>,
         max_error: f64,
@@ -108,7 +108,7 @@ impl Approximation {
 }
 
 /// The Chebyshev points of a number: zeros of `T_n`.
-fn nodes(n: usize) -> impl Iterator<Item = f64> {
+pub(in crate::dsl) fn nodes(n: usize) -> impl Iterator<Item = f64> {
     (0..n).map(move |k| (PI * (k as f64 + 0.5) / n as f64).cos())
 }
 

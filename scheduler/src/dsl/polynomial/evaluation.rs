@@ -48,7 +48,7 @@ struct Sum {
 }
 
 /// Levels from `B_1` to `B_n`.
-fn depth(n: usize) -> u32 {
+pub(in crate::dsl) fn depth(n: usize) -> u32 {
     n.next_power_of_two().ilog2()
 }
 
