@@ -68,6 +68,16 @@ pub enum Error {
         /// Where in the user's source.
         at: Option<Location>,
     },
+    /// A call of a function of the program with other sizes than its first call, or with other parameters than it reads.
+    #[error("call of `{name}`{}: {problem}", At(.at))]
+    Call {
+        /// The function.
+        name: String,
+        /// Found and expected.
+        problem: String,
+        /// Where in the user's source.
+        at: Option<Location>,
+    },
     /// Vectors of different lengths, or an empty one.
     #[error("{what} of {found}, expected {expected}{}", At(.at))]
     Length {

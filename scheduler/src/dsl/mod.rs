@@ -20,6 +20,7 @@
 //! [`Location`] of the user's line, also through the passes, and errors name it. What reaches no output is a mistake too
 //! ([`Error::Unused`]), unless it is marked by [`Encrypted::unused_on_purpose`].
 
+mod calls;
 pub mod functions;
 pub mod linear;
 mod ops;
@@ -30,10 +31,13 @@ mod vectors;
 
 use core::cell::RefCell;
 use core::mem;
+use std::sync::Arc;
+
 use num_complex::Complex64;
 
 use crate::ckks_ir::{ConstId, Constant, Function, Input, InputIdx, Location, Op, Output, Value, ValueId};
 use crate::error::{Error, Result};
+pub use calls::{Definition, Parameters};
 use unused::OnPurpose;
 pub use values::{Encrypted, Plain};
 pub use vectors::EncryptedVec;
@@ -68,6 +72,7 @@ pub fn build(name: &str, body: impl FnOnce(&Graph) -> Result<()>) -> Result<Prog
             function: Function { name: name.to_owned(), ..Function::default() },
             mistake: None,
             scope: Scope::Body,
+            calls: Vec::new(),
             on_purpose: OnPurpose::default(),
         }),
     };
@@ -94,6 +99,8 @@ struct State {
     function: Function,
     mistake: Option<Error>,
     scope: Scope,
+    /// The calls that are being expanded, outermost first, as `layer[2]`: with them begin the names of plaintexts.
+    calls: Vec<String>,
     on_purpose: OnPurpose,
 }
 
@@ -104,6 +111,8 @@ enum Scope {
     Body,
     /// This one, which called a function of this room.
     Within(Location),
+    /// The one that calls an operation, in a function of the program that was called from here.
+    Called(Arc<Location>),
 }
 
 impl Graph {
@@ -143,6 +152,7 @@ impl Graph {
     #[track_caller]
     pub fn plain_complex(&self, name: &str, values: &[Complex64]) -> Result<Plain<'_>> {
         let at = self.locate(Location::here());
+        let name = &self.qualified(name);
         let period = checked_period(name, values.len(), &at)?;
         if let Some(index) = values.iter().position(|z| !z.is_finite()) {
             let value = values[index].to_string();
@@ -207,13 +217,25 @@ impl Graph {
         match &self.state.borrow().scope {
             Scope::Body => here,
             Scope::Within(at) => at.clone(),
+            Scope::Called(from) => Location { caller: Some(Arc::clone(from)), ..here },
         }
+    }
+
+    /// The name of a plaintext, with the call that it is of.
+    fn qualified(&self, name: &str) -> String {
+        let state = self.state.borrow();
+        let calls = state.calls.iter().map(String::as_str);
+        calls.chain([name]).collect::<Vec<_>>().join(".")
     }
 
     /// Runs a function of this room that the user called at `here`: everything that it makes is of that line.
     fn within<R>(&self, here: Location, body: impl FnOnce() -> R) -> R {
         let at = self.locate(here);
-        let outer = mem::replace(&mut self.state.borrow_mut().scope, Scope::Within(at));
+        self.scoped(Scope::Within(at), body)
+    }
+
+    fn scoped<R>(&self, scope: Scope, body: impl FnOnce() -> R) -> R {
+        let outer = mem::replace(&mut self.state.borrow_mut().scope, scope);
         let result = body();
         self.state.borrow_mut().scope = outer;
         result
