@@ -169,6 +169,29 @@ fn columns_times_a_plaintext_matrix() {
 }
 
 #[test]
+fn sums_of_any_count_of_slots() {
+    for count in 0..=16 {
+        let program = dsl::build("sum", |g| {
+            let x = g.input("x", 32)?;
+            g.output("y", x.sum_strided(2, count), 32)?;
+            g.output("times", x.times(count as u32), 32)
+        })
+        .unwrap();
+        let m = messages(&program);
+        let found = outputs(&program, &m, 32);
+        for i in 0..32 {
+            let expected: Complex64 = (0..count).map(|j| m[0][(i + 2 * j) % 32]).sum();
+            assert!((found[0][i] - expected).norm() < 1e-13, "{count} slots from {i}");
+            assert!((found[1][i] - m[0][i] * count as f64).norm() < 1e-13, "{count} times slot {i}");
+        }
+        let compiled = compiled(&program);
+        let bits = count.max(1).ilog2() + count.max(1).count_ones() - 1;
+        assert_eq!(helpers::count(&compiled, &["rotate"]), bits as usize, "{count} slots");
+        assert_eq!(compiled.manifest.inputs[0].level, Level(0));
+    }
+}
+
+#[test]
 fn encrypted_matrices() {
     let mut lines = String::new();
     for d in [1, 2, 4, 8, 16] {
@@ -199,6 +222,9 @@ fn encrypted_matrices() {
 #[test]
 fn the_rotations_of_a_product_of_encrypted_matrices_share_decompositions() {
     let compiled = compiled(&product_of_encrypted(8));
+    // The masks of column shifts repeat in every row, and are kept as one.
+    let masks = compiled.placed.constants.iter().filter(|c| c.name.starts_with("phi"));
+    assert!(masks.clone().count() > 7 && masks.clone().all(|c| c.values.len() == 8));
     let count = |name: &str| compiled.poly.values.iter().filter(|v| v.op.name() == name).count();
     let rotations = helpers::count(&compiled, &["rotate"]);
     // A rotation or relinearization converts twice at its end; what is left are decompositions, of up to three digits.
@@ -247,7 +273,7 @@ fn sizes_that_do_not_fit() {
         matrix `m`: 8 times 8, expected at most the period of the vector, 4 at 
         matrix `m`: 0 elements, expected 18446744073709551615 times 2 at 
         matrix `a times b`: periods 16 and 8, expected 4 times 4 at 
-        matrix `a times b`: 3 times 3, expected a power of two up to 256 at "#]]
+        matrix `a times b`: 3 times 3, expected a power of two up to 128 at "#]]
     .assert_eq(&texts.join("\n"));
     let foreign = mistake(|g| {
         let a = g.input("a", 4)?;

@@ -12,19 +12,19 @@
 //! of a sum, by scalars and by ciphertexts, are at one level, so [`crate::passes::place`] relinearizes and rescales the sum once.
 //!
 //! Products of two ciphertexts for dense polynomials, and how many relinearizations these share. Baby-step giant-step over powers
-//! of two, with `k = 2^l` and degree `2^m - 1`, takes `2^l + 2^(m-l) + m - l - 3` products (Han and Ki, "Better bootstrapping for
-//! approximate homomorphic encryption", ePrint 2019/688), and one level more if scalar products cost a level, as they do here;
-//! Paterson and Stockmeyer (SIAM J. Comput. 2, 1973) count `sqrt(2 d) + O(log d)` and no levels. That `q`'s chain
-//! must be split down to its end to save that level is from Bossuat, Mouchet, Troncoso-Pastoriza and Hubaux (ePrint 2020/1203,
-//! section 5).
+//! of two (Han and Ki, "Better bootstrapping for approximate homomorphic encryption", ePrint 2019/688), with `k = 2^l` and degree
+//! `2^m - 1`, is `2^l - 2` baby steps, `m - l` giant steps and `2^(m-l) - 1` splits, with its best `l` the count in the table. It
+//! ends every part in scalar products, which here costs one level more: that only the chain of `q` must be split
+//! down to its end to save that level is from Bossuat, Mouchet, Troncoso-Pastoriza and Hubaux (ePrint 2020/1203, section 5).
+//! Paterson and Stockmeyer (SIAM J. Comput. 2, 1973) need `sqrt(2 d) + O(log d)` products and do not count levels.
 //!
-//! | degree | levels | products | relinearizations | published: products | at levels | `sqrt(2 d) + log2(d)` |
-//! |---|---|---|---|---|---|---|
-//! | 3 | 2 | 2 | 2 | 2 | 3 | 4.0 |
-//! | 7 | 3 | 5 | 4 | 4 | 4 | 6.5 |
-//! | 15 | 4 | 8 | 7 | 7 | 5 | 9.4 |
-//! | 31 | 5 | 13 | 10 | 11 | 6 | 12.8 |
-//! | 63 | 6 | 18 | 15 | 16 | 7 | 17.2 |
+//! | degree | levels | products | relinearizations | one level more: products | `sqrt(2 d) + log2(d)` |
+//! |---|---|---|---|---|---|
+//! | 3 | 2 | 2 | 2 | 2 | 4.0 |
+//! | 7 | 3 | 5 | 4 | 4 | 6.5 |
+//! | 15 | 4 | 8 | 7 | 7 | 9.4 |
+//! | 31 | 5 | 13 | 10 | 11 | 12.8 |
+//! | 63 | 6 | 18 | 15 | 16 | 17.2 |
 //!
 //! Even ones take 1, 3, 6, 9 and 14 products (their degree is one less), odd ones 2, 5, 8, 12 and 17.
 

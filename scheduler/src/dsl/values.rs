@@ -67,26 +67,37 @@ impl<'g> Encrypted<'g> {
         self.graph.push(Op::Conjugate(self.id), self.period)
     }
 
-    /// Slot `i` becomes the sum of slots `i + j * stride` for `j < count`, `count` a power of two, in
-    /// `log2(count)` rotations.
+    /// Slot `i` becomes the sum of slots `i + j * stride` for `j < count`, in about `log2(count)` rotations, and one more for
+    /// each further 1 among the bits of `count`.
     #[must_use]
     #[track_caller]
     pub fn sum_strided(self, stride: usize, count: usize) -> Self {
-        let mut sum = self;
-        let mut step = 1;
-        while step < count {
-            sum = sum + sum.rotate((step * stride) as i64);
-            step *= 2;
+        let (mut window, mut size) = (self, 1);
+        let (mut sum, mut summed) = (None, 0);
+        while summed < count {
+            if count & size != 0 {
+                let part = window.rotate((summed * stride) as i64);
+                // No closure: it would be another caller.
+                sum = Some(if let Some(sum) = sum { sum + part } else { part });
+                summed += size;
+            }
+            if summed < count {
+                window = window + window.rotate((size * stride) as i64);
+                size *= 2;
+            }
         }
-        sum
+        if let Some(sum) = sum { sum } else { self.zero() }
     }
 
-    /// The value `factor` times, `factor` above 0, as a sum: it costs no level, and about `2 log2(factor)` additions.
+    /// The value `factor` times, as a sum: it costs no level, and about `2 log2(factor)` additions.
     #[must_use]
     #[track_caller]
     pub fn times(self, factor: u32) -> Self {
+        if factor == 0 {
+            return self.zero();
+        }
         let mut sum = self;
-        for bit in (0..factor.max(1).ilog2()).rev() {
+        for bit in (0..factor.ilog2()).rev() {
             sum = sum + sum;
             if factor >> bit & 1 == 1 {
                 sum = sum + self;

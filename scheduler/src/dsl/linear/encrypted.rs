@@ -30,8 +30,8 @@ pub fn matmul_encrypted<'g>(a: Encrypted<'g>, b: Encrypted<'g>, d: usize) -> Res
     let graph = a.graph();
     graph.within(Location::here(), || {
         graph.owns(b)?;
-        if !d.is_power_of_two() || d > 1 << 8 {
-            return refuse(graph, "a times b", format!("{d} times {d}, expected a power of two up to 256"));
+        if !d.is_power_of_two() || d > 1 << 7 {
+            return refuse(graph, "a times b", format!("{d} times {d}, expected a power of two up to 128"));
         }
         let p = d * d;
         if (a.period(), b.period()) != (p, p) {
