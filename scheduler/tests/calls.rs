@@ -42,15 +42,8 @@ mod helpers {
 
     /// The message of a mistake, with the lines of this file counted from `from`.
     pub(crate) fn mistake(from: u32, body: impl FnOnce(&Graph) -> Result<()>) -> String {
-        let text = dsl::build("mistake", body).unwrap_err().to_string();
-        let mut parts = text.split(file!());
-        let mut out = parts.next().unwrap().to_owned();
-        for part in parts {
-            let (line, rest) = part[1..].split_once(':').unwrap();
-            let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-            out += &format!("+{}{}", line.parse::<u32>().unwrap() - from, &rest[end..]);
-        }
-        out
+        let error = dsl::build("mistake", body).unwrap_err();
+        common::relative(&error.to_string(), file!(), from)
     }
 }
 

@@ -11,6 +11,7 @@ use scheduler::interp::{self, Env};
 use scheduler::{Error, Options, choose, compile, compile_auto, dsl, noise};
 
 /// Estimated and measured root of the mean square error of each output, and the largest error of all.
+#[cfg(test)]
 fn errors(
     program: &dsl::Program,
     preset: Preset,
@@ -114,6 +115,7 @@ fn a_table_has_a_line_for_every_value() {
     assert!(matches!(unplaced, Err(Error::Interp(_))));
 }
 
+#[cfg(test)]
 fn power(name: &str, squarings: u32, period: usize) -> dsl::Program {
     dsl::build(name, |g| {
         let x = g.input("x", period)?;

@@ -1,5 +1,8 @@
 //! The user's mistakes: what is said, and that it points at the user's line.
 
+#[cfg(test)]
+mod common;
+
 use expect_test::{Expect, expect};
 use fhe_core::params::{Params, Preset};
 use scheduler::ckks_ir::{self, Location};
@@ -14,19 +17,8 @@ mod helpers {
         Preset::Toy10.params().unwrap()
     }
 
-    /// The message, with lines and columns of this file counted from the line of the test that made it.
     pub(crate) fn relative(error: &Error, from: u32) -> String {
-        let text = error.to_string();
-        let mut parts = text.split(file!());
-        let mut out = parts.next().unwrap().to_owned();
-        for part in parts {
-            let rest = part.strip_prefix(':').unwrap();
-            let (line, rest) = rest.split_once(':').unwrap();
-            let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-            assert!(rest[..end].parse::<u32>().unwrap() > 0);
-            out.push_str(&format!("+{}{}", line.parse::<u32>().unwrap() - from, &rest[end..]));
-        }
-        out
+        common::relative(&error.to_string(), file!(), from)
     }
 
     /// The mistake of a body, which begins on the line `from`.

@@ -276,6 +276,13 @@ impl Function {
         ValueId(self.values.len() as u32 - 1)
     }
 
+    /// Appends another form of a value: of the same line, without its name.
+    pub fn push_form(&mut self, of: ValueId, op: Op, kind: Option<Kind>) -> ValueId {
+        let at = self.value(of).at.clone();
+        self.values.push(Value { op, kind, name: None, at });
+        ValueId(self.values.len() as u32 - 1)
+    }
+
     /// A value. The id must be of this function.
     pub fn value(&self, id: ValueId) -> &Value {
         &self.values[id.0 as usize]

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use fhe_core::params::{Level, Params};
 
-use crate::ckks_ir::{Function, Kind, Op, Scale, Value, ValueId};
+use crate::ckks_ir::{Function, Kind, Op, Scale, ValueId};
 use crate::error::{Error, Result};
 
 /// Places everything in a function without kinds.
@@ -168,10 +168,7 @@ impl Emitter<'_> {
     }
 
     fn form(&mut self, old: ValueId, op: Op, kind: Kind) -> ValueId {
-        let out = &mut *self.out;
-        // The name stays with the value itself; where it was written is true of its forms too.
-        let at = out.value(self.own[old.0 as usize]).at.clone();
-        let form = Value { op, kind: Some(kind), name: None, at };
-        *self.forms.entry((old, kind)).or_insert_with(|| out.push_like(&form, op, Some(kind)))
+        let (of, out) = (self.own[old.0 as usize], &mut *self.out);
+        *self.forms.entry((old, kind)).or_insert_with(|| out.push_form(of, op, Some(kind)))
     }
 }

@@ -306,11 +306,10 @@ impl Forms {
     fn low(&mut self, old: ValueId, out: &mut Function) -> ValueId {
         let id = self.own[old.0 as usize];
         match out.value(id).kind {
-            Some(kind) if kind.raised => *self.low.entry(old).or_insert_with(|| {
-                // Where it was written, but the name stays with the raised one.
-                let raised = Value { name: None, ..out.value(id).clone() };
-                out.push_like(&raised, Op::ModDown(id), Some(Kind { raised: false, ..kind }))
-            }),
+            Some(kind) if kind.raised => {
+                let low = Kind { raised: false, ..kind };
+                *self.low.entry(old).or_insert_with(|| out.push_form(id, Op::ModDown(id), Some(low)))
+            }
             _ => id,
         }
     }

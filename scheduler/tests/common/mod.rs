@@ -155,6 +155,19 @@ pub(crate) fn many_special(n_special: usize) -> Params {
     Params::new(literal).unwrap()
 }
 
+/// A message in which the lines of `file` are counted from `from`, without their columns.
+pub(crate) fn relative(text: &str, file: &str, from: u32) -> String {
+    let mut parts = text.split(file);
+    let mut out = parts.next().unwrap().to_owned();
+    for part in parts {
+        let (line, rest) = part.strip_prefix(':').unwrap().split_once(':').unwrap();
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        assert!(rest[..end].parse::<u32>().unwrap() > 0, "{text}");
+        out += &format!("+{}{}", line.parse::<u32>().unwrap() - from, &rest[end..]);
+    }
+    out
+}
+
 /// The 22 levels of `n16` in a small ring, without security.
 pub(crate) fn deep_toy() -> Params {
     Params::new(ParamsLiteral { log_n: 10, security: Security::Insecure, ..Preset::N16.literal() }).unwrap()

@@ -28,7 +28,7 @@ impl<'g> Diagonals<'g> {
         for (d, mut values) in diagonals {
             let (giant, baby) = (d / n1 * n1, d % n1);
             values.rotate_right(giant);
-            let weights = graph.plain(&format!("{name}[{d}]"), one_period(&values))?;
+            let weights = graph.plain(&format!("{name}[{d}]"), &values)?;
             steps.entry(giant).or_default().push((baby, weights));
         }
         Ok(Self { steps })
@@ -60,14 +60,6 @@ impl<'g> Diagonals<'g> {
             terms.reduce(sum).map(|inner| inner.rotate(giant as i64))
         });
         giants.reduce(sum).unwrap_or_else(|| x.zero())
-    }
-}
-
-/// The shortest power of two of elements that the others repeat.
-fn one_period(values: &[f64]) -> &[f64] {
-    match values.split_at(values.len() / 2) {
-        (first, second) if first == second && !first.is_empty() => one_period(first),
-        _ => values,
     }
 }
 
