@@ -42,6 +42,15 @@ pub fn place(function: &Function, params: &Params) -> Result<Function> {
     Ok(out)
 }
 
+/// The level of every value of a function without kinds, transforms or not: what [`place`] will give it, one lower for what owes a rescale
+/// there and none here, as the result of a transform.
+///
+/// # Errors
+/// Those of [`place`].
+pub(super) fn levels_of(function: &Function, params: &Params) -> Result<Vec<Level>> {
+    levels(function, &shapes(function), params)
+}
+
 /// Scale and degree, without the level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Shape {
@@ -110,7 +119,9 @@ fn levels(function: &Function, shapes: &[Shape], params: &Params) -> Result<Vec<
         let op = function.value(id).op;
         let want = operand_shape(&op, shapes[i]);
         for a in op.operands() {
-            let need = Level(levels[i].0 + rescales(a, want));
+            // Its products owe a rescale, whichever way it is split.
+            let own = u32::from(matches!(op, Op::LinearTransform(..)));
+            let need = Level(levels[i].0 + own + rescales(a, want));
             let j = a.0 as usize;
             if need > levels[j] || (need == levels[j] && because[j].is_none()) {
                 levels[j] = need;
@@ -127,7 +138,8 @@ fn levels(function: &Function, shapes: &[Shape], params: &Params) -> Result<Vec<
     let mut at = deepest;
     while let Some(id) = at {
         let value = function.value(id);
-        let costs = matches!(value.op, Op::Mul(..) | Op::MulPlain(..) | Op::MulScalar(..));
+        let costs =
+            matches!(value.op, Op::Mul(..) | Op::MulPlain(..) | Op::MulScalar(..) | Op::LinearTransform(..));
         if costs || value.name.is_some() {
             chain.push(function.describe_at(id));
         }
