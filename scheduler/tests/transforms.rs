@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{deep_toy, message, worst};
+use common::{check_pass, deep_toy, message, worst};
 use expect_test::expect;
 use fhe_core::Complex64;
 use fhe_core::params::{Level, Params, Preset};
@@ -159,4 +159,120 @@ fn splits_of_dense_transforms() {
         deep level 22: 1024 diagonals, n1 41, rotations 64, cost 0.981 of n1 32
     "#]]
     .assert_eq(&lines);
+}
+
+#[test]
+fn expand_transforms() {
+    // %2 runs at level 1, %3 and %4 at level 2. There it is cheaper to rotate what is rescaled than to share a decomposition
+    // of two.
+    // A diagonal of period 2 that is turned by 4 is itself.
+    check_pass(
+        "expand_transforms",
+        "  constant #2 \"u\" [1.0, 2.0, 3.0, 4.0]
+  transform $0 \"a\" [0 #0, 1 #1, 2 #2, 3 #0, 4 #1, 5 #2, 6 #0, 7 #2] at \"a.rs:1:2\"
+  transform $1 \"b\" [1 #0, 2 #2]
+  transform $2 \"c\" [3 #2]
+  %2 = linear_transform %0, $0 \"named\" at \"a.rs:3:4\"
+  %3 = linear_transform %0, $1
+  %4 = linear_transform %1, $2
+  %5 = mul %3, %4
+  output \"a\" slots 1 %2
+  output \"b\" slots 1 %5",
+        &expect![[r#"
+            function "f" {
+              input "x" period 4
+              input "y" period 4
+              constant #0 "w" [1.0, 2.0]
+              constant #1 "v" [1.0, 2.0]
+              constant #2 "u" [1.0, 2.0, 3.0, 4.0]
+              constant #3 "w" [2.0, 1.0]
+              constant #4 "u" [3.0, 4.0, 1.0, 2.0]
+              constant #5 "u" [2.0, 3.0, 4.0, 1.0]
+              %0 = input 0
+              %1 = input 1
+              %2 = mul_plain %0, #0 at "a.rs:3:4"
+              %3 = rotate %0, 1 at "a.rs:3:4"
+              %4 = mul_plain %3, #1 at "a.rs:3:4"
+              %5 = add %2, %4 at "a.rs:3:4"
+              %6 = rotate %0, 2 at "a.rs:3:4"
+              %7 = mul_plain %6, #2 at "a.rs:3:4"
+              %8 = add %5, %7 at "a.rs:3:4"
+              %9 = rotate %0, 3 at "a.rs:3:4"
+              %10 = mul_plain %9, #0 at "a.rs:3:4"
+              %11 = add %8, %10 at "a.rs:3:4"
+              %12 = mul_plain %0, #1 at "a.rs:3:4"
+              %13 = mul_plain %3, #2 at "a.rs:3:4"
+              %14 = add %12, %13 at "a.rs:3:4"
+              %15 = mul_plain %6, #0 at "a.rs:3:4"
+              %16 = add %14, %15 at "a.rs:3:4"
+              %17 = mul_plain %9, #2 at "a.rs:3:4"
+              %18 = add %16, %17 at "a.rs:3:4"
+              %19 = rotate %18, 4 at "a.rs:3:4"
+              %20 = add %11, %19 "named" at "a.rs:3:4"
+              %21 = mul_plain %0, #3
+              %22 = rotate %21, 1
+              %23 = mul_plain %0, #4
+              %24 = rotate %23, 2
+              %25 = add %22, %24
+              %26 = mul_plain %1, #5
+              %27 = rotate %26, 3
+              %28 = mul %25, %27
+              output "a" slots 1 %20
+              output "b" slots 1 %28
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn transforms_are_merged_and_dropped() {
+    let body = "  transform $0 \"a\" [0 #0, 1 #1]
+  transform $1 \"b\" [0 #1, 1 #0]
+  transform $2 \"c\" [1 #1]
+  %2 = linear_transform %0, $0
+  %3 = linear_transform %0, $1
+  %4 = linear_transform %0, $2
+  %5 = sub %3, %2
+  output \"a\" slots 1 %5";
+    check_pass(
+        "cse",
+        body,
+        &expect![[r#"
+        function "f" {
+          input "x" period 4
+          input "y" period 4
+          constant #0 "w" [1.0, 2.0]
+          constant #1 "v" [1.0, 2.0]
+          transform $0 "a" [0 #0, 1 #0]
+          transform $1 "b" [0 #0, 1 #0]
+          transform $2 "c" [1 #0]
+          %0 = input 0
+          %1 = input 1
+          %2 = linear_transform %0, $0
+          %3 = linear_transform %0, $2
+          %4 = sub %2, %2
+          output "a" slots 1 %4
+        }
+    "#]],
+    );
+    check_pass(
+        "dce",
+        body,
+        &expect![[r#"
+        function "f" {
+          input "x" period 4
+          input "y" period 4
+          constant #0 "w" [1.0, 2.0]
+          constant #1 "v" [1.0, 2.0]
+          transform $0 "a" [0 #0, 1 #1]
+          transform $1 "b" [0 #1, 1 #0]
+          %0 = input 0
+          %1 = input 1
+          %2 = linear_transform %0, $0
+          %3 = linear_transform %0, $1
+          %4 = sub %3, %2
+          output "a" slots 1 %4
+        }
+    "#]],
+    );
 }
