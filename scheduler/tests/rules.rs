@@ -143,7 +143,11 @@ fn rules_of_ckks_ir() {
     }
     assert_eq!(rule_of(check(&unplaced.replace("  output \"a\" slots 1 %0\n", ""))), "output");
     let with = |op: &str| unplaced.replace("  output", &format!("  %1 = {op}\n  output"));
-    assert_eq!(rule_of(check(&with("rescale %0"))), "placed");
+    assert_eq!(rule_of(check(&with("mod_down %0"))), "placed");
+    for written in ["rescale %0", "relinearize %0", "level_drop %0, 1"] {
+        check(&with(written)).unwrap();
+        assert_eq!(rule_of(check(&with(&written.replace("%0", "%1")))), "order");
+    }
     assert_eq!(rule_of(check(&with("add_scalar %0, inf"))), "finite");
     assert_eq!(rule_of(check(&with("neg %0 {level 0 canonical degree 1}"))), "placed");
     let transform = |diagonals: &str, op: &str| {

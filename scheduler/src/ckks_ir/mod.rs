@@ -1,8 +1,8 @@
 //! Operations on encrypted vectors in SSA form, before and after levels are placed.
 //!
 //! A function is an arena of [`Value`]s in topological order, typed by [`ValueId`]; data flow is the arena,
-//! order is its order. Before [`crate::passes::place`] no value has a [`Kind`] and the operations
-//! `relinearize`, `rescale`, `mod_down`, `mod_down_rescale` and `level_drop` do not occur; after it every value has one. Owns types and the
+//! order is its order. Before [`crate::passes::place`] no value has a [`Kind`], `mod_down` and `mod_down_rescale` do not occur, and
+//! `relinearize`, `rescale` and `level_drop` are what the user wants there; after it every value has one. Owns types and the
 //! builder; [`text`] prints and parses, [`verify`] lists the rules, [`crate::interp::slots`] is the
 //! meaning.
 
@@ -91,13 +91,13 @@ pub enum Op {
     Conjugate(ValueId),
     /// Degree 2 to degree 1. Raised or not, as its kind says.
     Relinearize(ValueId),
-    /// Product scale at level `l` to canonical scale at level `l - 1`.
+    /// Product scale at level `l` to canonical scale at level `l - 1`; without kinds, relinearized too.
     Rescale(ValueId),
     /// Raised to not raised: one division by the special primes.
     ModDown(ValueId),
     /// Both, with one division: raised and product scale at level `l` to canonical scale at level `l - 1`.
     ModDownRescale(ValueId),
-    /// Canonical to canonical at a lower level.
+    /// Canonical to canonical at a lower level; without kinds, canonical at exactly this level.
     LevelDrop(ValueId, Level),
     /// `sum_d diag_d * rotate(a, d)`, until [`crate::passes::expand_transforms`].
     LinearTransform(ValueId, TransformIdx),

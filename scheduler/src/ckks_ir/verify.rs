@@ -11,7 +11,7 @@
 //! | `rotation` | a rotation is above 0 and below the number of slots |
 //! | `transform` | a transform has a diagonal; its rotations ascend and are below the number of slots |
 //! | `output` | there is an output; each has at least one slot, at most as many as there are |
-//! | `placed` | all values have a kind or none; without kinds, no `relinearize`, `rescale`, `mod_down`, `mod_down_rescale`, `level_drop`; with kinds, no `linear_transform` |
+//! | `placed` | all values have a kind or none; without kinds, no `mod_down`, `mod_down_rescale`; with kinds, no `linear_transform` |
 //! | `level` | no level is above the highest |
 //! | `kind` | the kind of a value is the one that [`kind_of`] derives from its operands |
 //! | `divisor` | a `mod_down_rescale` divides by at most 64 primes, see [`divides_at_once`] |
@@ -194,14 +194,7 @@ fn verify_kinds(
             if placed {
                 return Err(("placed", format!("{id} has no kind, others have")));
             }
-            if matches!(
-                value.op,
-                Op::Relinearize(_)
-                    | Op::Rescale(_)
-                    | Op::ModDown(_)
-                    | Op::ModDownRescale(_)
-                    | Op::LevelDrop(..)
-            ) {
+            if matches!(value.op, Op::ModDown(_) | Op::ModDownRescale(_)) {
                 return Err(("placed", format!("{id} is a {} without a kind", value.op.name())));
             }
             continue;

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! A vector repeats with its *period*, a power of two: slot `i` holds element `i mod period`. Operands of
-//! different periods meet at the larger one. The user writes no levels, scales or relinearizations.
+//! different periods meet at the larger one. The user writes no levels, scales or relinearizations, unless she wants one at some place:
+//! [`Encrypted::rescaled`], [`Encrypted::relinearized`] and [`Encrypted::at_level`] are kept, or refused with a reason.
 //!
 //! Operators cannot return errors, so the first mistake is kept and [`build`] returns it. Every value keeps the
 //! [`Location`] of the user's line, also through the passes, and errors name it. What reaches no output is a mistake too

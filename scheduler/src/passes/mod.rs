@@ -11,6 +11,7 @@ pub mod expand_transforms;
 pub mod fuse;
 mod min_cut;
 pub mod order;
+mod overrides;
 pub mod place;
 pub mod raise;
 pub mod simplify;
@@ -55,7 +56,7 @@ pub const CKKS: &[CkksPass] = &[
     CkksPass { name: "expanded_simplify", run: |f, p| Ok(simplify::simplify(f, p)) },
     CkksPass { name: "expanded_cse", run: |f, _| Ok(cse::cse(f)) },
     CkksPass { name: "expanded_dce", run: |f, _| Ok(dce::dce(f)) },
-    // Levels, scales, relinearization, rescale, level_drop.
+    // Levels, scales, relinearization, rescale, level_drop; those that the user wrote are kept.
     CkksPass { name: "place", run: place::place },
     // Placement may make equal values of what differed only in where it was needed.
     CkksPass { name: "placed_cse", run: |f, _| Ok(cse::cse(f)) },

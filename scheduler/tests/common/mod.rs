@@ -28,7 +28,7 @@ pub(crate) struct RandomStep {
 }
 
 pub(crate) fn random_steps() -> impl Strategy<Value = Vec<RandomStep>> {
-    let step = (0u8..16, 0usize..32, 0usize..32, -20i64..20, -2.0f64..2.0);
+    let step = (0u8..20, 0usize..32, 0usize..32, -20i64..20, -2.0f64..2.0);
     let step = step.prop_map(|(kind, a, b, k, scalar)| RandomStep { kind, a, b, k, scalar });
     prop::collection::vec(step, 1..14)
 }
@@ -63,6 +63,11 @@ pub(crate) fn random_program(steps: &[RandomStep], depth: u32) -> Program {
                 12 => (a.rotate(s.k), da, ba),
                 13 => (a.conjugate(), da, ba),
                 14 => (a - plain, da, ba + size),
+                15 => ((a * b).relinearized() + a * b.rotate(s.k), d + 1, 2.0 * ba * bb),
+                16 => ((a * b).rescaled() - b.square(), d + 1, ba * bb + bb * bb),
+                17 => ((a * plain).rescaled(), da + 1, ba * size),
+                // What is to come may need as much.
+                18 => (a.at_level(Level(depth - da)), da, ba),
                 _ => (a * b + b * plain - a * s.scalar, d + 1, ba * bb + (ba + bb) * size),
             };
             made.0.unused_on_purpose();
