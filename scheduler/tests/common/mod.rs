@@ -28,7 +28,7 @@ pub(crate) struct RandomStep {
 }
 
 pub(crate) fn random_steps() -> impl Strategy<Value = Vec<RandomStep>> {
-    let step = (0u8..20, 0usize..32, 0usize..32, -20i64..20, -2.0f64..2.0);
+    let step = (0u8..21, 0usize..32, 0usize..32, -20i64..20, -2.0f64..2.0);
     let step = step.prop_map(|(kind, a, b, k, scalar)| RandomStep { kind, a, b, k, scalar });
     prop::collection::vec(step, 1..14)
 }
@@ -68,6 +68,13 @@ pub(crate) fn random_program(steps: &[RandomStep], depth: u32) -> Program {
                 17 => ((a * plain).rescaled(), da + 1, ba * size),
                 // What is to come may need as much.
                 18 => (a.at_level(Level(depth - da)), da, ba),
+                // No sum over periods, whose errors would be few and so no measure of the compiler's.
+                19 if a.period() <= 16 => {
+                    let n = a.period();
+                    let element = |i: usize| s.scalar * ((i % 5) as f64 - 2.0) / (2 * n) as f64;
+                    let matrix: Vec<f64> = (0..n * n).map(element).collect();
+                    (dsl::linear::matvec(a, &format!("m{i}"), &matrix, n, n)?, da + 1, ba * size)
+                }
                 _ => (a * b + b * plain - a * s.scalar, d + 1, ba * bb + (ba + bb) * size),
             };
             made.0.unused_on_purpose();
