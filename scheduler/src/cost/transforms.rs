@@ -113,13 +113,11 @@ impl TransformCosts {
                     babies(rotations, n1).for_each(|b| present[b as usize] = true);
                 }
                 let n_present = present.iter().filter(|&&present| present).count();
-                let others: Vec<Own> =
-                    others().map(|(_, (rotations, &n1))| self.own(rotations, n1)).collect();
+                let others = sum(others().map(|(_, (rotations, &n1))| self.own(rotations, n1)));
                 let with = |n1: u32| {
                     let added: BTreeSet<u32> =
                         babies(rotations, n1).filter(|&b| !present[b as usize]).collect();
-                    let own = others.iter().copied().chain([self.own(rotations, n1)]);
-                    self.total(n_present + added.len(), own)
+                    self.total(n_present + added.len(), [others, self.own(rotations, n1)].into_iter())
                 };
                 let best = (1..=end(rotations)).min_by_key(|&n1| (with(n1), n1)).unwrap_or(1);
                 if with(best) < with(splits[i]) {
@@ -133,9 +131,8 @@ impl TransformCosts {
 
     /// Transforms that share so many baby steps.
     fn total(&self, n_babies: usize, own: impl Iterator<Item = Own>) -> u64 {
-        let own = own.fold([0, 0], |sum, own| [sum[0] + own[0], sum[1] + own[1]]);
         let mod_up = if n_babies == 0 { 0 } else { self.mod_up };
-        let inner = self.inner.iter().zip(own).map(|(inner, own)| n_babies as u64 * inner.baby + own);
+        let inner = self.inner.iter().zip(sum(own)).map(|(inner, own)| n_babies as u64 * inner.baby + own);
         mod_up + inner.min().unwrap_or(0)
     }
 
@@ -154,6 +151,10 @@ impl TransformCosts {
         let giants = if n_giants == 0 { 0 } else { giants.min().unwrap_or(0) };
         own.map(|own| own + giants)
     }
+}
+
+fn sum(own: impl Iterator<Item = Own>) -> Own {
+    own.fold([0, 0], |sum, own| [sum[0] + own[0], sum[1] + own[1]])
 }
 
 /// The baby steps of rotations, without 0; some more than once.
