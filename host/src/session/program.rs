@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::executor::{self, RunOptions, RunTimes};
 use crate::memory::MemoryReport;
 use crate::profile::overhead::{self, LaunchOverhead};
-use crate::profile::prediction::{Prediction, observation};
+use crate::profile::prediction::{Prediction, observations};
 use crate::profile::{HostWork, Profile, Stopwatch, trace};
 use crate::work::Work;
 use fhe_core::params::Level;
@@ -15,7 +15,7 @@ use rayon::ThreadPool;
 use scheduler::ckks_ir::ConstId;
 use scheduler::compile::Manifest;
 use scheduler::cost::{CostTable, Observation};
-use scheduler::plan::{BufferId, HostStep, Plan, PlanStep, Step};
+use scheduler::plan::{BufferId, HostStep, Plan};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -262,16 +262,7 @@ impl LoadedProgram {
     pub fn observe(&mut self, samples: u32) -> Result<Vec<Observation>> {
         let pool = Arc::clone(&self.pool);
         let times = pool.install(|| self.instance.launch_times(samples))?;
-        let plan = self.instance.plan();
-        let calls = plan.plan().schedule.iter().filter_map(|step| match step {
-            PlanStep::Call { segment, .. } => Some((*segment, plan.plan().segment(*segment)?)),
-            _ => None,
-        });
-        let launches = calls.flat_map(|(id, segment)| {
-            let steps = segment.steps.iter().enumerate();
-            steps.map(move |(i, Step::Launch { launch, .. })| (launch.kernel, plan.work(id, i)))
-        });
-        Ok(launches.zip(times).map(|((kernel, work), time)| observation(kernel, work, time)).collect())
+        Ok(observations(self.instance.plan(), &times))
     }
 
     /// The time of a run's launches as a cost table predicts it.

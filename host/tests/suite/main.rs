@@ -21,6 +21,8 @@ mod merged;
 #[cfg(test)]
 mod null;
 #[cfg(test)]
+mod prediction;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod session;
