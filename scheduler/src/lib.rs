@@ -20,6 +20,6 @@ pub mod plan;
 pub mod poly_ir;
 mod text;
 
-pub use compile::{Compiled, Manifest, MemoryLimits, Options, compile, compile_with};
+pub use compile::{Compiled, Manifest, MemoryLimits, Options, Topology, compile, compile_with};
 pub use dsl::Program;
 pub use error::{Error, Result};

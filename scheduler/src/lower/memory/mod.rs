@@ -18,15 +18,17 @@ mod trace;
 
 pub(crate) use arena::Arena;
 
+use std::collections::BTreeMap;
+
 use super::plan::Addressed;
 use crate::compile::MemoryLimits;
 use crate::error::{Error, Result};
-use crate::plan::{Buffer, RowCopy};
+use crate::plan::{Buffer, BufferKind, DeviceIdx, RowCopy};
 
 /// A part of the schedule between uploads and downloads.
 #[derive(Debug)]
 pub(crate) enum Stage {
-    /// Copies between the arena and other tiers.
+    /// Copies between an arena and other tiers or devices.
     Copies(Vec<RowCopy>),
     /// Launches that see all their rows.
     Launches(Vec<Addressed>),
@@ -41,27 +43,41 @@ pub(crate) struct Fitted {
     pub(crate) stages: Vec<Stage>,
 }
 
-fn total(buffers: &[Buffer]) -> u64 {
-    buffers.iter().map(|b| u64::from(b.rows)).sum()
+/// The first device whose buffers take more rows than there are, and how many they take.
+fn exceeded(buffers: &[Buffer], room: u64) -> Option<(DeviceIdx, u64)> {
+    let mut rows: BTreeMap<DeviceIdx, u64> = BTreeMap::new();
+    for buffer in buffers {
+        *rows.entry(buffer.device).or_default() += u64::from(buffer.rows);
+    }
+    rows.into_iter().find(|&(_, rows)| rows > room)
 }
 
-/// Fits launches, whose rows are named by buffer, and their buffers, all on the device, into the limits.
+/// Fits launches, whose rows are named by buffer, and their buffers, all in device memory, into the limits of each device.
 ///
 /// # Errors
-/// [`Error::DeviceBudget`] when the rows of one item take more than the device has.
+/// [`Error::DeviceBudget`] when the rows of one item take more than a device has; [`Error::SpillingDevices`] when several devices
+/// would have to spill.
 pub(crate) fn fit(
-    launches: Vec<Addressed>,
+    stages: Vec<Stage>,
     buffers: Vec<Buffer>,
     row_bytes: u64,
     limits: &MemoryLimits,
 ) -> Result<Fitted> {
     let available = limits.device.unwrap_or(u64::MAX);
     let room = available / row_bytes;
-    if total(&buffers) <= room {
-        return Ok(Fitted { buffers, stages: vec![Stage::Launches(launches)] });
-    }
+    let Some((device, rows)) = exceeded(&buffers, room) else { return Ok(Fitted { buffers, stages }) };
+    let launches = stages.into_iter().flat_map(|stage| match stage {
+        Stage::Launches(launches) => launches,
+        Stage::Copies(_) => Vec::new(),
+    });
+    let launches: Vec<Addressed> = launches.collect();
     if let Some(found) = largest_item(&launches).filter(|item| item.rows > room) {
         return Err(Error::DeviceBudget { item: found.name, needed: found.rows * row_bytes, available });
+    }
+    let n_devices = buffers.iter().filter(|b| b.kind == BufferKind::Arena).count() as u32;
+    if n_devices > 1 {
+        let needed = rows * row_bytes;
+        return Err(Error::SpillingDevices { device: device.0, n_devices, needed, available });
     }
     let mut best: Option<(Vec<bool>, paging::Paging)> = None;
     for absent in residency::choices(&launches, &buffers, room) {

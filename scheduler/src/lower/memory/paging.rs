@@ -250,7 +250,7 @@ impl Pager {
 mod tests {
     use super::super::trace::trace;
     use super::*;
-    use crate::plan::{Item, NodeId};
+    use crate::plan::{DeviceIdx, Item, NodeId};
     use fhe_core::params::Level;
     use kernels_gpu::abi::{KernelId, RowItem};
 
@@ -258,7 +258,8 @@ mod tests {
     fn launch(dst: (u32, u32), a: (u32, u32)) -> Addressed {
         let row = |(slot, row)| RowRef { slot, row };
         let item = RowItem::new(row(dst), row(a), 0);
-        Addressed { kernel: KernelId::Ntt, items: vec![Item::Row(item)], node: NodeId(0), level: Level(0) }
+        let (device, kernel, node) = (DeviceIdx(0), KernelId::Ntt, NodeId(0));
+        Addressed { device, kernel, items: vec![Item::Row(item)], node, level: Level(0) }
     }
 
     fn paged(launches: &[Addressed], capacity: u64) -> Paging {

@@ -84,15 +84,7 @@ impl Spill {
             let arena = Place { buffer: BufferId(ARENA), row: transfer.row };
             let below = self.place(transfer.below);
             let (from, to) = if transfer.is_fetch { (below, arena) } else { (arena, below) };
-            let follows = |place: Place, next: Place, rows: u32| {
-                next.buffer == place.buffer && next.row == place.row + rows
-            };
-            match copies.last_mut() {
-                Some(last) if follows(last.from, from, last.rows) && follows(last.to, to, last.rows) => {
-                    last.rows += 1;
-                }
-                _ => copies.push(RowCopy { from, to, rows: 1 }),
-            }
+            RowCopy::append(&mut copies, from, to);
         }
         copies
     }
