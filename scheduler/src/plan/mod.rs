@@ -272,7 +272,7 @@ impl RowCopy {
         };
         match copies.last_mut() {
             Some(last) if follows(last.from, from, last.rows) && follows(last.to, to, last.rows) => {
-                last.rows += 1
+                last.rows += 1;
             }
             _ => copies.push(Self { from, to, rows: 1 }),
         }

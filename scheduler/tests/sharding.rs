@@ -1,0 +1,377 @@
+//! Plans over several devices: what is where, what is exchanged, what the verifier refuses.
+
+#[cfg(test)]
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{Client, many_special, messages};
+use fhe_core::params::{Level, LimbIdx, Params, Preset};
+use kernels_gpu::abi::{KernelId, MAX_CONVERT_SOURCES};
+use scheduler::compile::{MemoryLimits, refit};
+use scheduler::dsl::{self, Program};
+use scheduler::interp::{self, Env};
+use scheduler::plan::{
+    self, BufferId, BufferKind, CopiedBytes, DeviceIdx, HostStep, MAX_DEVICES, Place, Plan, PlanStep,
+    RowCopy, Step, Tier,
+};
+use scheduler::{Compiled, Error, Options, Topology, compile};
+
+#[cfg(test)]
+mod helpers {
+    use super::*;
+
+    pub(crate) fn on(n_devices: u32) -> Options {
+        Options { topology: Topology::new(n_devices).unwrap(), ..Options::default() }
+    }
+
+    pub(crate) fn rotations(steps: &[i64]) -> Program {
+        let program = dsl::build("rotations", |g| {
+            let x = g.input("x", 16)?;
+            for k in steps {
+                g.output(&format!("y{k}"), x.rotate(*k), 16)?;
+            }
+            Ok(())
+        });
+        program.unwrap()
+    }
+
+    /// Rotations, a product, a plaintext, a rescale.
+    pub(crate) fn mixed() -> Program {
+        let program = dsl::build("mixed", |g| {
+            let (x, y) = (g.input("x", 4)?, g.input("y", 4)?);
+            let w = g.plain("w", &[0.5, -1.0, 2.0, 0.25])?;
+            let v = g.plain("v", &[0.25, 1.0])?;
+            g.output("z", (x.rotate(1) * w + x.rotate(2) * v).square() - y, 4)
+        });
+        program.unwrap()
+    }
+
+    /// Rows of some limbs that a device does not own.
+    fn missing(limbs: &[LimbIdx], device: u32, n: u32) -> u64 {
+        limbs.iter().filter(|limb| limb.0 % n != device).count() as u64
+    }
+
+    /// What rotations of one ciphertext exchange: sources of conversions that the reader does not own, each once for each
+    /// device that has targets. The digits are raised once, each rotation divides both halves by P.
+    pub(crate) fn expected_rows(params: &Params, level: Level, n: u32, n_rotations: u64) -> u64 {
+        let (basis, special) = (params.level(level).unwrap().basis.clone(), params.special());
+        let digits: Vec<Vec<LimbIdx>> =
+            params.digits_at(level).unwrap().into_iter().map(|(_, limbs)| limbs).collect();
+        let reads = |targets: &[LimbIdx], device| targets.iter().any(|limb| limb.0 % n == device);
+        let mut rows = 0;
+        for device in 0..n {
+            for digit in &digits {
+                let all = basis.iter().chain(&special).copied();
+                let targets: Vec<LimbIdx> = all.filter(|limb| !digit.contains(limb)).collect();
+                if reads(&targets, device) {
+                    rows += missing(digit, device, n);
+                }
+            }
+            if reads(&basis, device) {
+                rows += 2 * n_rotations * missing(&special, device, n);
+            }
+        }
+        rows
+    }
+
+    pub(crate) fn copies(plan: &mut Plan) -> Vec<&mut RowCopy> {
+        let steps = plan.schedule.iter_mut();
+        let copies = steps.filter_map(|step| match step {
+            PlanStep::Copy(copies) => Some(copies.iter_mut()),
+            _ => None,
+        });
+        copies.flatten().collect()
+    }
+}
+
+use helpers::{copies, expected_rows, mixed, on, rotations};
+
+#[test]
+fn rotations_exchange_the_sources_of_their_conversions() {
+    for params in [Preset::Toy10.params().unwrap(), Preset::N14.params().unwrap(), many_special(20)] {
+        let one = compile(&rotations(&[1]), &params, &Options::default()).unwrap();
+        let hoisted = compile(&rotations(&[1, 2, -3, 5]), &params, &Options::default()).unwrap();
+        for (compiled, n_rotations) in [(one, 1), (hoisted, 4)] {
+            let level = compiled.manifest.inputs[0].level;
+            for n in [1, 2, 3, 4, 8, MAX_DEVICES] {
+                let plan = refit(&compiled, &params, &on(n)).unwrap().plan;
+                let rows = expected_rows(&params, level, n, n_rotations);
+                let exchanged = rows * plan.row_bytes() as u64;
+                let found = plan.copied_bytes();
+                assert_eq!(found, CopiedBytes { exchanged, ..CopiedBytes::default() }, "{n} devices");
+                assert_eq!(rows > 0, n > 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn devices_share_rows_evenly() {
+    let params = Preset::N14.params().unwrap();
+    let compiled = compile(&mixed(), &params, &Options::default()).unwrap();
+    let whole = |plan: &Plan, kind: fn(BufferKind) -> bool| -> u32 {
+        plan.buffers.iter().filter(|b| kind(b.kind)).map(|b| b.rows).sum()
+    };
+    let given: fn(BufferKind) -> bool = |kind| !matches!(kind, BufferKind::Arena);
+    for n in [2, 3, 4] {
+        let plan = refit(&compiled, &params, &on(n)).unwrap().plan;
+        // Nothing but values between kernels is in two places.
+        assert_eq!(whole(&plan, given), whole(&compiled.plan, given));
+        let rows: Vec<u64> = plan.peaks.iter().map(|p| p.rows).collect();
+        assert_eq!(rows.len(), n as usize);
+        let (least, most) = (rows.iter().min().unwrap(), rows.iter().max().unwrap());
+        assert!(*most < least + least / 2, "{rows:?}");
+        // A launch of one device has its limbs only.
+        for segment in &plan.segments {
+            for Step::Launch { launch, .. } in &segment.steps {
+                for item in plan.items(launch).unwrap() {
+                    assert!(item.writes().iter().all(|(_, prime)| prime % n == segment.device.0));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn plaintexts_take_turns() {
+    let params = Preset::Toy10.params().unwrap();
+    let options = Options { encode_on_device: true, ..on(2) };
+    let plan = compile(&mixed(), &params, &options).unwrap().plan;
+    let devices = |kind: fn(BufferKind) -> bool| -> Vec<u32> {
+        plan.buffers.iter().filter(|b| kind(b.kind)).map(|b| b.device.0).collect()
+    };
+    assert_eq!(devices(|kind| matches!(kind, BufferKind::Slots(_))), [0, 1]);
+    assert_eq!(devices(|kind| kind == BufferKind::Factors), [0, 1]);
+    for device in [0, 1] {
+        let own = plan.segments.iter().filter(|s| s.device.0 == device).flat_map(|s| &s.steps);
+        let embeds = own.filter(|Step::Launch { launch, .. }| launch.kernel == KernelId::EmbedInverse);
+        assert_eq!(embeds.map(|Step::Launch { launch, .. }| launch.n_items).sum::<u32>(), 1);
+    }
+}
+
+#[test]
+fn what_is_exchanged_stands_before_the_launch_and_is_kept_while_it_is_read() {
+    let params = many_special(MAX_CONVERT_SOURCES - 2);
+    let Compiled { mut plan, .. } = compile(&mixed(), &params, &on(3)).unwrap();
+    let steps = plan.schedule.windows(2);
+    let pairs = steps.filter(|w| matches!(w[0], PlanStep::Copy(_)));
+    assert!(pairs.clone().count() > 2);
+    for pair in pairs {
+        assert!(matches!(pair[1], PlanStep::Call { .. }), "two steps of copies in a row");
+    }
+    let into: BTreeSet<u32> = copies(&mut plan).iter().map(|copy| copy.to.buffer.0).collect();
+    assert_eq!(into, BTreeSet::from([0, 1, 2]));
+}
+
+#[test]
+fn numbers_of_devices_that_are_refused() {
+    for found in [0, MAX_DEVICES + 1, u32::MAX] {
+        let error = Topology::new(found).unwrap_err();
+        assert_eq!(error, Error::Devices { found, limit: MAX_DEVICES });
+        assert_eq!(error.to_string(), format!("topology: {found} devices, expected 1 to {MAX_DEVICES}"));
+    }
+    assert_eq!(Topology::default(), Topology::new(1).unwrap());
+}
+
+/// How a test breaks a plan.
+type Break = fn(&mut Plan);
+
+#[test]
+fn the_verifier_refuses_devices_that_are_wrong() {
+    let params = Preset::Toy10.params().unwrap();
+    let good = compile(&mixed(), &params, &on(3)).unwrap().plan;
+    plan::verify::verify(&good, "test").unwrap();
+    let cases: [(Break, &str); 18] = [
+        (|p| p.buffers.swap(0, 1), "buffer"),
+        (|p| p.buffers[2].device = DeviceIdx(1), "buffer"),
+        (|p| p.buffers[2].kind = BufferKind::Factors, "device"),
+        (|p| p.buffers.iter_mut().for_each(|b| b.kind = BufferKind::Arena), "buffer"),
+        (|p| p.buffers[3].device = DeviceIdx(3), "device"),
+        (|p| p.segments[0].device = DeviceIdx(3), "device"),
+        (|p| p.buffers[1].tier = Tier::Host, "tier"),
+        // Another device's arena, or other buffers.
+        (|p| p.segments[0].device = DeviceIdx(1), "binding"),
+        (|p| call(p, 1)[0] = BufferId(0), "binding"),
+        (
+            |p| {
+                let other = call(p, 0).clone();
+                call(p, 1)[1..].clone_from_slice(&other[1..]);
+            },
+            "device",
+        ),
+        // An exchange with what is no arena, on both sides, and with the own arena.
+        (|p| copies(p)[0].to = Place { buffer: output(p, 0), row: 0 }, "device"),
+        (|p| copies(p)[0].from = Place { buffer: output(p, 1), row: 0 }, "device"),
+        (|p| copies(p)[0].from = Place { row: 0, ..copies(p)[0].to }, "tier"),
+        (|p| copies(p)[0].to.buffer = BufferId(99), "tier"),
+        (|p| copies(p)[0].rows = 0, "device"),
+        (|p| copies(p)[0].to.row = u32::MAX, "tier"),
+        // A tier of another device.
+        (
+            |p| {
+                let (device, tier) = (DeviceIdx(2), Tier::Host);
+                p.buffers.push(plan::Buffer { device, tier, rows: 99, kind: BufferKind::Spill });
+                let buffer = BufferId(p.buffers.len() as u32 - 1);
+                let copy = &mut copies(p)[0];
+                copy.to = Place { buffer, row: 0 };
+                assert_eq!(copy.from.buffer.0, 1);
+            },
+            "device",
+        ),
+        (|p| p.peaks.swap(0, 1), "peak"),
+    ];
+    for (i, (break_it, rule)) in cases.into_iter().enumerate() {
+        let mut broken = good.clone();
+        break_it(&mut broken);
+        match plan::verify::verify(&broken, "test") {
+            Err(Error::Verify { rule: found, problem, .. }) => assert_eq!(found, rule, "case {i}: {problem}"),
+            other => panic!("case {i}: {other:?}"),
+        }
+    }
+}
+
+fn call(plan: &mut Plan, device: u32) -> &mut Vec<BufferId> {
+    let segments = &plan.segments;
+    let calls = plan.schedule.iter_mut().filter_map(|step| match step {
+        PlanStep::Call { segment, bindings } if segments[segment.0 as usize].device.0 == device => {
+            Some(bindings)
+        }
+        _ => None,
+    });
+    calls.max_by_key(|bindings| bindings.len()).unwrap()
+}
+
+fn output(plan: &Plan, device: u32) -> BufferId {
+    let mut ids = (0u32..).zip(&plan.buffers);
+    let of = |b: &plan::Buffer| matches!(b.kind, BufferKind::Output(_)) && b.device.0 == device;
+    ids.find(|(_, b)| of(b)).map(|(i, _)| BufferId(i)).unwrap()
+}
+
+/// Every exchange, left out or turned to another row, is found, and so is every part of an object that is not loaded.
+#[test]
+fn no_exchange_can_be_left_out_or_go_astray() {
+    let params = Preset::Toy10.params().unwrap();
+    for encode_on_device in [false, true] {
+        let options = Options { encode_on_device, ..on(3) };
+        let Compiled { plan: good, poly, .. } = compile(&mixed(), &params, &options).unwrap();
+        let found = |broken: &Plan| {
+            let checked = plan::verify::verify(broken, "test");
+            checked.and_then(|()| plan::refine::refines(broken, &poly, &params))
+        };
+        found(&good).unwrap();
+        let mut n_changed = 0;
+        for at in 0..good.schedule.len() {
+            let PlanStep::Copy(copies) = &good.schedule[at] else { continue };
+            for i in 0..copies.len() {
+                let change = |f: &dyn Fn(&mut Vec<RowCopy>)| {
+                    let mut broken = good.clone();
+                    let PlanStep::Copy(copies) = &mut broken.schedule[at] else { unreachable!("a copy") };
+                    f(copies);
+                    found(&broken)
+                };
+                assert!(change(&|copies| _ = copies.remove(i)).is_err(), "without {}", copies[i]);
+                let other = |row: u32| if row == 0 { 1 } else { row - 1 };
+                let from = |copies: &mut Vec<RowCopy>| copies[i].from.row = other(copies[i].from.row);
+                assert!(change(&from).is_err(), "{} from the row before", copies[i]);
+                let to = |copies: &mut Vec<RowCopy>| copies[i].to.row = other(copies[i].to.row);
+                assert!(change(&to).is_err(), "{} to the row before", copies[i]);
+                n_changed += 3;
+            }
+        }
+        assert!(n_changed > 30, "{n_changed}");
+        for i in 0..good.setup.len() {
+            let mut broken = good.clone();
+            broken.setup.remove(i);
+            assert!(found(&broken).is_err(), "without {}", good.setup[i]);
+        }
+        let transfers = good
+            .schedule
+            .iter()
+            .enumerate()
+            .filter(|(_, step)| matches!(step, PlanStep::Host(HostStep::Upload { .. })));
+        for (i, step) in transfers {
+            let mut broken = good.clone();
+            broken.schedule.remove(i);
+            assert!(found(&broken).is_err(), "without {step:?}");
+        }
+    }
+}
+
+/// Two devices whose parts of an object are as large, exchanged: well formed but for what the rows are.
+#[test]
+fn parts_of_the_wrong_device_are_found() {
+    let params = Preset::Toy10.params().unwrap();
+    let Compiled { plan: good, poly, .. } = compile(&rotations(&[1]), &params, &on(2)).unwrap();
+    let mut broken = good.clone();
+    // The second device computes with what the first is for.
+    for segment in &mut broken.segments {
+        segment.device.0 = 1 - segment.device.0;
+    }
+    for buffer in &mut broken.buffers {
+        buffer.device.0 = 1 - buffer.device.0;
+    }
+    broken.buffers.swap(0, 1);
+    let swap = |id: &mut BufferId| id.0 = if id.0 < 2 { 1 - id.0 } else { id.0 };
+    for step in &mut broken.schedule {
+        match step {
+            PlanStep::Call { bindings, .. } => bindings.iter_mut().for_each(swap),
+            PlanStep::Copy(copies) => copies.iter_mut().for_each(|copy| {
+                swap(&mut copy.from.buffer);
+                swap(&mut copy.to.buffer);
+            }),
+            PlanStep::Host(_) => {}
+        }
+    }
+    broken.peaks.swap(0, 1);
+    broken.peaks.iter_mut().for_each(|p| p.device.0 = 1 - p.device.0);
+    let found =
+        plan::verify::verify(&broken, "test").and_then(|()| plan::refine::refines(&broken, &poly, &params));
+    assert!(matches!(found, Err(Error::Verify { .. })), "{found:?}");
+}
+
+/// Larger rings, with more digits and limbs.
+#[test]
+fn bits_do_not_depend_on_the_number_of_devices() {
+    let mut client = Client::<u32>::new(Preset::Toy12);
+    let params = client.params().clone();
+    let program = mixed();
+    let one = compile(&program, &params, &Options::default()).unwrap();
+    let keys = client.keys(&one);
+    let inputs = client.encrypt(&one, &messages(&program));
+    let env = Env { ring: &client.ring, keys: &keys, constants: &one.manifest.constants, inputs: &inputs };
+    let levels: Vec<Level> = one.manifest.outputs.iter().map(|o| o.level).collect();
+    let expected = interp::plan::run(&one.plan, &env, &levels).unwrap();
+    for n in [2, 3, 4, 8, MAX_DEVICES] {
+        let many = compile(&program, &params, &on(n)).unwrap();
+        assert_eq!((&many.placed, &many.poly, &many.manifest), (&one.placed, &one.poly, &one.manifest));
+        assert_eq!(
+            many,
+            refit(&one, &params, &on(n)).map(|c| Compiled { stats: many.stats.clone(), ..c }).unwrap()
+        );
+        assert_eq!(plan::text::parse(&many.plan.to_string()).unwrap(), many.plan);
+        let found = interp::plan::run(&many.plan, &env, &levels).unwrap();
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!(found.polys() == expected.polys(), "{n} devices");
+        }
+    }
+}
+
+#[test]
+fn limits_are_of_each_device() {
+    let params = Preset::Toy10.params().unwrap();
+    let limited = |n, device| {
+        let memory = MemoryLimits { device: Some(device), host: None };
+        compile(&mixed(), &params, &Options { memory, ..on(n) })
+    };
+    let free = compile(&mixed(), &params, &on(2)).unwrap();
+    let most = free.plan.peaks.iter().map(|p| p.bytes).max().unwrap();
+    assert_eq!(limited(2, most).unwrap(), free);
+    match limited(2, most - 1).unwrap_err() {
+        Error::SpillingDevices { n_devices: 2, needed, available, .. } => {
+            assert_eq!((needed, available), (most, most - 1));
+        }
+        other => panic!("{other}"),
+    }
+    assert!(matches!(limited(2, 1), Err(Error::DeviceBudget { .. })));
+}
