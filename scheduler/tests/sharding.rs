@@ -182,7 +182,7 @@ fn the_verifier_refuses_devices_that_are_wrong() {
     let params = Preset::Toy10.params().unwrap();
     let good = compile(&mixed(), &params, &on(3)).unwrap().plan;
     plan::verify::verify(&good, "test").unwrap();
-    let cases: [(Break, &str); 18] = [
+    let cases: [(Break, &str); 19] = [
         (|p| p.buffers.swap(0, 1), "buffer"),
         (|p| p.buffers[2].device = DeviceIdx(1), "buffer"),
         (|p| p.buffers[2].kind = BufferKind::Factors, "device"),
@@ -219,6 +219,7 @@ fn the_verifier_refuses_devices_that_are_wrong() {
             },
             "device",
         ),
+        (|p| _ = p.schedule.pop(), "host"),
         (|p| p.peaks.swap(0, 1), "peak"),
     ];
     for (i, (break_it, rule)) in cases.into_iter().enumerate() {

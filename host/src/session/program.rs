@@ -2,18 +2,20 @@
 
 use super::codec::{Codec, Keys, Rows};
 use crate::backend::Instance;
+use crate::check::broken;
 use crate::error::{Error, Result};
 use crate::executor::{self, RunOptions, RunTimes};
 use crate::memory::MemoryReport;
 use crate::profile::overhead::{self, LaunchOverhead};
 use crate::profile::{HostWork, Profile, Stopwatch, trace};
 use crate::work::Work;
-use fhe_core::params::Level;
+use fhe_core::params::{Level, LimbIdx};
 use kernels_gpu::abi::KernelId;
 use rayon::ThreadPool;
 use scheduler::ckks_ir::ConstId;
 use scheduler::compile::Manifest;
-use scheduler::plan::{BufferId, HostStep, Plan};
+use scheduler::plan::{BufferId, DeviceIdx, HostStep, Plan};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,28 +80,100 @@ impl fmt::Debug for LoadedProgram {
     }
 }
 
-/// Fills a buffer, all of it.
-fn fill(instance: &mut dyn Instance, buffer: BufferId, chunks: &[&[u8]]) -> Result<()> {
+/// An object that is shared out by limbs: blocks of rows over a basis.
+struct Object<'a> {
+    basis: &'a [LimbIdx],
+    n_blocks: u32,
+}
+
+/// The rows of an object that a buffer holds, by their numbers in the object, and the number of all.
+fn rows_of(plan: &Plan, buffer: BufferId, object: &Object<'_>) -> (Vec<u32>, u32) {
+    let device = plan.buffer(buffer).map_or(DeviceIdx(0), |b| b.device);
+    let all = object.basis.len() as u32 * object.n_blocks;
+    (plan.sharding().rows(device, object.basis, object.n_blocks), all)
+}
+
+/// Fills a buffer, all of it: with an object, or with the rows of it that are of the buffer's device.
+fn fill(
+    instance: &mut dyn Instance,
+    buffer: BufferId,
+    chunks: &[&[u8]],
+    object: Option<&Object<'_>>,
+) -> Result<()> {
     let plan = instance.plan();
-    let len: usize = chunks.iter().map(|c| c.len()).sum();
-    let rows = plan.check_write(buffer, 0, len)?;
-    let expected = plan.plan().buffer(buffer).map_or(0, |b| b.rows);
-    if rows.end != expected {
-        let (found, expected) = (format!("{} rows", rows.end), format!("all {expected} rows"));
-        return Err(Error::BufferAccess { buffer: buffer.0, found, expected });
-    }
     let row_bytes = plan.plan().row_bytes();
-    let mut row = 0;
+    let len: usize = chunks.iter().map(|c| c.len()).sum();
+    let found = (len / row_bytes) as u32;
+    let (wanted, all) = match object {
+        Some(object) => rows_of(plan.plan(), buffer, object),
+        None => ((0..found).collect(), found),
+    };
+    let rows = plan.check_write(buffer, 0, wanted.len() * row_bytes)?;
+    let expected = plan.plan().buffer(buffer).map_or(0, |b| b.rows);
+    if rows.end != expected || found != all || !len.is_multiple_of(row_bytes) {
+        let found = format!("{} rows, of {found}", rows.end);
+        return Err(Error::BufferAccess {
+            buffer: buffer.0,
+            found,
+            expected: format!("all {expected}, of {all}"),
+        });
+    }
+    let (mut row, mut first) = (0, 0);
+    let mut wanted = wanted.as_slice();
     for chunk in chunks {
-        instance.write(buffer, row, chunk)?;
-        row += (chunk.len() / row_bytes) as u32;
+        let end = first + (chunk.len() / row_bytes) as u32;
+        // Rows that follow one another in the object do so in the buffer.
+        while let Some(&start) = wanted.first().filter(|&&start| start < end) {
+            let run = (start..end).zip(wanted).take_while(|&(a, &b)| a == b).count();
+            let at = (start - first) as usize * row_bytes;
+            instance.write(buffer, row, &chunk[at..at + run * row_bytes])?;
+            row += run as u32;
+            wanted = &wanted[run..];
+        }
+        first = end;
     }
     Ok(())
 }
 
+/// An output of which not all rows have come yet.
+#[derive(Clone, Default)]
+struct Arriving {
+    bytes: Vec<u8>,
+    n_rows: usize,
+}
+
+impl Arriving {
+    /// Puts a buffer's rows in their places; whether all are there.
+    fn take(&mut self, instance: &dyn Instance, buffer: BufferId, object: &Object<'_>) -> Result<bool> {
+        let plan = instance.plan().plan();
+        let (row_bytes, found) = (plan.row_bytes(), plan.buffer(buffer).map_or(0, |b| b.rows));
+        let (rows, all) = rows_of(plan, buffer, object);
+        if found as usize != rows.len() {
+            let (found, expected) = (format!("{found} rows"), format!("{}", rows.len()));
+            return Err(Error::BufferAccess { buffer: buffer.0, found, expected });
+        }
+        let read = instance.read(buffer, 0..found)?;
+        self.n_rows += rows.len();
+        if self.n_rows == rows.len() && rows.len() == all as usize {
+            self.bytes = read;
+            return Ok(true);
+        }
+        self.bytes.resize(all as usize * row_bytes, 0);
+        for (bytes, row) in read.chunks_exact(row_bytes).zip(rows) {
+            self.bytes[row as usize * row_bytes..][..row_bytes].copy_from_slice(bytes);
+        }
+        Ok(self.n_rows == all as usize)
+    }
+}
+
+/// Blocks of an evaluation key: two halves of each digit.
+fn n_key_blocks(codec: &dyn Codec) -> u32 {
+    2 * codec.params().digits().len() as u32
+}
+
 /// A host step that is not in the list where it belongs, or names what the manifest has not.
 fn foreign(step: &HostStep) -> Error {
-    crate::check::broken("host-steps", format!("{step:?} is not of the manifest"))
+    broken("host-steps", format!("{step:?} is not of the manifest"))
 }
 
 /// The level that the lowering names a segment after: `s7_level3`.
@@ -118,17 +192,19 @@ impl LoadedProgram {
         let mut encode = |step: &HostStep, instance: &mut dyn Instance| {
             let of =
                 |constant: ConstId| manifest.constants.get(constant.0 as usize).ok_or_else(|| foreign(step));
-            let (buffer, rows) = match *step {
+            match *step {
                 HostStep::Encode { constant, level, log_scale, buffer } => {
-                    (buffer, codec.encode(of(constant)?, level, log_scale)?)
+                    let rows = codec.encode(of(constant)?, level, log_scale)?;
+                    let basis = &codec.params().level(level)?.basis;
+                    fill(instance, buffer, &rows.chunks(), Some(&Object { basis, n_blocks: 1 }))
                 }
                 HostStep::LoadSlots { constant, level, log_scale, buffer } => {
-                    (buffer, codec.slots(of(constant)?, level, log_scale)?)
+                    let rows = codec.slots(of(constant)?, level, log_scale)?;
+                    fill(instance, buffer, &rows.chunks(), None)
                 }
-                HostStep::LoadFactors { buffer } => (buffer, codec.factors()),
-                _ => return Err(foreign(step)),
-            };
-            fill(instance, buffer, &rows.chunks())
+                HostStep::LoadFactors { buffer } => fill(instance, buffer, &codec.factors().chunks(), None),
+                _ => Err(foreign(step)),
+            }
         };
         let is_key = |s: &HostStep| matches!(s, HostStep::LoadKey { .. });
         let encoded = executor::setup(&mut *instance, &mut encode, |s| !is_key(s))?;
@@ -191,7 +267,8 @@ impl LoadedProgram {
     }
 
     fn n_keys(&self) -> usize {
-        self.plan().setup.iter().filter(|s| matches!(s, HostStep::LoadKey { .. })).count()
+        let key = |s: &HostStep| if let HostStep::LoadKey { key, .. } = s { Some(*key) } else { None };
+        self.plan().setup.iter().filter_map(key).collect::<BTreeSet<_>>().len()
     }
 
     /// Copies the keys that the program needs out of an evaluation key set, in place of earlier ones. Keys that it does
@@ -206,8 +283,10 @@ impl LoadedProgram {
             let keys = self.codec.read_keys(bytes)?;
             self.check_keys(&*keys)?;
             self.has_keys = false;
+            let (limbs, n_blocks) = (self.plan().limbs(), n_key_blocks(&*self.codec));
+            let object = Object { basis: &limbs, n_blocks };
             let mut load = |step: &HostStep, instance: &mut dyn Instance| match *step {
-                HostStep::LoadKey { key, buffer } => fill(instance, buffer, &keys.rows(key)?),
+                HostStep::LoadKey { key, buffer } => fill(instance, buffer, &keys.rows(key)?, Some(&object)),
                 _ => Err(foreign(step)),
             };
             let is_key = |s: &HostStep| matches!(s, HostStep::LoadKey { .. });
@@ -218,12 +297,15 @@ impl LoadedProgram {
         })
     }
 
-    /// Every key is there, and of the size of its buffer.
+    /// Every key is there, and of the size of its buffers.
     fn check_keys(&self, keys: &dyn Keys) -> Result<()> {
+        let (limbs, n_blocks) = (self.plan().limbs(), n_key_blocks(&*self.codec));
+        let object = Object { basis: &limbs, n_blocks };
         for step in &self.plan().setup {
             let HostStep::LoadKey { key, buffer } = *step else { continue };
-            let len = keys.rows(key)?.iter().map(|row| row.len()).sum();
-            self.instance.plan().check_write(buffer, 0, len)?;
+            let (rows, all) = rows_of(self.plan(), buffer, &object);
+            let len: usize = keys.rows(key)?.iter().map(|row| row.len()).sum();
+            self.instance.plan().check_write(buffer, 0, len / all.max(1) as usize * rows.len())?;
         }
         Ok(())
     }
@@ -276,23 +358,34 @@ impl LoadedProgram {
         let rows = self.read_inputs(inputs)?;
         let read_inputs = clock.elapsed();
         let mut outputs = vec![Vec::new(); self.manifest.outputs.len()];
+        let mut arriving = vec![Arriving::default(); outputs.len()];
         let (codec, manifest) = (&self.codec, &self.manifest);
         let mut transfer = |step: &HostStep, instance: &mut dyn Instance| match *step {
             HostStep::Upload { input, buffer } => {
-                let rows = rows.get(input.0 as usize).ok_or_else(|| foreign(step))?;
-                fill(instance, buffer, &rows.chunks())
+                let idx = input.0 as usize;
+                let (spec, rows) =
+                    manifest.inputs.get(idx).zip(rows.get(idx)).ok_or_else(|| foreign(step))?;
+                let basis = &codec.params().level(spec.level)?.basis;
+                fill(instance, buffer, &rows.chunks(), Some(&Object { basis, n_blocks: 2 }))
             }
             HostStep::Download { buffer, output } => {
                 let idx = output.0 as usize;
                 let spec = manifest.outputs.get(idx).ok_or_else(|| foreign(step))?;
-                let n_rows = instance.plan().plan().buffer(buffer).map_or(0, |b| b.rows);
-                outputs[idx] = codec.write_output(spec, &instance.read(buffer, 0..n_rows)?)?;
+                let basis = &codec.params().level(spec.level)?.basis;
+                if arriving[idx].take(instance, buffer, &Object { basis, n_blocks: 2 })? {
+                    let bytes = core::mem::take(&mut arriving[idx]).bytes;
+                    outputs[idx] = codec.write_output(spec, &bytes)?;
+                }
                 Ok(())
             }
             _ => Err(foreign(step)),
         };
         let RunTimes { host, calls, copies, mut profile, .. } =
             executor::run(&mut *self.instance, &mut transfer, self.options)?;
+        if let Some(output) = arriving.iter().position(|output| output.n_rows > 0) {
+            let problem = format!("output {output} is not downloaded from all devices that have rows of it");
+            return Err(broken("host-steps", problem));
+        }
         let total = clock.elapsed();
         if self.options.profile {
             profile.precede(HostWork::ReadInputs, read_inputs);

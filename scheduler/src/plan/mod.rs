@@ -449,6 +449,11 @@ impl Plan {
         self.peaks.iter().filter(|p| p.tier == tier).map(|p| p.bytes).sum()
     }
 
+    /// The peak of device memory on the device that holds most.
+    pub fn device_peak_bytes(&self) -> u64 {
+        self.peaks.iter().filter(|p| p.tier == Tier::Device).map(|p| p.bytes).max().unwrap_or(0)
+    }
+
     /// The smallest memory of a device with which the program can be planned: the rows of its largest item.
     pub fn least_device_bytes(&self) -> u64 {
         let launches = self.segments.iter().flat_map(|s| &s.steps);

@@ -15,7 +15,7 @@
 //! | `alias` | no item writes a row that another item of the launch touches; in an item, `dst` is an operand only where the ABI says so; conversion sources are not targets |
 //! | `tier` | arenas are in device memory; calls bind buffers there only; a copy on one device is between its arena and a buffer of another tier; copies are within both; each tier below has one spill buffer a device at most, device memory none |
 //! | `binding` | a call binds every slot to a buffer with enough rows, slot 0 to the device's arena, and a written buffer once |
-//! | `host` | host steps are where they belong, on buffers of their kind, once a buffer; keys, constants and inputs are written by the host only |
+//! | `host` | host steps are where they belong, on buffers of their kind, once a buffer, and every output is downloaded; keys, constants and inputs are written by the host only |
 //! | `written` | a row is written before it is read; all rows of an output before its download; a spill moves: what it copied is no longer in the arena |
 //! | `flow` | a row is read under the prime and in the domain in which it was written; doubles by the encoder's kernels only; what is begun where it is ended, and nothing else there |
 //! | `peak` | the peaks are the sums of the buffers |
@@ -305,6 +305,10 @@ fn check_run(plan: &Plan) -> Check {
                 copies.iter().try_for_each(|copy| check_copy(plan, copy, &mut rows))?;
             }
         }
+    }
+    for (id, buffer) in (0..).map(BufferId).zip(&plan.buffers) {
+        let kept = matches!(buffer.kind, BufferKind::Output(_)) && !done.contains(&(true, id));
+        ensure(!kept, "host", || format!("buffer {}, {}, is never downloaded", id.0, buffer.kind))?;
     }
     Ok(())
 }
