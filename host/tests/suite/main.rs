@@ -25,6 +25,8 @@ mod refusals;
 #[cfg(test)]
 mod session;
 #[cfg(test)]
+mod sharded;
+#[cfg(test)]
 mod sharing;
 #[cfg(test)]
 mod simulated;
