@@ -164,7 +164,7 @@ pub fn compile(program: &Program, params: &Params, options: &Options) -> Result<
 /// Compiles a program and tells of every pass as it begins and ends, for a caller with a clock.
 ///
 /// # Errors
-/// The user's: [`Error::Period`], [`Error::OutputSlots`], [`Error::TooDeep`], [`Error::DeviceBudget`], [`Error::SpillingDevices`],
+/// The user's: [`Error::Period`], [`Error::OutputSlots`], [`Error::TooDeep`], [`Error::DeviceBudget`],
 /// [`Error::Core`] where a scalar is too large for its scale. Ours: [`Error::Verify`], in debug builds after every pass and always
 /// for the plan.
 pub fn compile_with(
@@ -212,7 +212,7 @@ pub fn compile_placed(placed: ckks_ir::Function, params: &Params, options: &Opti
 /// The same program in other memory or for other devices: only the plan is made again.
 ///
 /// # Errors
-/// [`Error::DeviceBudget`], [`Error::SpillingDevices`]; [`Error::Verify`].
+/// [`Error::DeviceBudget`]; [`Error::Verify`].
 pub fn refit(compiled: &Compiled, params: &Params, options: &Options) -> Result<Compiled> {
     let mut stats = compiled.stats.clone();
     stats.retain(|stat| !PLAN_PASSES.contains(&stat.pass));

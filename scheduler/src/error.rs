@@ -123,21 +123,6 @@ pub enum Error {
         /// The largest number.
         limit: u32,
     },
-    /// A program that does not fit the devices, of which there are several: spilling is planned for one.
-    #[error(
-        "device memory: device {device} needs {needed} bytes, available are {available}: expected a limit of at least that, more \
-         devices, or one: plans for {n_devices} devices do not spill"
-    )]
-    SpillingDevices {
-        /// The first that is too small.
-        device: u32,
-        /// Number of devices.
-        n_devices: u32,
-        /// Bytes of its buffers.
-        needed: u64,
-        /// The limit of each.
-        available: u64,
-    },
     /// The parameters or the reference refuse.
     #[error(transparent)]
     Core(#[from] fhe_core::Error),

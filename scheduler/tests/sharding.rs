@@ -5,9 +5,11 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{Client, many_special, messages};
+use common::{Client, check_everywhere, devices, many_special, messages, random_program, random_steps};
+use fhe_core::math::word::Word;
 use fhe_core::params::{Level, LimbIdx, Params, Preset};
 use kernels_gpu::abi::{KernelId, MAX_CONVERT_SOURCES};
+use proptest::prelude::*;
 use scheduler::compile::{MemoryLimits, refit};
 use scheduler::dsl::{self, Program};
 use scheduler::interp::{self, Env};
@@ -83,9 +85,68 @@ mod helpers {
         });
         copies.flatten().collect()
     }
+
+    pub(crate) fn call(plan: &mut Plan, device: u32) -> &mut Vec<BufferId> {
+        let segments = &plan.segments;
+        let calls = plan.schedule.iter_mut().filter_map(|step| match step {
+            PlanStep::Call { segment, bindings } if segments[segment.0 as usize].device.0 == device => {
+                Some(bindings)
+            }
+            _ => None,
+        });
+        calls.max_by_key(|bindings| bindings.len()).unwrap()
+    }
+
+    pub(crate) fn output(plan: &Plan, device: u32) -> BufferId {
+        let mut ids = (0u32..).zip(&plan.buffers);
+        let of = |b: &plan::Buffer| matches!(b.kind, BufferKind::Output(_)) && b.device.0 == device;
+        ids.find(|(_, b)| of(b)).map(|(i, _)| BufferId(i)).unwrap()
+    }
+
+    /// Several devices in less memory than they would like: the bits, the limits, and plans that the verifier follows.
+    pub(crate) fn agrees_in_any_memory<W: Word>(preset: Preset, n: u32, encode_on_device: bool) {
+        let mut client = Client::<W>::new(preset);
+        let params = client.params().clone();
+        let program = mixed();
+        let one = compile(&program, &params, &Options { encode_on_device, ..Options::default() }).unwrap();
+        let keys = client.keys(&one);
+        let inputs = client.encrypt(&one, &messages(&program));
+        let env =
+            Env { ring: &client.ring, keys: &keys, constants: &one.manifest.constants, inputs: &inputs };
+        let levels: Vec<Level> = one.manifest.outputs.iter().map(|o| o.level).collect();
+        let expected = interp::plan::run(&one.plan, &env, &levels).unwrap();
+        let free = refit(&one, &params, &on(n)).unwrap();
+        let (least, most) = (free.plan.least_device_bytes(), free.plan.device_peak_bytes());
+        for i in 0..=5 {
+            let device = Some(least + (most - least) * i / 5);
+            for host in [None, Some(most / 2), Some(0)] {
+                let memory = MemoryLimits { device, host };
+                let options = Options { memory, ..on(n) };
+                let fitted = refit(&one, &params, &options).unwrap();
+                assert_eq!(refit(&one, &params, &options).unwrap(), fitted);
+                assert_eq!(fitted.plan == free.plan, i == 5);
+                assert_eq!(plan::text::parse(&fitted.plan.to_string()).unwrap(), fitted.plan);
+                plan::verify::verify(&fitted.plan, "test").unwrap();
+                plan::refine::refines(&fitted.plan, &fitted.poly, &params).unwrap();
+                assert!(Some(fitted.plan.device_peak_bytes()) <= device);
+                assert!(fitted.plan.peak_bytes(Tier::Host) <= host.unwrap_or(u64::MAX));
+                // Each row is exchanged as often as without limits.
+                let (found, without) = (fitted.plan.copied_bytes(), free.plan.copied_bytes());
+                assert_eq!(found.exchanged, without.exchanged);
+                assert_eq!(found.fetched > 0, i < 5);
+                let found = interp::plan::run(&fitted.plan, &env, &levels).unwrap();
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert!(
+                        found.polys() == expected.polys(),
+                        "{n} devices of {device:?} bytes, host {host:?}"
+                    );
+                }
+            }
+        }
+    }
 }
 
-use helpers::{copies, expected_rows, mixed, on, rotations};
+use helpers::{agrees_in_any_memory, call, copies, expected_rows, mixed, on, output, rotations};
 
 #[test]
 fn rotations_exchange_the_sources_of_their_conversions() {
@@ -232,23 +293,6 @@ fn the_verifier_refuses_devices_that_are_wrong() {
     }
 }
 
-fn call(plan: &mut Plan, device: u32) -> &mut Vec<BufferId> {
-    let segments = &plan.segments;
-    let calls = plan.schedule.iter_mut().filter_map(|step| match step {
-        PlanStep::Call { segment, bindings } if segments[segment.0 as usize].device.0 == device => {
-            Some(bindings)
-        }
-        _ => None,
-    });
-    calls.max_by_key(|bindings| bindings.len()).unwrap()
-}
-
-fn output(plan: &Plan, device: u32) -> BufferId {
-    let mut ids = (0u32..).zip(&plan.buffers);
-    let of = |b: &plan::Buffer| matches!(b.kind, BufferKind::Output(_)) && b.device.0 == device;
-    ids.find(|(_, b)| of(b)).map(|(i, _)| BufferId(i)).unwrap()
-}
-
 /// Every exchange, left out or turned to another row, is found, and so is every part of an object that is not loaded.
 #[test]
 fn no_exchange_can_be_left_out_or_go_astray() {
@@ -359,20 +403,65 @@ fn bits_do_not_depend_on_the_number_of_devices() {
 }
 
 #[test]
+fn bits_do_not_depend_on_the_memory_of_devices() {
+    for n in [1, 2, 3, 8] {
+        agrees_in_any_memory::<u32>(Preset::Toy10, n, n % 2 == 0);
+        agrees_in_any_memory::<u64>(Preset::Toy10w, n, false);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_programs_on_devices_of_random_memory(
+        steps in random_steps(),
+        n_devices in devices(),
+        parts in (0u64..=100, 0u64..=100),
+        batch_rows in 1u32..400,
+        encode_on_device: bool,
+    ) {
+        let program = random_program(&steps, 4);
+        let params = Preset::Toy10.params().unwrap();
+        let base = Options { batch_rows, encode_on_device, ..on(n_devices) };
+        let free = compile(&program, &params, &base).unwrap();
+        let (least, most) = (free.plan.least_device_bytes(), free.plan.device_peak_bytes());
+        let device = least + most.saturating_sub(least) * parts.0 / 100;
+        let memory = MemoryLimits { device: Some(device), host: Some(most * parts.1 / 100) };
+        let options = Options { memory, ..base };
+        // Also checks that it computes what it must.
+        let fitted = compile(&program, &params, &options).unwrap();
+        plan::refine::refines(&fitted.plan, &fitted.poly, &params).unwrap();
+        prop_assert!(fitted.plan.device_peak_bytes() <= device);
+        check_everywhere::<u32>(&program, Preset::Toy10, &options, 1e-5);
+    }
+}
+
+#[test]
 fn limits_are_of_each_device() {
     let params = Preset::Toy10.params().unwrap();
-    let limited = |n, device| {
+    let limited = |device| {
         let memory = MemoryLimits { device: Some(device), host: None };
-        compile(&mixed(), &params, &Options { memory, ..on(n) })
+        compile(&mixed(), &params, &Options { memory, ..on(3) })
     };
-    let free = compile(&mixed(), &params, &on(2)).unwrap();
-    let most = free.plan.peaks.iter().map(|p| p.bytes).max().unwrap();
-    assert_eq!(limited(2, most).unwrap(), free);
-    match limited(2, most - 1).unwrap_err() {
-        Error::SpillingDevices { n_devices: 2, needed, available, .. } => {
-            assert_eq!((needed, available), (most, most - 1));
+    let free = compile(&mixed(), &params, &on(3)).unwrap();
+    let peaks: Vec<u64> = free.plan.peaks.iter().map(|p| p.bytes).collect();
+    let (least, most) = (peaks.iter().min().unwrap(), peaks.iter().max().unwrap());
+    assert!(least < most);
+    assert_eq!(limited(*most).unwrap(), free);
+    // Those that fit keep their arenas and spill nothing.
+    let fitted = limited(*least).unwrap().plan;
+    assert!(fitted != free.plan);
+    for (i, buffer) in fitted.buffers.iter().enumerate() {
+        let fits = peaks[buffer.device.0 as usize] == *least;
+        assert!(!fits || buffer.tier == Tier::Device && *buffer == free.plan.buffers[i]);
+    }
+    let needed = free.plan.least_device_bytes();
+    assert!(limited(needed).is_ok());
+    match limited(needed - 1).unwrap_err() {
+        Error::DeviceBudget { needed: found, available, .. } => {
+            assert_eq!((found, available), (needed, needed - 1));
         }
         other => panic!("{other}"),
     }
-    assert!(matches!(limited(2, 1), Err(Error::DeviceBudget { .. })));
 }

@@ -77,8 +77,7 @@ struct Batch {
 ///
 /// # Errors
 /// [`crate::Error::TooLarge`] when the pool does not fit its index; [`crate::Error::DeviceBudget`] when one item
-/// does not fit the device; [`crate::Error::SpillingDevices`] when several devices are too small; [`crate::Error::Core`] when a level
-/// is not there.
+/// does not fit its device; [`crate::Error::Core`] when a level is not there.
 pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<Plan> {
     let mut lowering = Lowering {
         function,

@@ -2,28 +2,32 @@
 //! (docs/adr/0006).
 //!
 //! ```text
+//! streams    what each device does, apart, and in one order again
 //! trace      launches split by items; every write of a row makes a value, with the launches that read it
 //! residency  which buffers leave the device
 //! paging     which value is in which row of the arena when: Belady's rule
 //! tiers      what is in host memory and what in the file; copies as the plan has them
 //! ```
 //!
-//! A program that fits keeps its launches as they are.
+//! A program that fits keeps its launches as they are, and so do devices that fit.
 
 mod arena;
 mod paging;
 mod residency;
+mod streams;
 mod tiers;
 mod trace;
 
 pub(crate) use arena::Arena;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::Addressed;
 use crate::compile::MemoryLimits;
 use crate::error::{Error, Result};
-use crate::plan::{Buffer, BufferKind, DeviceIdx, RowCopy};
+use crate::plan::{Buffer, BufferId, BufferKind, DeviceIdx, RowCopy};
+use streams::Act;
+use tiers::Paged;
 
 /// A part of the schedule between uploads and downloads.
 #[derive(Debug)]
@@ -43,56 +47,66 @@ pub(crate) struct Fitted {
     pub(crate) stages: Vec<Stage>,
 }
 
-/// The first device whose buffers take more rows than there are, and how many they take.
-fn exceeded(buffers: &[Buffer], room: u64) -> Option<(DeviceIdx, u64)> {
+/// The devices whose buffers take more rows than there are.
+fn exceeded(buffers: &[Buffer], room: u64) -> BTreeSet<DeviceIdx> {
     let mut rows: BTreeMap<DeviceIdx, u64> = BTreeMap::new();
     for buffer in buffers {
         *rows.entry(buffer.device).or_default() += u64::from(buffer.rows);
     }
-    rows.into_iter().find(|&(_, rows)| rows > room)
+    rows.into_iter().filter(|&(_, rows)| rows > room).map(|(device, _)| device).collect()
 }
 
 /// Fits launches, whose rows are named by buffer, and their buffers, all in device memory, into the limits of each device.
 ///
 /// # Errors
-/// [`Error::DeviceBudget`] when the rows of one item take more than a device has; [`Error::SpillingDevices`] when several devices
-/// would have to spill.
+/// [`Error::DeviceBudget`] when the rows of one item take more than a device has.
 pub(crate) fn fit(
     stages: Vec<Stage>,
-    buffers: Vec<Buffer>,
+    mut buffers: Vec<Buffer>,
     row_bytes: u64,
     limits: &MemoryLimits,
 ) -> Result<Fitted> {
     let available = limits.device.unwrap_or(u64::MAX);
     let room = available / row_bytes;
-    let Some((device, rows)) = exceeded(&buffers, room) else { return Ok(Fitted { buffers, stages }) };
-    let launches = stages.into_iter().flat_map(|stage| match stage {
-        Stage::Launches(launches) => launches,
-        Stage::Copies(_) => Vec::new(),
-    });
-    let launches: Vec<Addressed> = launches.collect();
-    if let Some(found) = largest_item(&launches).filter(|item| item.rows > room) {
-        return Err(Error::DeviceBudget { item: found.name, needed: found.rows * row_bytes, available });
+    let exceeded = exceeded(&buffers, room);
+    if exceeded.is_empty() {
+        return Ok(Fitted { buffers, stages });
     }
     let n_devices = buffers.iter().filter(|b| b.kind == BufferKind::Arena).count() as u32;
-    if n_devices > 1 {
-        let needed = rows * row_bytes;
-        return Err(Error::SpillingDevices { device: device.0, n_devices, needed, available });
+    let apart = streams::apart(stages, n_devices);
+    let (mut paged, mut events) = (Vec::new(), BTreeMap::new());
+    for (device, acts) in apart.acts {
+        if !exceeded.contains(&device) {
+            events.insert(device, streams::events(device, acts));
+            continue;
+        }
+        if let Some(found) = largest_item(&acts).filter(|item| item.rows > room) {
+            return Err(Error::DeviceBudget { item: found.name, needed: found.rows * row_bytes, available });
+        }
+        paged.push(page(device, &acts, &buffers, room)?);
     }
-    let mut best: Option<(Vec<bool>, paging::Paging)> = None;
-    for absent in residency::choices(&launches, &buffers, room) {
-        let paged = trace::trace(&launches, &absent.buffers, absent.capacity).and_then(paging::page);
-        let Some(paged) = paged else { continue };
-        if best.as_ref().is_none_or(|(_, b)| paged.n_copied < b.n_copied) {
-            best = Some((absent.buffers, paged));
+    events.extend(tiers::place(&mut buffers, paged, row_bytes, limits));
+    Ok(Fitted { buffers, stages: streams::together(events, &apart.exchanged) })
+}
+
+/// The choice of absent buffers that copies least.
+fn page(device: DeviceIdx, acts: &[Act], buffers: &[Buffer], room: u64) -> Result<Paged> {
+    let mut best: Option<Paged> = None;
+    for absent in residency::choices(device, acts, buffers, room) {
+        let trace = trace::trace(acts, BufferId(device.0), &absent.buffers, absent.capacity);
+        let Some(paging) = trace.and_then(paging::page) else { continue };
+        if best.as_ref().is_none_or(|best| paging.n_copied < best.paging.n_copied) {
+            best = Some(Paged { device, absent: absent.buffers, paging });
         }
     }
-    let (absent, paging) = best.ok_or_else(|| Error::Verify {
+    best.ok_or_else(|| Error::Verify {
         after: "lower_plan".to_owned(),
         rule: "peak",
-        problem: format!("no choice of buffers fits {room} rows, though every item does"),
-    })?;
-    Ok(tiers::place(buffers, &absent, paging, row_bytes, limits))
+        problem: format!(
+            "no choice of buffers fits {room} rows of device {}, though every item does",
+            device.0
+        ),
+    })
 }
 
 struct LargestItem {
@@ -100,8 +114,8 @@ struct LargestItem {
     name: String,
 }
 
-fn largest_item(launches: &[Addressed]) -> Option<LargestItem> {
-    let sizes = launches.iter().flat_map(|launch| {
+fn largest_item(acts: &[Act]) -> Option<LargestItem> {
+    let sizes = residency::launches(acts).flat_map(|launch| {
         let name = || format!("node {} ({})", launch.node.0, launch.kernel.name());
         let rows = launch.items.iter().map(|item| item.rows(launch.kernel).len() as u64).max();
         rows.map(|rows| LargestItem { rows, name: name() })
