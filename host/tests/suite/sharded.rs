@@ -1,6 +1,7 @@
 //! Programs on several devices: the bits of one, what each device holds, what is exchanged, and what is refused.
 
 use crate::client::{Client, everything, named};
+use crate::memory::Directory;
 use crate::simulated::Device;
 use crate::story::DEVICE_BYTES;
 use fhe_core::ckks::Ciphertext;
@@ -13,7 +14,7 @@ use host::profile::HostWork;
 use host::profile::trace::LAUNCH_TRACK;
 use host::{BackendKind, Error, LoadedProgram, Result, Session, SessionBuilder};
 use kernels_gpu::abi::KernelId;
-use scheduler::compile::refit;
+use scheduler::compile::{MemoryLimits, refit};
 use scheduler::plan::{
     Access, BufferId, BufferKind, DeviceIdx, MAX_DEVICES, Place, Plan, PlanStep, SlotUse, Tier,
 };
@@ -355,4 +356,56 @@ fn more_devices_than_limbs() {
     let session = processor(|b| b.poison(true));
     let mut loaded = fixture.load(&session, fixture.sharded(MAX_DEVICES)).unwrap();
     assert!(fixture.run(&mut loaded) == fixture.expected);
+}
+
+#[test]
+fn devices_that_are_too_small_spill() {
+    let directory = Directory::new("sharded");
+    let fixture = Fixture::new::<u32>(Preset::Toy10);
+    let session = processor(|b| b.poison(true).profile(true).spill_directory(directory.path()));
+    for n in [2, 3, 8] {
+        let free = fixture.sharded(n).plan;
+        let (least, most) = (free.least_device_bytes(), free.device_peak_bytes());
+        for device in [least, (least + most) / 2, most - 1] {
+            for host in [None, Some(most / 2), Some(0)] {
+                let memory = MemoryLimits { device: Some(device), host };
+                let fitted = refit(&fixture.one, &fixture.params, &Options { memory, ..on(n) }).unwrap();
+                let expected = fitted.plan.copied_bytes();
+                let mut loaded = fixture.load(&session, fitted).unwrap();
+                for _ in 0..2 {
+                    assert!(fixture.run(&mut loaded) == fixture.expected, "{n} devices of {device} bytes");
+                }
+                let mut rows = [0; 3];
+                for step in loaded.last_run().profile.host_steps() {
+                    if let HostWork::Copy { fetched, spilled, exchanged } = step.what {
+                        rows.iter_mut().zip([fetched, spilled, exchanged]).for_each(|(sum, n)| *sum += n);
+                    }
+                }
+                let found = rows.map(|rows| rows * free.row_bytes() as u64);
+                assert_eq!(found, [expected.fetched, expected.spilled, expected.exchanged]);
+                assert_eq!(expected.exchanged, free.copied_bytes().exchanged);
+                let report = loaded.memory_report();
+                for tier in Tier::ALL {
+                    let planned = loaded.plan().peak_bytes(tier);
+                    assert_eq!(report.of_tier(tier), (planned, planned));
+                }
+            }
+        }
+    }
+    assert!(directory.is_empty());
+}
+
+#[test]
+fn a_session_plans_for_the_memory_of_each_device() {
+    let directory = Directory::new("sharded-session");
+    let fixture = Fixture::new::<u32>(Preset::Toy10);
+    let free = fixture.sharded(2).plan;
+    let tables = fixture.params.primes().len() as u64 * free.row_bytes() as u64;
+    let budget = free.device_peak_bytes() / 2 + tables;
+    let session = processor(|b| b.memory_budget(budget).spill_directory(directory.path()).poison(true));
+    let mut loaded = session.compile(&everything(), &fixture.params, &on(2)).unwrap();
+    loaded.load_keys(&fixture.keys).unwrap();
+    assert!(fixture.run(&mut loaded) == fixture.expected);
+    assert_eq!(loaded.plan().n_devices(), 2);
+    assert!(loaded.plan().device_peak_bytes() + tables <= budget && loaded.plan().peak_bytes(Tier::File) > 0);
 }
