@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use common::{Client, check_everywhere, devices, many_special, messages, random_program, random_steps};
 use fhe_core::math::word::Word;
 use fhe_core::params::{Level, LimbIdx, Params, Preset};
-use kernels_gpu::abi::{KernelId, MAX_CONVERT_SOURCES};
+use kernels_gpu::abi::KernelId;
 use proptest::prelude::*;
 use scheduler::compile::{MemoryLimits, refit};
 use scheduler::dsl::{self, Program};
@@ -17,7 +17,7 @@ use scheduler::plan::{
     self, BufferId, BufferKind, CopiedBytes, DeviceIdx, HostStep, MAX_DEVICES, Place, Plan, PlanStep,
     RowCopy, Step, Tier,
 };
-use scheduler::{Compiled, Error, Options, Topology, compile};
+use scheduler::{Compiled, Error, Options, Topology, compile, lower, poly_ir};
 
 #[cfg(test)]
 mod helpers {
@@ -211,15 +211,55 @@ fn plaintexts_take_turns() {
     }
 }
 
+/// Limbs 2 and 3 are converted to 0 and 1, and later once more.
+const TWICE: &str = r#"polynomials "f" {
+  input 0 [0-3]
+  %0 = input 0 0 : eval [0-3] @0/1
+  %1 = input 0 1 : eval [0-3] @0/1
+  %2 = slice %0 : eval [2-3] @0/1
+  %3 = intt %2 : coeff [2-3] @0/1
+  %4 = convert_basis %3 : coeff [0-1] @0/1
+  %5 = ntt %4 : eval [0-1] @0/1
+  %6 = slice %1 : eval [0-1] @0/1
+  %7 = add %5, %6 : eval [0-1] @1/1
+  %8 = intt %7 : coeff [0-1] @1/1
+  %9 = ntt %8 : eval [0-1] @1/1
+  %10 = convert_basis %3 : coeff [0-1] @2/1
+  %11 = ntt %10 : eval [0-1] @2/1
+  %12 = sub %11, %9 : eval [0-1] @2/1
+  output 0 0 %12
+  output 0 1 %9
+}
+"#;
+
 #[test]
-fn what_is_exchanged_stands_before_the_launch_and_is_kept_while_it_is_read() {
-    let params = many_special(MAX_CONVERT_SOURCES - 2);
+fn a_replica_is_kept_until_its_last_reader() {
+    let params = Preset::Toy10.params().unwrap();
+    let function = poly_ir::text::parse(TWICE).unwrap();
+    poly_ir::verify::verify(&function, &params, "test").unwrap();
+    // In one group and in three: launches stand between the conversions.
+    for batch_rows in [1000, 1] {
+        for (n, rows) in [(1, 0), (2, 2), (3, 3), (4, 4), (5, 4)] {
+            let plan = lower::plan::lower(&function, &params, &Options { batch_rows, ..on(n) }).unwrap();
+            plan::verify::verify(&plan, "test").unwrap();
+            plan::refine::refines(&plan, &function, &params).unwrap();
+            assert_eq!(plan.copied_bytes().exchanged, rows * plan.row_bytes() as u64, "{n} devices");
+            let steps = plan.schedule.iter().filter(|step| matches!(step, PlanStep::Copy(_))).count();
+            assert_eq!(steps, usize::from(n > 1));
+        }
+    }
+}
+
+#[test]
+fn what_a_launch_needs_is_exchanged_in_one_step_before_it() {
+    let params = Preset::Toy10.params().unwrap();
     let Compiled { mut plan, .. } = compile(&mixed(), &params, &on(3)).unwrap();
-    let steps = plan.schedule.windows(2);
-    let pairs = steps.filter(|w| matches!(w[0], PlanStep::Copy(_)));
+    let pairs = plan.schedule.windows(2).filter(|pair| matches!(pair[0], PlanStep::Copy(_)));
     assert!(pairs.clone().count() > 2);
     for pair in pairs {
-        assert!(matches!(pair[1], PlanStep::Call { .. }), "two steps of copies in a row");
+        let PlanStep::Call { segment, .. } = &pair[1] else { panic!("two steps of copies in a row") };
+        let Step::Launch { launch, .. } = plan.segment(*segment).unwrap().steps[0];
+        assert_eq!(launch.kernel, KernelId::ConvertBasis);
     }
     let into: BTreeSet<u32> = copies(&mut plan).iter().map(|copy| copy.to.buffer.0).collect();
     assert_eq!(into, BTreeSet::from([0, 1, 2]));
@@ -293,13 +333,18 @@ fn the_verifier_refuses_devices_that_are_wrong() {
     }
 }
 
-/// Every exchange, left out or turned to another row, is found, and so is every part of an object that is not loaded.
+/// Every copy, left out or turned to another row, is found, and so is every part of an object that is not loaded.
 #[test]
-fn no_exchange_can_be_left_out_or_go_astray() {
+fn no_copy_can_be_left_out_or_go_astray() {
     let params = Preset::Toy10.params().unwrap();
-    for encode_on_device in [false, true] {
-        let options = Options { encode_on_device, ..on(3) };
+    for (encode_on_device, spills) in [(false, false), (true, false), (true, true)] {
+        let mut options = Options { encode_on_device, ..on(3) };
+        if spills {
+            let free = compile(&mixed(), &params, &options).unwrap().plan;
+            options.memory.device = Some(free.least_device_bytes() * 3);
+        }
         let Compiled { plan: good, poly, .. } = compile(&mixed(), &params, &options).unwrap();
+        assert_eq!(good.copied_bytes().fetched > 0, spills);
         let found = |broken: &Plan| {
             let checked = plan::verify::verify(broken, "test");
             checked.and_then(|()| plan::refine::refines(broken, &poly, &params))
@@ -463,5 +508,23 @@ fn limits_are_of_each_device() {
             assert_eq!((found, available), (needed, needed - 1));
         }
         other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn devices_that_do_not_parse_name_the_line() {
+    let params = Preset::Toy10.params().unwrap();
+    let text = compile(&mixed(), &params, &on(2)).unwrap().plan.to_string();
+    assert!(text.lines().any(|line| line.ends_with("_level0\" {")));
+    for (from, to, word) in [
+        ("_level0\" device 1 {", "_level0\" device one {", "a number"),
+        ("_level0\" device 1 {", "_level0\" on 1 {", "{"),
+        ("_level0\" device 1 {", "_level0\" device 1", "{"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        match plan::text::parse(&text.replacen(from, to, 1)) {
+            Err(Error::Parse { problem, .. }) => assert!(problem.contains(word), "{problem}"),
+            other => panic!("{from}: {:?}", other.is_ok()),
+        }
     }
 }
