@@ -16,6 +16,7 @@
 //! There is no function for a secret key.
 
 mod codec;
+mod parts;
 mod program;
 
 pub use program::{LoadedProgram, RunReport};

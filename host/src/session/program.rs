@@ -1,6 +1,7 @@
 //! A program in the memory of a backend.
 
 use super::codec::{Codec, Keys, Rows};
+use super::parts::{Arriving, Object, fill, rows_of};
 use crate::backend::Instance;
 use crate::check::broken;
 use crate::error::{Error, Result};
@@ -9,12 +10,13 @@ use crate::memory::MemoryReport;
 use crate::profile::overhead::{self, LaunchOverhead};
 use crate::profile::{HostWork, Profile, Stopwatch, trace};
 use crate::work::Work;
-use fhe_core::params::{Level, LimbIdx};
+use fhe_core::math::double::Double;
+use fhe_core::params::Level;
 use kernels_gpu::abi::KernelId;
 use rayon::ThreadPool;
 use scheduler::ckks_ir::ConstId;
 use scheduler::compile::Manifest;
-use scheduler::plan::{BufferId, DeviceIdx, HostStep, Plan};
+use scheduler::plan::{HostStep, Plan};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -80,92 +82,6 @@ impl fmt::Debug for LoadedProgram {
     }
 }
 
-/// An object that is shared out by limbs: blocks of rows over a basis.
-struct Object<'a> {
-    basis: &'a [LimbIdx],
-    n_blocks: u32,
-}
-
-/// The rows of an object that a buffer holds, by their numbers in the object, and the number of all.
-fn rows_of(plan: &Plan, buffer: BufferId, object: &Object<'_>) -> (Vec<u32>, u32) {
-    let device = plan.buffer(buffer).map_or(DeviceIdx(0), |b| b.device);
-    let all = object.basis.len() as u32 * object.n_blocks;
-    (plan.sharding().rows(device, object.basis, object.n_blocks), all)
-}
-
-/// Fills a buffer, all of it: with an object, or with the rows of it that are of the buffer's device.
-fn fill(
-    instance: &mut dyn Instance,
-    buffer: BufferId,
-    chunks: &[&[u8]],
-    object: Option<&Object<'_>>,
-) -> Result<()> {
-    let plan = instance.plan();
-    let row_bytes = plan.plan().row_bytes();
-    let len: usize = chunks.iter().map(|c| c.len()).sum();
-    let found = (len / row_bytes) as u32;
-    let (wanted, all) = match object {
-        Some(object) => rows_of(plan.plan(), buffer, object),
-        None => ((0..found).collect(), found),
-    };
-    let rows = plan.check_write(buffer, 0, wanted.len() * row_bytes)?;
-    let expected = plan.plan().buffer(buffer).map_or(0, |b| b.rows);
-    if rows.end != expected || found != all || !len.is_multiple_of(row_bytes) {
-        let found = format!("{} rows, of {found}", rows.end);
-        return Err(Error::BufferAccess {
-            buffer: buffer.0,
-            found,
-            expected: format!("all {expected}, of {all}"),
-        });
-    }
-    let (mut row, mut first) = (0, 0);
-    let mut wanted = wanted.as_slice();
-    for chunk in chunks {
-        let end = first + (chunk.len() / row_bytes) as u32;
-        // Rows that follow one another in the object do so in the buffer.
-        while let Some(&start) = wanted.first().filter(|&&start| start < end) {
-            let run = (start..end).zip(wanted).take_while(|&(a, &b)| a == b).count();
-            let at = (start - first) as usize * row_bytes;
-            instance.write(buffer, row, &chunk[at..at + run * row_bytes])?;
-            row += run as u32;
-            wanted = &wanted[run..];
-        }
-        first = end;
-    }
-    Ok(())
-}
-
-/// An output of which not all rows have come yet.
-#[derive(Clone, Default)]
-struct Arriving {
-    bytes: Vec<u8>,
-    n_rows: usize,
-}
-
-impl Arriving {
-    /// Puts a buffer's rows in their places; whether all are there.
-    fn take(&mut self, instance: &dyn Instance, buffer: BufferId, object: &Object<'_>) -> Result<bool> {
-        let plan = instance.plan().plan();
-        let (row_bytes, found) = (plan.row_bytes(), plan.buffer(buffer).map_or(0, |b| b.rows));
-        let (rows, all) = rows_of(plan, buffer, object);
-        if found as usize != rows.len() {
-            let (found, expected) = (format!("{found} rows"), format!("{}", rows.len()));
-            return Err(Error::BufferAccess { buffer: buffer.0, found, expected });
-        }
-        let read = instance.read(buffer, 0..found)?;
-        self.n_rows += rows.len();
-        if self.n_rows == rows.len() && rows.len() == all as usize {
-            self.bytes = read;
-            return Ok(true);
-        }
-        self.bytes.resize(all as usize * row_bytes, 0);
-        for (bytes, row) in read.chunks_exact(row_bytes).zip(rows) {
-            self.bytes[row as usize * row_bytes..][..row_bytes].copy_from_slice(bytes);
-        }
-        Ok(self.n_rows == all as usize)
-    }
-}
-
 /// Blocks of an evaluation key: two halves of each digit.
 fn n_key_blocks(codec: &dyn Codec) -> u32 {
     2 * codec.params().digits().len() as u32
@@ -189,13 +105,22 @@ impl LoadedProgram {
         pool: Arc<ThreadPool>,
         options: RunOptions,
     ) -> Result<Self> {
+        // The plaintext that was encoded last: its parts are loaded one after the other.
+        let mut last: Option<(ConstId, Level, Double, Box<dyn Rows>)> = None;
         let mut encode = |step: &HostStep, instance: &mut dyn Instance| {
             let of =
                 |constant: ConstId| manifest.constants.get(constant.0 as usize).ok_or_else(|| foreign(step));
             match *step {
                 HostStep::Encode { constant, level, log_scale, buffer } => {
-                    let rows = codec.encode(of(constant)?, level, log_scale)?;
                     let basis = &codec.params().level(level)?.basis;
+                    let same = |(c, l, s, _): &(_, _, _, _)| (*c, *l, *s) == (constant, level, log_scale);
+                    let (.., rows) = match last.take().filter(same) {
+                        Some(encoded) => last.insert(encoded),
+                        None => {
+                            let rows = codec.encode(of(constant)?, level, log_scale)?;
+                            last.insert((constant, level, log_scale, rows))
+                        }
+                    };
                     fill(instance, buffer, &rows.chunks(), Some(&Object { basis, n_blocks: 1 }))
                 }
                 HostStep::LoadSlots { constant, level, log_scale, buffer } => {
@@ -372,9 +297,8 @@ impl LoadedProgram {
                 let idx = output.0 as usize;
                 let spec = manifest.outputs.get(idx).ok_or_else(|| foreign(step))?;
                 let basis = &codec.params().level(spec.level)?.basis;
-                if arriving[idx].take(instance, buffer, &Object { basis, n_blocks: 2 })? {
-                    let bytes = core::mem::take(&mut arriving[idx]).bytes;
-                    outputs[idx] = codec.write_output(spec, &bytes)?;
+                if let Some(rows) = arriving[idx].take(instance, buffer, &Object { basis, n_blocks: 2 })? {
+                    outputs[idx] = codec.write_output(spec, &rows)?;
                 }
                 Ok(())
             }
@@ -382,7 +306,7 @@ impl LoadedProgram {
         };
         let RunTimes { host, calls, copies, mut profile, .. } =
             executor::run(&mut *self.instance, &mut transfer, self.options)?;
-        if let Some(output) = arriving.iter().position(|output| output.n_rows > 0) {
+        if let Some(output) = arriving.iter().position(Arriving::has_begun) {
             let problem = format!("output {output} is not downloaded from all devices that have rows of it");
             return Err(broken("host-steps", problem));
         }
