@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 use common::{Client, check_everywhere, devices, many_special, messages, random_program, random_steps};
 use fhe_core::math::word::Word;
 use fhe_core::params::{Level, LimbIdx, Params, Preset};
-use kernels_gpu::abi::KernelId;
+use kernels_gpu::abi::{KernelId, RowRef};
 use proptest::prelude::*;
 use scheduler::compile::{MemoryLimits, refit};
 use scheduler::dsl::{self, Program};
 use scheduler::interp::{self, Env};
 use scheduler::plan::{
     self, BufferId, BufferKind, CopiedBytes, DeviceIdx, HostStep, MAX_DEVICES, Place, Plan, PlanStep,
-    RowCopy, Step, Tier,
+    PoolWriter, RowCopy, Step, Tier,
 };
 use scheduler::{Compiled, Error, Options, Topology, compile, lower, poly_ir};
 
@@ -86,6 +86,39 @@ mod helpers {
         copies.flatten().collect()
     }
 
+    /// The same plan with row `a` of a device's arena in the place of row `b`.
+    pub(crate) fn join(good: &Plan, device: u32, a: u32, b: u32) -> Plan {
+        let mut joined = good.clone();
+        let mut pool = PoolWriter::new(&good.primes, good.word);
+        for segment in &mut joined.segments {
+            let own = segment.device.0 == device;
+            for Step::Launch { launch, .. } in &mut segment.steps {
+                let row = |row: RowRef| {
+                    if own && row == (RowRef { slot: 0, row: b }) { RowRef { slot: 0, row: a } } else { row }
+                };
+                let items = good.items(launch).unwrap();
+                let items: Vec<plan::Item> = items.iter().map(|item| item.map_rows(row)).collect();
+                *launch = pool.launch(launch.kernel, &items).unwrap();
+            }
+        }
+        joined.pool = pool.finish();
+        for step in &mut joined.schedule {
+            let PlanStep::Copy(copies) = step else { continue };
+            let row = |place: Place, at: u32| {
+                let row = place.row + at;
+                Place { row: if (place.buffer.0, row) == (device, b) { a } else { row }, ..place }
+            };
+            let rows = copies.iter().flat_map(|copy| (0..copy.rows).map(move |at| (copy, at)));
+            let copy = |(copy, at): (&RowCopy, u32)| RowCopy {
+                from: row(copy.from, at),
+                to: row(copy.to, at),
+                rows: 1,
+            };
+            *copies = rows.map(copy).collect();
+        }
+        joined
+    }
+
     pub(crate) fn call(plan: &mut Plan, device: u32) -> &mut Vec<BufferId> {
         let segments = &plan.segments;
         let calls = plan.schedule.iter_mut().filter_map(|step| match step {
@@ -146,7 +179,7 @@ mod helpers {
     }
 }
 
-use helpers::{agrees_in_any_memory, call, copies, expected_rows, mixed, on, output, rotations};
+use helpers::{agrees_in_any_memory, call, copies, expected_rows, join, mixed, on, output, rotations};
 
 #[test]
 fn rotations_exchange_the_sources_of_their_conversions() {
@@ -508,6 +541,24 @@ fn limits_are_of_each_device() {
             assert_eq!((found, available), (needed, needed - 1));
         }
         other => panic!("{other}"),
+    }
+}
+
+/// The planner takes a second row only while the first is in use, on every device, so joining any two must be found.
+#[test]
+fn two_arena_rows_are_never_one() {
+    let params = Preset::Toy10.params().unwrap();
+    for (n, program) in [(2, mixed()), (3, mixed()), (4, rotations(&[1, 2])), (8, mixed())] {
+        let Compiled { plan: good, poly, .. } = compile(&program, &params, &on(n)).unwrap();
+        for device in 0..n {
+            let rows = good.buffers[device as usize].rows;
+            for (a, b) in (0..rows).flat_map(|a| (a + 1..rows).map(move |b| (a, b))) {
+                let joined = join(&good, device, a, b);
+                let found = plan::verify::verify(&joined, "test")
+                    .and_then(|()| plan::refine::refines(&joined, &poly, &params));
+                assert!(found.is_err(), "rows {a} and {b} of device {device} of {n}");
+            }
+        }
     }
 }
 
