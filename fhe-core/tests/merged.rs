@@ -37,7 +37,8 @@ fn relinearize_then_rescale<W: Word>(c: &Client<W>, a: &Ciphertext<W>) -> Cipher
 }
 
 fn relinearize_rescale<W: Word>(c: &Client<W>, a: &Ciphertext<W>) -> Ciphertext<W> {
-    c.evaluator.relinearize_rescale(a, c.keys.relinearization().unwrap()).unwrap()
+    let raised = c.evaluator.relinearize_raised(a, c.keys.relinearization().unwrap()).unwrap();
+    c.evaluator.mod_down_rescale(&raised).unwrap()
 }
 
 /// The two round the same number, one of them twice: in each coefficient they differ by at most 1, and only where it
@@ -137,11 +138,12 @@ fn what_is_not_a_product_above_level_0_is_refused() {
     let (a, low) = (c.encrypt(&x, Level(1)), c.encrypt(&x, Level(0)));
     let key = c.keys.relinearization().unwrap();
     assert!(matches!(
-        c.evaluator.relinearize_rescale(&a, key),
-        Err(Error::DegreeMismatch { operation: "relinearize_rescale", expected: 2, found: 1 })
+        c.evaluator.relinearize_raised(&a, key),
+        Err(Error::DegreeMismatch { operation: "relinearize_raised", expected: 2, found: 1 })
     ));
     let mut polys = low.polys().to_vec();
     polys.push(polys[0].clone());
     let low = Ciphertext::new(&c.params, polys, Level(0), low.log_scale()).unwrap();
-    assert!(matches!(c.evaluator.relinearize_rescale(&low, key), Err(Error::LevelsExhausted { .. })));
+    let raised = c.evaluator.relinearize_raised(&low, key).unwrap();
+    assert!(matches!(c.evaluator.mod_down_rescale(&raised), Err(Error::LevelsExhausted { .. })));
 }

@@ -45,7 +45,10 @@ fn every_operation_refuses_what_is_foreign_before_anything_else() {
             params_differ("relinearize", e.relinearize(&f, c.keys.relinearization().unwrap()));
             params_differ("relinearize", e.relinearize(&squared, c.keys.relinearization().unwrap()));
             let key = c.keys.relinearization().unwrap();
-            params_differ("relinearize_rescale", e.relinearize_rescale(&squared, key));
+            assert!(matches!(e.relinearize_raised(&squared, key), Err(Error::ParamsMismatch { .. })));
+            let raised = o.evaluator.raise(&f).unwrap();
+            params_differ("mod_down", e.mod_down(&raised));
+            params_differ("mod_down_rescale", e.mod_down_rescale(&raised));
             params_differ("rescale", e.rescale(&f));
             params_differ("level_drop", e.level_drop(&f, level));
             params_differ("level_drop", e.level_drop(&f, Level(99)));

@@ -4,6 +4,7 @@
 //! with bytes, rate and, where the caller states a [`Roof`], the share of it ([`table`]); and a trace ([`trace`]).
 
 pub mod overhead;
+pub mod prediction;
 pub mod table;
 pub mod trace;
 

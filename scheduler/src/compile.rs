@@ -3,10 +3,11 @@
 use fhe_core::math::double::Double;
 use fhe_core::params::{GaloisElement, Level, Params};
 
+use crate::choose::{Choice, choose};
 use crate::ckks_ir::{self, Constant, InputIdx, Op};
 use crate::dsl::Program;
 use crate::error::{Error, Result};
-use crate::passes::{self, Event};
+use crate::passes::{self, Event, Stage};
 use crate::plan::{self, BufferKind, KeyId, Plan};
 use crate::{lower, poly_ir};
 
@@ -161,6 +162,16 @@ pub fn compile(program: &Program, params: &Params, options: &Options) -> Result<
     compile_with(program, params, options, &mut |_| {})
 }
 
+/// Compiles a program for the smallest secure preset that fits it, and says why that one.
+///
+/// # Errors
+/// As [`choose`] and [`compile`].
+pub fn compile_auto(program: &Program, options: &Options) -> Result<(Choice, Compiled)> {
+    let choice = choose(program)?;
+    let compiled = compile(program, &choice.params, options)?;
+    Ok((choice, compiled))
+}
+
 /// Compiles a program and tells of every pass as it begins and ends, for a caller with a clock.
 ///
 /// # Errors
@@ -171,13 +182,13 @@ pub fn compile_with(
     program: &Program,
     params: &Params,
     options: &Options,
-    event: &mut dyn FnMut(Event),
+    event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Compiled> {
     let function = program.function();
     check_slots(function, params)?;
     let mut stats = Vec::new();
-    let mut tell = |e: Event| {
-        if let Event::End(stat) = &e {
+    let mut tell = |e: Event<'_>| {
+        if let Event::End(stat, _) = &e {
             stats.push(stat.clone());
         }
         event(e);
@@ -199,8 +210,8 @@ pub fn compile_placed(placed: ckks_ir::Function, params: &Params, options: &Opti
     check_slots(&placed, params)?;
     ckks_ir::verify::verify(&placed, Some(params), "placed")?;
     let mut stats = Vec::new();
-    let mut tell = |e: Event| {
-        if let Event::End(stat) = e {
+    let mut tell = |e: Event<'_>| {
+        if let Event::End(stat, _) = e {
             stats.push(stat);
         }
     };
@@ -216,8 +227,8 @@ pub fn compile_placed(placed: ckks_ir::Function, params: &Params, options: &Opti
 pub fn refit(compiled: &Compiled, params: &Params, options: &Options) -> Result<Compiled> {
     let mut stats = compiled.stats.clone();
     stats.retain(|stat| !PLAN_PASSES.contains(&stat.pass));
-    let mut tell = |e: Event| {
-        if let Event::End(stat) = e {
+    let mut tell = |e: Event<'_>| {
+        if let Event::End(stat, _) = e {
             stats.push(stat);
         }
     };
@@ -231,7 +242,7 @@ fn lower_placed(
     placed: &ckks_ir::Function,
     params: &Params,
     options: &Options,
-    mut tell: &mut dyn FnMut(Event),
+    mut tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<(poly_ir::Function, Plan)> {
     tell(Event::Begin("lower_ckks"));
     let poly = lower::ckks::lower(placed, params, options.encode_on_device)?;
@@ -239,7 +250,7 @@ fn lower_placed(
         poly_ir::verify::verify(&poly, params, "lower_ckks")?;
     }
     let (before, after) = (placed.values.len(), poly.values.len());
-    tell(Event::End(PassStat { pass: "lower_ckks", before, after }));
+    tell(Event::End(PassStat { pass: "lower_ckks", before, after }, Stage::Poly(&poly)));
 
     let poly = passes::run_poly(poly, params, &mut tell)?;
     let plan = lower_poly(&poly, params, options, tell)?;
@@ -253,25 +264,25 @@ fn lower_poly(
     poly: &poly_ir::Function,
     params: &Params,
     options: &Options,
-    tell: &mut dyn FnMut(Event),
+    tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<Plan> {
     let [lowering, verifying] = PLAN_PASSES;
     tell(Event::Begin(lowering));
     let plan = lower::plan::lower(poly, params, options)?;
     let (before, after) = (poly.values.len(), plan.n_launches());
-    tell(Event::End(PassStat { pass: lowering, before, after }));
+    tell(Event::End(PassStat { pass: lowering, before, after }, Stage::Plan(&plan)));
 
     tell(Event::Begin(verifying));
     plan::verify::verify(&plan, lowering)?;
     if cfg!(debug_assertions) {
         plan::refine::refines(&plan, poly, params)?;
     }
-    tell(Event::End(PassStat { pass: verifying, before: after, after }));
+    tell(Event::End(PassStat { pass: verifying, before: after, after }, Stage::Plan(&plan)));
     Ok(plan)
 }
 
 /// What only the parameters can tell to be the user's mistake.
-fn check_slots(function: &ckks_ir::Function, params: &Params) -> Result<()> {
+pub(crate) fn check_slots(function: &ckks_ir::Function, params: &Params) -> Result<()> {
     let n_slots = params.n_slots();
     let periods = function.inputs.iter().map(|i| (&i.name, i.period as usize));
     let periods = periods.chain(function.constants.iter().map(|c| (&c.name, c.values.len())));

@@ -9,17 +9,22 @@
 //! Bits are fixed when `poly_ir` is lowered: [`interp`] has one interpreter a language, and those of placed
 //! `ckks_ir`, `poly_ir` and [`plan`] agree bit for bit.
 
+pub mod choose;
 pub mod ckks_ir;
 pub mod compile;
+pub mod cost;
 pub mod dsl;
 pub mod error;
 pub mod interp;
 pub mod lower;
+pub mod noise;
 pub mod passes;
 pub mod plan;
 pub mod poly_ir;
+pub mod report;
 mod text;
 
-pub use compile::{Compiled, Manifest, MemoryLimits, Options, Topology, compile, compile_with};
+pub use choose::{Choice, choose};
+pub use compile::{Compiled, Manifest, MemoryLimits, Options, Topology, compile, compile_auto, compile_with};
 pub use dsl::Program;
 pub use error::{Error, Result};

@@ -5,7 +5,8 @@ mod common;
 
 use expect_test::{Expect, expect};
 use fhe_core::params::{Params, Preset};
-use scheduler::passes::{CKKS, Event, POLY};
+use scheduler::passes::{CKKS, Event, POLY, Stage};
+use scheduler::report::{Counts, dot};
 use scheduler::{Error, Options, ckks_ir, compile, compile_with, dsl, lower, plan, poly_ir};
 
 #[cfg(test)]
@@ -57,6 +58,62 @@ fn simplify() {
               %4 = add %3, %3
               %5 = neg %4
               output "a" slots 1 %4
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn simplify_folds_constants() {
+    // `w` is `v`: [1.0, 2.0].
+    check(
+        "simplify",
+        "  %2 = mul_scalar %0, 0.5
+  %3 = mul_plain %2, #0
+  %4 = mul_plain %3, #1
+  %5 = mul_scalar %4, 4.0
+  %6 = add_plain %5, #0
+  %7 = sub_plain %6, #1
+  %8 = add_scalar %7, 0.5
+  %9 = rotate %8, 3
+  %10 = rotate %9, 2
+  %11 = rotate %10, 507
+  %12 = conjugate %11
+  %13 = conjugate %12
+  %14 = rotate %1, 1
+  %15 = rotate %14, 1
+  %16 = rotate %15, 511
+  output \"a\" slots 1 %13
+  output \"b\" slots 1 %5
+  output \"c\" slots 1 %14
+  output \"d\" slots 1 %16",
+        &expect![[r#"
+            function "f" {
+              input "x" period 4
+              input "y" period 4
+              constant #0 "w" [1.0, 2.0]
+              constant #1 "v" [1.0, 2.0]
+              constant #2 "w" [0.5, 1.0]
+              constant #3 "w v" [0.5, 2.0]
+              constant #4 "w v" [2.0, 8.0]
+              constant #5 "w v" [0.0]
+              %0 = input 0
+              %1 = input 1
+              %2 = mul_scalar %0, 0.5
+              %3 = mul_plain %0, #2
+              %4 = mul_plain %0, #3
+              %5 = mul_plain %0, #4
+              %6 = add_plain %5, #0
+              %7 = add_scalar %5, 0.5
+              %8 = rotate %7, 3
+              %9 = rotate %7, 5
+              %10 = conjugate %7
+              %11 = rotate %1, 1
+              %12 = rotate %11, 1
+              output "a" slots 1 %7
+              output "b" slots 1 %5
+              output "c" slots 1 %11
+              output "d" slots 1 %11
             }
         "#]],
     );
@@ -203,11 +260,11 @@ const MERGEABLE: &str = r#"function "f" {
 "#;
 
 #[test]
-fn merge_rescales() {
+fn raise_merges_rescales() {
     let function = ckks_ir::text::parse(MERGEABLE, &[]).unwrap();
     let run = |params: &Params| {
         let mut out = function.clone();
-        for name in ["merge_rescales", "placed_dce"] {
+        for name in ["raise", "placed_dce"] {
             let pass = CKKS.iter().find(|p| p.name == name).unwrap();
             out = (pass.run)(&out, params).unwrap();
             ckks_ir::verify::verify(&out, Some(params), pass.name).unwrap();
@@ -220,18 +277,19 @@ fn merge_rescales() {
           input "x" period 4
           %0 = input 0 {level 1 canonical degree 1}
           %1 = mul %0, %0 {level 1 product degree 2}
-          %2 = relinearize_rescale %1 {level 0 canonical degree 1} "square"
-          %3 = add %1, %1 {level 1 product degree 2}
-          %4 = relinearize %3 {level 1 product degree 1}
-          %5 = add_scalar %4, 0.5 {level 1 product degree 1}
-          %6 = rescale %4 {level 0 canonical degree 1}
+          %2 = relinearize %1 {level 1 product degree 1 raised}
+          %3 = mod_down_rescale %2 {level 0 canonical degree 1} "square"
+          %4 = add %1, %1 {level 1 product degree 2}
+          %5 = relinearize %4 {level 1 product degree 1}
+          %6 = add_scalar %5, 0.5 {level 1 product degree 1}
           %7 = rescale %5 {level 0 canonical degree 1}
-          %8 = mul_scalar %0, 0.5 {level 1 product degree 1}
-          %9 = rescale %8 {level 0 canonical degree 1}
-          output "a" slots 1 %2
-          output "b" slots 1 %6
-          output "c" slots 1 %7
-          output "d" slots 1 %9
+          %8 = rescale %6 {level 0 canonical degree 1}
+          %9 = mul_scalar %0, 0.5 {level 1 product degree 1}
+          %10 = rescale %9 {level 0 canonical degree 1}
+          output "a" slots 1 %3
+          output "b" slots 1 %7
+          output "c" slots 1 %8
+          output "d" slots 1 %10
         }
     "#]]
     .assert_eq(&merged.to_string());
@@ -262,36 +320,99 @@ fn a_merged_rescale_divides_once() {
           %9 = ntt %8 : eval [12-15] @3/1
           %10 = concat [%6, %9] : eval [0-3, 12-15] @3/1
           %11 = mul_scalar %4, [1056585419, 717158941, 16430120, 14352636] : eval [0-3] @3/1
-          %12 = slice %10 : eval [0-3] @3/1
-          %13 = key relinearization 0 0 : eval [0-3] @3/1
-          %14 = inner_product [%12 * %13] init %11 : eval [0-3] @3/1
-          %15 = slice %10 : eval [12-15] @3/1
-          %16 = key relinearization 0 0 : eval [12-15] @3/1
-          %17 = inner_product [%15 * %16] : eval [12-15] @3/1
-          %18 = concat [%14, %17] : eval [0-3, 12-15] @3/1
-          %19 = slice %18 : eval [2-3, 12-15] @3/1
-          %20 = intt %19 : coeff [2-3, 12-15] @3/1
-          %21 = convert_basis %20 : coeff [0-1] @3/1
-          %22 = ntt %21 : eval [0-1] @3/1
-          %23 = slice %18 : eval [0-1] @3/1
-          %24 = sub_mul_scalar %23, %22, [925751954, 615561629] : eval [0-1] @3/1
-          %25 = mul_scalar %5, [1056585419, 717158941, 16430120, 14352636] : eval [0-3] @3/1
-          %26 = key relinearization 0 1 : eval [0-3] @3/1
-          %27 = inner_product [%12 * %26] init %25 : eval [0-3] @3/1
-          %28 = key relinearization 0 1 : eval [12-15] @3/1
-          %29 = inner_product [%15 * %28] : eval [12-15] @3/1
-          %30 = concat [%27, %29] : eval [0-3, 12-15] @3/1
-          %31 = slice %30 : eval [2-3, 12-15] @3/1
-          %32 = intt %31 : coeff [2-3, 12-15] @3/1
-          %33 = convert_basis %32 : coeff [0-1] @3/1
-          %34 = ntt %33 : eval [0-1] @3/1
-          %35 = slice %30 : eval [0-1] @3/1
-          %36 = sub_mul_scalar %35, %34, [925751954, 615561629] : eval [0-1] @3/1
-          output 0 0 %24
+          %12 = mul_scalar %5, [1056585419, 717158941, 16430120, 14352636] : eval [0-3] @3/1
+          %13 = slice %10 : eval [0-3] @3/1
+          %14 = key relinearization 0 0 : eval [0-3] @3/1
+          %15 = inner_product [%13 * %14] init %11 : eval [0-3] @3/1
+          %16 = slice %10 : eval [12-15] @3/1
+          %17 = key relinearization 0 0 : eval [12-15] @3/1
+          %18 = inner_product [%16 * %17] : eval [12-15] @3/1
+          %19 = concat [%15, %18] : eval [0-3, 12-15] @3/1
+          %20 = key relinearization 0 1 : eval [0-3] @3/1
+          %21 = inner_product [%13 * %20] init %12 : eval [0-3] @3/1
+          %22 = key relinearization 0 1 : eval [12-15] @3/1
+          %23 = inner_product [%16 * %22] : eval [12-15] @3/1
+          %24 = concat [%21, %23] : eval [0-3, 12-15] @3/1
+          %25 = slice %19 : eval [2-3, 12-15] @4/1
+          %26 = intt %25 : coeff [2-3, 12-15] @4/1
+          %27 = convert_basis %26 : coeff [0-1] @4/1
+          %28 = ntt %27 : eval [0-1] @4/1
+          %29 = slice %19 : eval [0-1] @4/1
+          %30 = sub_mul_scalar %29, %28, [925751954, 615561629] : eval [0-1] @4/1
+          %31 = slice %24 : eval [2-3, 12-15] @4/1
+          %32 = intt %31 : coeff [2-3, 12-15] @4/1
+          %33 = convert_basis %32 : coeff [0-1] @4/1
+          %34 = ntt %33 : eval [0-1] @4/1
+          %35 = slice %24 : eval [0-1] @4/1
+          %36 = sub_mul_scalar %35, %34, [925751954, 615561629] : eval [0-1] @4/1
+          output 0 0 %30
           output 0 1 %36
         }
     "#]]
     .assert_eq(&compiled.poly.to_string());
+}
+
+/// Sums of rotations, with plaintexts and without, rotated again; one rotation is also squared, another output is a rotation alone.
+#[test]
+fn raise_divides_sums_once() {
+    let program = dsl::build("sums", |g| {
+        let x = g.input("x", 8)?;
+        let w = g.plain("w", &[0.5, 0.25])?;
+        let inner = x.rotate(1) * w + x.rotate(2) * w - x.rotate(3) * 0.5 + x * w;
+        let outer = inner.rotate(4) - inner.rotate(3) + inner.conjugate() + inner.rotate(1) + inner;
+        g.output("y", outer.square().square().square(), 8)?;
+        g.output("z", x.rotate(1).square(), 8)?;
+        g.output("r", x.rotate(5), 8)
+    })
+    .unwrap();
+    let compiled = compile(&program, &Preset::N14.params().unwrap(), &Options::default()).unwrap();
+    expect![[r#"
+        function "sums" {
+          input "x" period 8
+          constant #0 "w" [0.5, 0.25]
+          %0 = input 0 {level 4 canonical degree 1} "x"
+          %1 = rotate %0, 1 {level 4 canonical degree 1}
+          %2 = mul_plain %1, #0 {level 4 product degree 1}
+          %3 = rotate %0, 2 {level 4 canonical degree 1 raised}
+          %4 = mul_plain %3, #0 {level 4 product degree 1 raised}
+          %5 = add %2, %4 {level 4 product degree 1 raised}
+          %6 = rotate %0, 3 {level 4 canonical degree 1 raised}
+          %7 = mul_scalar %6, 0.5 {level 4 product degree 1 raised}
+          %8 = sub %5, %7 {level 4 product degree 1 raised}
+          %9 = mul_plain %0, #0 {level 4 product degree 1}
+          %10 = add %8, %9 {level 4 product degree 1 raised}
+          %11 = mod_down_rescale %10 {level 3 canonical degree 1}
+          %12 = level_drop %1, 1 {level 1 canonical degree 1}
+          %13 = level_drop %0, 0 {level 0 canonical degree 1}
+          %14 = rotate %11, 4 {level 3 canonical degree 1 raised}
+          %15 = rotate %11, 3 {level 3 canonical degree 1 raised}
+          %16 = sub %14, %15 {level 3 canonical degree 1 raised}
+          %17 = conjugate %11 {level 3 canonical degree 1 raised}
+          %18 = add %16, %17 {level 3 canonical degree 1 raised}
+          %19 = rotate %11, 1 {level 3 canonical degree 1 raised}
+          %20 = add %18, %19 {level 3 canonical degree 1 raised}
+          %21 = mod_down %20 {level 3 canonical degree 1}
+          %22 = add %11, %21 {level 3 canonical degree 1}
+          %23 = mul %22, %22 {level 3 product degree 2}
+          %24 = relinearize %23 {level 3 product degree 1 raised}
+          %25 = mod_down_rescale %24 {level 2 canonical degree 1}
+          %26 = mul %25, %25 {level 2 product degree 2}
+          %27 = relinearize %26 {level 2 product degree 1 raised}
+          %28 = mod_down_rescale %27 {level 1 canonical degree 1}
+          %29 = mul %28, %28 {level 1 product degree 2}
+          %30 = mul %12, %12 {level 1 product degree 2}
+          %31 = relinearize %29 {level 1 product degree 1 raised}
+          %32 = mod_down_rescale %31 {level 0 canonical degree 1}
+          %33 = relinearize %30 {level 1 product degree 1 raised}
+          %34 = mod_down_rescale %33 {level 0 canonical degree 1}
+          %35 = rotate %13, 5 {level 0 canonical degree 1}
+          output "y" slots 8 %32
+          output "z" slots 8 %34
+          output "r" slots 8 %35
+        }
+    "#]]
+    .assert_eq(&compiled.placed.to_string());
+    common::check_everywhere::<u32>(&program, Preset::N14, &Options::default(), 1e-6);
 }
 
 #[test]
@@ -302,7 +423,8 @@ fn rotations_of_one_value_share_its_decomposition() {
     });
     let compiled = compile(&program.unwrap(), &params(), &Options::default()).unwrap();
     let count = |name: &str| compiled.poly.values.iter().filter(|v| v.op.name() == name).count();
-    // One conversion a digit (level 0 has one), and two more for mod_down of each rotation.
+    // One conversion a digit (level 0 has one), and two more for mod_down of each rotation: at so few limbs one for the sum would
+    // not pay.
     assert_eq!(count("convert_basis"), 1 + 3 * 2);
     expect![[r#"
         polynomials "hoist" {
@@ -527,8 +649,8 @@ fn what_fits_63_bits_is_encoded_on_the_device() {
         buffer 3 factors rows 2 device 0
         buffer 4 slots 1 rows 2 device 0
         setup load_factors buffer 3
-        setup load_slots 1 level 0 scale 50.00006496378282 2.531264402320751e-15 buffer 4
-        setup encode 0 level 1 scale 49.99997929966936 1.1647345094993738e-15 buffer 5
+        setup load_slots constant 1 level 0 scale 50.00006496378282 2.531264402320751e-15 buffer 4
+        setup encode constant 0 level 1 scale 49.99997929966936 1.1647345094993738e-15 buffer 5
         0:2 and 0:3 = 3:0 and 3:1 factors 2:0 and 2:1"#]]
     .assert_eq(&lines.join("\n"));
 }
@@ -604,14 +726,43 @@ fn mistakes_of_the_user() {
 #[test]
 fn passes_are_told_in_order() {
     let program = dsl::build("one", |g| g.output("y", g.input("x", 4)?.square(), 4)).unwrap();
-    let mut told = Vec::new();
-    let compiled =
-        compile_with(&program, &params(), &Options::default(), &mut |event| told.push(event)).unwrap();
-    let begun = told.iter().filter(|e| matches!(e, Event::Begin(_))).count();
-    assert_eq!((begun, told.len()), (compiled.stats.len(), 2 * compiled.stats.len()));
-    for (pair, stat) in told.chunks(2).zip(&compiled.stats) {
-        assert_eq!(pair, [Event::Begin(stat.pass), Event::End(stat.clone())]);
-    }
+    // Each pass begins, ends and shows what it made.
+    let (mut begun, mut ended) = (Vec::new(), Vec::new());
+    let compiled = compile_with(&program, &params(), &Options::default(), &mut |event| match event {
+        Event::Begin(pass) => begun.push(pass),
+        Event::End(stat, stage) => {
+            assert_eq!(begun.last(), Some(&stat.pass));
+            let counts = Counts::of(stage, &params()).unwrap();
+            assert_eq!(counts.values, stat.after);
+            assert!(dot(stage).starts_with("digraph {\n"));
+            ended.push((stat, counts));
+        }
+    })
+    .unwrap();
+    assert_eq!(ended.iter().map(|(stat, _)| stat.clone()).collect::<Vec<_>>(), compiled.stats);
+    let of = |pass: &str| ended.iter().find(|(stat, _)| stat.pass == pass).unwrap().1;
+    assert_eq!((of("dce").key_switches, of("dce").rescales), (Some(0), None));
+    assert_eq!((of("raise").key_switches, of("raise").rescales), (Some(1), Some(1)));
+    // A product of 4 limbs to 2, with 4 special ones and a digit of 4: 4 back and 4 forth, 6 back and 2 forth for each half.
+    assert_eq!((of("lower_ckks").ntts, of("lower_plan").ntts), (Some(24), Some(24)));
+    assert!(of("lower_plan").bytes < of("lower_ckks").bytes);
+}
+
+#[test]
+fn graphs_have_every_edge() {
+    let program = dsl::build("edge", |g| g.output("y \"q\"", g.input("x", 4)?.square(), 4)).unwrap();
+    expect![[r#"
+        digraph {
+          node [shape=box];
+          v0 [label="x"];
+          v1 [label="%1 mul"];
+          v0 -> v1;
+          v0 -> v1;
+          o0 [label="y \"q\"", shape=oval];
+          v1 -> o0;
+        }
+    "#]]
+    .assert_eq(&dot(Stage::Ckks(program.function())));
 }
 
 #[test]

@@ -173,21 +173,24 @@ const POLY: &str = r#"polynomials "f" {
 
 #[test]
 fn a_merged_rescale_divides_a_product_by_few_primes() {
-    let text = CKKS.replace("rescale %3", "relinearize_rescale %2");
+    let raised = "relinearize %2 {level 2 product degree 1 raised}";
+    let text = CKKS
+        .replace("relinearize %2 {level 2 product degree 1}", raised)
+        .replace("rescale %3", "mod_down_rescale %3");
     let check = |text: &str, params: &Params| {
         let function = ckks_ir::text::parse(text, &[]).unwrap();
         assert_eq!(function.to_string(), text);
         ckks_ir::verify::verify(&function, Some(params), "test")
     };
     check(&text, &params()).unwrap();
-    for from in ["relinearize_rescale %0", "relinearize_rescale %3"] {
-        assert_eq!(rule_of(check(&text.replace("relinearize_rescale %2", from), &params())), "kind");
+    for from in ["mod_down_rescale %0", "mod_down_rescale %2", "rescale %3"] {
+        assert_eq!(rule_of(check(&text.replace("mod_down_rescale %3", from), &params())), "kind");
     }
     let at_0 = text.replace("level 2", "level 0");
     assert_eq!(rule_of(check(&at_0, &params())), "kind");
     check(&text, &many_special(62)).unwrap();
     assert_eq!(rule_of(check(&text, &many_special(63))), "divisor");
-    let unplaced = "function \"f\" {\n  input \"x\" period 4\n  %0 = input 0\n  %1 = relinearize_rescale %0\n  \
+    let unplaced = "function \"f\" {\n  input \"x\" period 4\n  %0 = input 0\n  %1 = mod_down_rescale %0\n  \
                     output \"a\" slots 1 %1\n}\n";
     assert_eq!(rule_of(check(unplaced, &params())), "placed");
 }
@@ -368,8 +371,8 @@ fn rules_of_plans_that_encode() {
         embed(&|item| item.factors = item.src),
         other(&|p| {
             let at = slots(p);
-            let HostStep::LoadSlots { log_scale, .. } = &mut p.setup[at] else { unreachable!() };
-            *log_scale = *log_scale + *log_scale;
+            let HostStep::LoadSlots { encoded, .. } = &mut p.setup[at] else { unreachable!() };
+            encoded.log_scale = encoded.log_scale + encoded.log_scale;
         }),
     ] {
         plan::verify::verify(&broken, "test").unwrap();

@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask ci`, `tidy`, `licences`, `build-ptx`, `bundle`.
+//! Developer commands: `cargo xtask ci`, `tidy`, `licences`, `build-ptx`, `bundle`, `cost-table`.
 //!
 //! Owns what CI runs and the rules of the house that the compiler cannot state. Imports no room: it reads
 //! sources and manifests as text, so it works while a room does not compile.
@@ -11,7 +11,7 @@ mod ptx;
 mod tidy;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, builder::PossibleValuesParser};
@@ -39,6 +39,12 @@ enum Command {
         #[arg(long, value_name = "PATH", default_value = ".bundle")]
         out: PathBuf,
     },
+    /// Times every kernel on this machine and writes a table of costs: --preset, --backend, --threads, --samples, --note, --out.
+    CostTable {
+        /// For the program that measures.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// The rules of the house that the compiler cannot state.
     Tidy,
     /// Licence and source of every package in Cargo.lock.
@@ -61,9 +67,21 @@ fn run(cli: Cli) -> Result<()> {
         Command::Ci { step } => ci::run(&root, step.as_deref()),
         Command::BuildPtx(options) => ptx::run(&root, &options),
         Command::Bundle { out } => bundle::run(&root, &out),
+        Command::CostTable { args } => cost_table(&root, &args),
         Command::Tidy => tidy::run(&root).map(|note| println!("tidy: {note}")),
         Command::Licences => licences::run(&root).map(|note| println!("licences: {note}")),
     }
+}
+
+fn cost_table(root: &Path, args: &[String]) -> Result<()> {
+    let mut cargo = process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(root)
+        .args(["run", "--release", "-p", "host", "--example", "cost_table", "--"])
+        .args(args);
+    let status = cargo.status().context("starting cargo")?;
+    anyhow::ensure!(status.success(), "the program that measures ended with {status}");
+    Ok(())
 }
 
 /// The directory above this package. `cargo run` says where the package is; a binary that is started by

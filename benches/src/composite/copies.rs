@@ -10,11 +10,9 @@ pub fn with_copies(mut plan: Plan, n: u32) -> Plan {
     // Buffer 0 is the arena: the host refuses other plans.
     let moved = |id: BufferId, copy: u32| if id.0 == 0 { id } else { BufferId(id.0 + copy * per_copy) };
     let host = |step: HostStep, copy: u32| match step {
-        HostStep::Encode { constant, level, log_scale, buffer } => {
-            HostStep::Encode { constant, level, log_scale, buffer: moved(buffer, copy) }
-        }
-        HostStep::LoadSlots { constant, level, log_scale, buffer } => {
-            HostStep::LoadSlots { constant, level, log_scale, buffer: moved(buffer, copy) }
+        HostStep::Encode { encoded, buffer } => HostStep::Encode { encoded, buffer: moved(buffer, copy) },
+        HostStep::LoadSlots { encoded, buffer } => {
+            HostStep::LoadSlots { encoded, buffer: moved(buffer, copy) }
         }
         HostStep::LoadFactors { buffer } => HostStep::LoadFactors { buffer: moved(buffer, copy) },
         HostStep::LoadKey { key, buffer } => HostStep::LoadKey { key, buffer: moved(buffer, copy) },

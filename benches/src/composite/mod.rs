@@ -158,7 +158,11 @@ pub const ALL: [Shape; 10] = [
     Shape {
         name: "mul_relinearize_rescale",
         inputs: 2,
-        lines: &["mul %0, %1 {level LEVEL product degree 2}", "relinearize_rescale %2 NEXT"],
+        lines: &[
+            "mul %0, %1 {level LEVEL product degree 2}",
+            "relinearize %2 {level LEVEL product degree 1 raised}",
+            "mod_down_rescale %3 NEXT",
+        ],
         floor: |s| s.mul_relinearize_rescale(),
         ..BASE
     },

@@ -5,6 +5,7 @@
 //! whatever backend it has; so the backends of one machine agree bit for bit.
 
 use super::ciphertext::Plaintext;
+use super::raised::RaisedPlaintext;
 use crate::error::{Error, Result};
 use crate::math::double::Double;
 use crate::math::fft::SpecialFft;
@@ -67,6 +68,30 @@ impl<W: Word> Encoder<W> {
     /// [`Error::SlotCount`] unless there are N / 2; [`Error::NotFinite`]; [`Error::Overflow`] when a coefficient
     /// reaches half the modulus, or 2^120, or is no finite number; [`Error::NoSuchLevel`].
     pub fn encode(&self, slots: &[Complex64], level: Level, log_scale: Double) -> Result<Plaintext<W>> {
+        self.encode_over(slots, level, log_scale, &self.ring.params().level(level)?.basis)
+    }
+
+    /// The same integers over the basis of the level and the special primes.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_raised(
+        &self,
+        slots: &[Complex64],
+        level: Level,
+        log_scale: Double,
+    ) -> Result<RaisedPlaintext<W>> {
+        let basis = self.ring.params().raised_basis(level)?;
+        self.encode_over(slots, level, log_scale, &basis).map(RaisedPlaintext)
+    }
+
+    fn encode_over(
+        &self,
+        slots: &[Complex64],
+        level: Level,
+        log_scale: Double,
+        basis: &[LimbIdx],
+    ) -> Result<Plaintext<W>> {
         let params = self.ring.params();
         let info = params.level(level)?;
         if slots.len() != params.n_slots() {
@@ -88,7 +113,7 @@ impl<W: Word> Encoder<W> {
         if !largest.is_finite() || largest.log2() >= expected {
             return Err(Error::Overflow { found: largest.log2(), expected, level });
         }
-        let mut poly = RnsPoly::<W, Coeff>::zero(&info.basis, self.ring.n());
+        let mut poly = RnsPoly::<W, Coeff>::zero(basis, self.ring.n());
         let narrow = largest < 9e18;
         poly.for_each_limb(|limb, words| {
             let m = self.ring.modulus(limb);

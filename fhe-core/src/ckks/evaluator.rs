@@ -8,9 +8,7 @@ use crate::math::double::Double;
 use crate::math::word::Word;
 use crate::params::{GaloisElement, Level, LimbIdx};
 use crate::ring::{Eval, Ring, RnsPoly};
-use crate::rlwe::{
-    EvaluationKeySet, RelinearizationKey, key_switch, mod_down_rescale, multiply_by_p, raise_and_multiply,
-};
+use crate::rlwe::{EvaluationKeySet, RelinearizationKey, key_switch};
 
 /// Scales may differ by this factor in log2 before operands are refused.
 const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
@@ -25,6 +23,10 @@ impl<W: Word> Evaluator<W> {
     /// An evaluator over a ring.
     pub fn new(ring: &Ring<W>) -> Self {
         Self { ring: ring.clone() }
+    }
+
+    pub(super) fn ring(&self) -> &Ring<W> {
+        &self.ring
     }
 
     fn check(
@@ -48,7 +50,7 @@ impl<W: Word> Evaluator<W> {
     }
 
     /// Refuses a ciphertext of other parameters: the first thing of every operation.
-    fn own(&self, a: &Ciphertext<W>) -> Result<()> {
+    pub(super) fn own(&self, a: &Ciphertext<W>) -> Result<()> {
         self.ring.params().check_digest(a.params.digest())
     }
 
@@ -64,7 +66,7 @@ impl<W: Word> Evaluator<W> {
         Ok(scale)
     }
 
-    fn with_polys(&self, a: &Ciphertext<W>, polys: Vec<RnsPoly<W, Eval>>) -> Ciphertext<W> {
+    pub(super) fn with_polys(&self, a: &Ciphertext<W>, polys: Vec<RnsPoly<W, Eval>>) -> Ciphertext<W> {
         Ciphertext { params: a.params.clone(), polys, level: a.level, log_scale: a.log_scale }
     }
 
@@ -217,7 +219,12 @@ impl<W: Word> Evaluator<W> {
         self.mul(a, a)
     }
 
-    fn check_degree(&self, operation: &'static str, a: &Ciphertext<W>, expected: usize) -> Result<()> {
+    pub(super) fn check_degree(
+        &self,
+        operation: &'static str,
+        a: &Ciphertext<W>,
+        expected: usize,
+    ) -> Result<()> {
         if a.degree() == expected {
             return Ok(());
         }
@@ -252,7 +259,7 @@ impl<W: Word> Evaluator<W> {
     }
 
     /// `polys` as the ciphertext that `a` becomes when the primes `removed` of its level are divided by.
-    fn one_level_down(
+    pub(super) fn one_level_down(
         &self,
         a: &Ciphertext<W>,
         polys: Vec<RnsPoly<W, Eval>>,
@@ -261,36 +268,6 @@ impl<W: Word> Evaluator<W> {
         let log2 = |&l: &LimbIdx| Double::log2_of(self.ring.params().prime(l));
         let log_scale = removed.iter().fold(a.log_scale, |s, l| s - log2(l));
         Ciphertext { params: a.params.clone(), polys, level: Level(a.level.0 - 1), log_scale }
-    }
-
-    /// Degree 2 to degree 1 and one level down, `R = prod(removed)`, with one rounding where [`Self::relinearize`] and
-    /// then [`Self::rescale`] have two:
-    ///
-    /// ```text
-    /// (x_0, x_1) = key_inner(mod_up(c_2), key)            over B_l and the special primes
-    /// c'_h       = round((x_h + P c_h) / (P R))           over B_{l-1}
-    /// ```
-    ///
-    /// Each coefficient of the result differs from that of the two operations by at most 1, and hardly ever at all.
-    ///
-    /// # Errors
-    /// [`Error::DegreeMismatch`], [`Error::ParamsMismatch`]; [`Error::LevelsExhausted`] at level 0.
-    pub fn relinearize_rescale(
-        &self,
-        a: &Ciphertext<W>,
-        key: &RelinearizationKey<W>,
-    ) -> Result<Ciphertext<W>> {
-        self.own(a)?;
-        self.check_degree("relinearize_rescale", a, 2)?;
-        let ring = &self.ring;
-        let removed = ring.params().removed_at(a.level)?;
-        let sums = raise_and_multiply(ring, &a.polys[2], a.level, key.key())?;
-        let divided = |(mut x, c): (RnsPoly<W, Eval>, &RnsPoly<W, Eval>)| {
-            x.add_assign(ring, &multiply_by_p(ring, c))?;
-            mod_down_rescale(ring, &x, a.level)
-        };
-        let polys = sums.into_iter().zip(&a.polys).map(divided).collect::<Result<Vec<_>>>()?;
-        Ok(self.one_level_down(a, polys, &removed))
     }
 
     /// The same message at a lower level and its canonical scale: forgets limbs down to `to + 1`, multiplies by

@@ -9,9 +9,11 @@ mod encoder;
 mod encryption;
 mod evaluator;
 pub mod precision;
+mod raised;
 pub mod scalar;
 
 pub use ciphertext::{Ciphertext, Plaintext, SeededCiphertext};
 pub use encoder::{Encoder, check_raw_slots};
 pub use encryption::{Decryptor, Encryptor};
 pub use evaluator::Evaluator;
+pub use raised::{RaisedCiphertext, RaisedPlaintext};

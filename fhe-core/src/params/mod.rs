@@ -160,6 +160,16 @@ impl Params {
         self.0.levels.get(level.0 as usize).ok_or(none)
     }
 
+    /// The basis of a level and the special primes: where key switches compute.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLevel`].
+    pub fn raised_basis(&self, level: Level) -> Result<Vec<LimbIdx>> {
+        let mut basis = self.level(level)?.basis.clone();
+        basis.extend(self.special());
+        Ok(basis)
+    }
+
     /// The primes that a rescale from `level` divides by, ascending.
     ///
     /// # Errors

@@ -40,7 +40,7 @@ pub fn decompose<W: Word>(
 /// # Errors
 /// [`Error::NoSuchLevel`].
 pub fn mod_up<W: Word>(ring: &Ring<W>, digit: &RnsPoly<W, Eval>, level: Level) -> Result<RnsPoly<W, Eval>> {
-    let extended = extended_basis(ring, level)?;
+    let extended = ring.params().raised_basis(level)?;
     let rest: Vec<LimbIdx> = extended.iter().copied().filter(|l| !digit.basis().contains(l)).collect();
     let convert = ConvertBasis::new(ring, digit.basis(), &rest);
     let converted = ring.ntt(convert.apply(ring, &ring.intt(digit.clone()))?);
@@ -134,10 +134,4 @@ pub fn key_switch<W: Word>(
 ) -> Result<[RnsPoly<W, Eval>; 2]> {
     let [b, a] = raise_and_multiply(ring, d, level, key)?;
     Ok([mod_down(ring, &b)?, mod_down(ring, &a)?])
-}
-
-fn extended_basis<W: Word>(ring: &Ring<W>, level: Level) -> Result<Vec<LimbIdx>> {
-    let mut basis = ring.params().level(level)?.basis.clone();
-    basis.extend(ring.params().special());
-    Ok(basis)
 }

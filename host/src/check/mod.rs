@@ -226,8 +226,8 @@ impl CheckedPlan {
 
     fn check_host_step(&self, step: &HostStep, in_setup: bool) -> Result<()> {
         let (buffer, kind, of_setup) = match *step {
-            HostStep::Encode { constant, buffer, .. } => (buffer, BufferKind::Constant(constant), true),
-            HostStep::LoadSlots { constant, buffer, .. } => (buffer, BufferKind::Slots(constant), true),
+            HostStep::Encode { encoded, buffer } => (buffer, BufferKind::Constant(encoded.constant), true),
+            HostStep::LoadSlots { encoded, buffer } => (buffer, BufferKind::Slots(encoded.constant), true),
             HostStep::LoadFactors { buffer } => (buffer, BufferKind::Factors, true),
             HostStep::LoadKey { key, buffer } => (buffer, BufferKind::Key(key), true),
             HostStep::Upload { input, buffer } => (buffer, BufferKind::Input(input), false),

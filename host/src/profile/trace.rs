@@ -161,9 +161,9 @@ impl HostWork {
             Self::Copy { fetched, spilled, exchanged } => {
                 format!("fetch {fetched} rows, spill {spilled}, exchange {exchanged}")
             }
-            Self::Step(HostStep::Encode { constant, .. }) => format!("encode constant {}", constant.0),
-            Self::Step(HostStep::LoadSlots { constant, .. }) => {
-                format!("load slots of constant {}", constant.0)
+            Self::Step(HostStep::Encode { encoded, .. }) => format!("encode constant {}", encoded.constant.0),
+            Self::Step(HostStep::LoadSlots { encoded, .. }) => {
+                format!("load slots of constant {}", encoded.constant.0)
             }
             Self::Step(HostStep::LoadFactors { .. }) => "load factors".to_owned(),
             Self::Step(HostStep::LoadKey { key: KeyId::Relinearization, .. }) => {

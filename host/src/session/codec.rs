@@ -2,15 +2,15 @@
 
 use crate::error::{Error, Result};
 use fhe_core::Complex64;
-use fhe_core::ckks::{Ciphertext, Encoder, Plaintext, check_raw_slots};
-use fhe_core::math::double::Double;
+use fhe_core::ckks::{Ciphertext, Encoder, check_raw_slots};
 use fhe_core::math::word::{Word, WordKind};
-use fhe_core::params::{Level, Params};
-use fhe_core::ring::{Ring, RnsPoly};
+use fhe_core::params::Params;
+use fhe_core::ring::{Eval, Ring, RnsPoly};
 use fhe_core::rlwe::EvaluationKeySet;
 use scheduler::ckks_ir::Constant;
 use scheduler::compile::{InputSpec, OutputSpec};
 use scheduler::plan::KeyId;
+use scheduler::poly_ir::Encoded;
 
 /// Scales may differ by this factor in log2: what the reference evaluator tolerates.
 const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
@@ -36,10 +36,10 @@ pub(super) trait Codec: Send + Sync {
     fn params(&self) -> &Params;
 
     /// Encodes a constant, repeated to all slots.
-    fn encode(&self, constant: &Constant, level: Level, log_scale: Double) -> Result<Box<dyn Rows>>;
+    fn encode(&self, constant: &Constant, encoded: &Encoded) -> Result<Box<dyn Rows>>;
 
     /// A constant's slots, repeated to all, which are sure to be encoded rightly on a device.
-    fn slots(&self, constant: &Constant, level: Level, log_scale: Double) -> Result<Box<dyn Rows>>;
+    fn slots(&self, constant: &Constant, encoded: &Encoded) -> Result<Box<dyn Rows>>;
 
     /// The factors of the inverse special FFT.
     fn factors(&self) -> Box<dyn Rows>;
@@ -82,9 +82,9 @@ impl<W: Word> WordCodec<W> {
     }
 }
 
-impl<W: Word> Rows for Plaintext<W> {
+impl<W: Word> Rows for RnsPoly<W, Eval> {
     fn chunks(&self) -> Vec<&[u8]> {
-        vec![bytemuck::cast_slice(self.poly().words())]
+        vec![bytemuck::cast_slice(self.words())]
     }
 }
 
@@ -129,12 +129,16 @@ impl<W: Word> Codec for WordCodec<W> {
         self.ring.params()
     }
 
-    fn encode(&self, constant: &Constant, level: Level, log_scale: Double) -> Result<Box<dyn Rows>> {
-        Ok(Box::new(self.encoder.encode(&self.repeated(constant), level, log_scale)?))
+    fn encode(&self, constant: &Constant, encoded: &Encoded) -> Result<Box<dyn Rows>> {
+        let (slots, level, scale) = (self.repeated(constant), encoded.level, encoded.log_scale);
+        Ok(Box::new(match encoded.raised {
+            true => self.encoder.encode_raised(&slots, level, scale)?.into_poly(),
+            false => self.encoder.encode(&slots, level, scale)?.into_poly(),
+        }))
     }
 
-    fn slots(&self, constant: &Constant, level: Level, log_scale: Double) -> Result<Box<dyn Rows>> {
-        check_raw_slots(self.ring.params(), &constant.values, level, log_scale)?;
+    fn slots(&self, constant: &Constant, encoded: &Encoded) -> Result<Box<dyn Rows>> {
+        check_raw_slots(self.ring.params(), &constant.values, encoded.level, encoded.log_scale)?;
         Ok(Box::new(Doubles::new(&self.repeated(constant), self.row_bytes())))
     }
 

@@ -8,15 +8,17 @@ use crate::error::{Error, Result};
 use crate::executor::{self, RunOptions, RunTimes};
 use crate::memory::MemoryReport;
 use crate::profile::overhead::{self, LaunchOverhead};
+use crate::profile::prediction::{Prediction, observation};
 use crate::profile::{HostWork, Profile, Stopwatch, trace};
 use crate::work::Work;
-use fhe_core::math::double::Double;
 use fhe_core::params::Level;
 use kernels_gpu::abi::KernelId;
 use rayon::ThreadPool;
 use scheduler::ckks_ir::ConstId;
 use scheduler::compile::Manifest;
-use scheduler::plan::{HostStep, Plan};
+use scheduler::cost::{CostTable, Observation};
+use scheduler::plan::{HostStep, Plan, PlanStep, Step};
+use scheduler::poly_ir::Encoded;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -106,25 +108,21 @@ impl LoadedProgram {
         options: RunOptions,
     ) -> Result<Self> {
         // The plaintext that was encoded last: its parts are loaded one after the other.
-        let mut last: Option<(ConstId, Level, Double, Box<dyn Rows>)> = None;
+        let mut last: Option<(Encoded, Box<dyn Rows>)> = None;
         let mut encode = |step: &HostStep, instance: &mut dyn Instance| {
             let of =
                 |constant: ConstId| manifest.constants.get(constant.0 as usize).ok_or_else(|| foreign(step));
             match *step {
-                HostStep::Encode { constant, level, log_scale, buffer } => {
-                    let basis = &codec.params().level(level)?.basis;
-                    let same = |(c, l, s, _): &(_, _, _, _)| (*c, *l, *s) == (constant, level, log_scale);
-                    let (.., rows) = match last.take().filter(same) {
-                        Some(encoded) => last.insert(encoded),
-                        None => {
-                            let rows = codec.encode(of(constant)?, level, log_scale)?;
-                            last.insert((constant, level, log_scale, rows))
-                        }
+                HostStep::Encode { encoded, buffer } => {
+                    let basis = encoded.basis(codec.params())?;
+                    let (_, rows) = match last.take().filter(|(last, _)| *last == encoded) {
+                        Some(last_one) => last.insert(last_one),
+                        None => last.insert((encoded, codec.encode(of(encoded.constant)?, &encoded)?)),
                     };
-                    fill(instance, buffer, &rows.chunks(), Some(&Object { basis, n_blocks: 1 }))
+                    fill(instance, buffer, &rows.chunks(), Some(&Object { basis: &basis, n_blocks: 1 }))
                 }
-                HostStep::LoadSlots { constant, level, log_scale, buffer } => {
-                    let rows = codec.slots(of(constant)?, level, log_scale)?;
+                HostStep::LoadSlots { encoded, buffer } => {
+                    let rows = codec.slots(of(encoded.constant)?, &encoded)?;
                     fill(instance, buffer, &rows.chunks(), None)
                 }
                 HostStep::LoadFactors { buffer } => fill(instance, buffer, &codec.factors().chunks(), None),
@@ -183,8 +181,8 @@ impl LoadedProgram {
             HostWork::Step(HostStep::Download { output, .. }) => {
                 named("download", outputs.get(output.0 as usize).map(|s| (&s.name, s.level)))
             }
-            HostWork::Step(HostStep::Encode { level, .. } | HostStep::LoadSlots { level, .. }) => {
-                Some((what.name(), Some(level.0)))
+            HostWork::Step(HostStep::Encode { encoded, .. } | HostStep::LoadSlots { encoded, .. }) => {
+                Some((what.name(), Some(encoded.level.0)))
             }
             _ => None,
         };
@@ -257,6 +255,31 @@ impl LoadedProgram {
             let replay = overhead::median_replay(samples, |rounds| self.instance.replay(rounds))?;
             Ok(LaunchOverhead::new(replay, &self.instance.launch_times(samples)?))
         })
+    }
+
+    /// What each launch of a run takes, the median of `samples`: for a cost table. Neither keys nor inputs are needed, for times do not
+    /// depend on words.
+    ///
+    /// # Errors
+    /// Those of the calls.
+    pub fn observe(&mut self, samples: u32) -> Result<Vec<Observation>> {
+        let pool = Arc::clone(&self.pool);
+        let times = pool.install(|| self.instance.launch_times(samples))?;
+        let plan = self.instance.plan();
+        let calls = plan.plan().schedule.iter().filter_map(|step| match step {
+            PlanStep::Call { segment, .. } => Some((*segment, plan.plan().segment(*segment)?)),
+            _ => None,
+        });
+        let launches = calls.flat_map(|(id, segment)| {
+            let steps = segment.steps.iter().enumerate();
+            steps.map(move |(i, Step::Launch { launch, .. })| (launch.kernel, plan.work(id, i)))
+        });
+        Ok(launches.zip(times).map(|((kernel, work), time)| observation(kernel, work, time)).collect())
+    }
+
+    /// The time of a run's launches as a cost table predicts it.
+    pub fn predict(&self, costs: &CostTable) -> Prediction {
+        Prediction::new(self.instance.plan(), costs)
     }
 
     fn check_keys_loaded(&self) -> Result<()> {

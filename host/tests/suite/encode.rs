@@ -224,8 +224,8 @@ fn slots_that_might_not_fit_are_refused() {
     // The same at a scale and a level that leave no room.
     let mut compiled = good.clone();
     for step in &mut compiled.plan.setup {
-        if let HostStep::LoadSlots { level, .. } = step {
-            *level = Level(99);
+        if let HostStep::LoadSlots { encoded, .. } = step {
+            encoded.level = Level(99);
         }
     }
     let refused = session.load(compiled, &params).map(|_| ()).unwrap_err();

@@ -43,7 +43,8 @@ fn a_merged_division_saves_transforms_and_bytes() {
         let merged = product(
             &params,
             level,
-            "  %3 = relinearize_rescale %2 {level NEXT canonical degree 1}\n  output \"z\" slots 1 %3",
+            "  %3 = relinearize %2 {level TOP product degree 1 raised}\n  %4 = mod_down_rescale %3 {level NEXT canonical degree \
+             1}\n  output \"z\" slots 1 %4",
         );
         for (name, work) in [("separate", &separate), ("merged", &merged)] {
             println!("{} level {level} {name}: {:?}", preset.name(), total(work));
@@ -72,5 +73,5 @@ fn the_compiler_merges_products() {
     let program = dsl::build("product", |g| g.output("z", g.input("x", 4)? * g.input("y", 4)?, 4)).unwrap();
     let compiled = compile(&program, &Preset::Toy10.params().unwrap(), &Options::default()).unwrap();
     let names: Vec<&str> = compiled.placed.values.iter().map(|v| v.op.name()).collect();
-    assert_eq!(names, ["input", "input", "mul", "relinearize_rescale"]);
+    assert_eq!(names, ["input", "input", "mul", "relinearize", "mod_down_rescale"]);
 }

@@ -2,7 +2,7 @@
 //!
 //! A function is an arena of [`Value`]s in topological order, typed by [`ValueId`]; data flow is the arena,
 //! order is its order. Before [`crate::passes::place`] no value has a [`Kind`] and the operations
-//! `relinearize`, `rescale`, `relinearize_rescale` and `level_drop` do not occur; after it every value has one. Owns types and the
+//! `relinearize`, `rescale`, `mod_down`, `mod_down_rescale` and `level_drop` do not occur; after it every value has one. Owns types and the
 //! builder; [`text`] prints and parses, [`verify`] lists the rules, [`crate::interp::slots`] is the
 //! meaning.
 
@@ -62,7 +62,7 @@ impl Scalar {
 pub enum Op {
     /// The encrypted input of that index.
     Input(InputIdx),
-    /// `a + b`.
+    /// `a + b`; raised if one of them is, the other is then multiplied by `P`.
     Add(ValueId, ValueId),
     /// `a - b`.
     Sub(ValueId, ValueId),
@@ -80,17 +80,18 @@ pub enum Op {
     MulScalar(ValueId, Scalar),
     /// `a * b`, slot by slot; degree 2 once placed.
     Mul(ValueId, ValueId),
-    /// Slots rotated left by `k > 0`: slot `i` becomes what slot `i + k` was.
+    /// Slots rotated left by `k > 0`: slot `i` becomes what slot `i + k` was. Raised or not, as its kind says.
     Rotate(ValueId, u32),
-    /// Complex conjugate of every slot.
+    /// Complex conjugate of every slot. Raised or not, as its kind says.
     Conjugate(ValueId),
-    /// Degree 2 to degree 1.
+    /// Degree 2 to degree 1. Raised or not, as its kind says.
     Relinearize(ValueId),
     /// Product scale at level `l` to canonical scale at level `l - 1`.
     Rescale(ValueId),
-    /// Both, with one division: degree 2 and product scale at level `l` to degree 1 and canonical scale at level
-    /// `l - 1`.
-    RelinearizeRescale(ValueId),
+    /// Raised to not raised: one division by the special primes.
+    ModDown(ValueId),
+    /// Both, with one division: raised and product scale at level `l` to canonical scale at level `l - 1`.
+    ModDownRescale(ValueId),
     /// Canonical to canonical at a lower level.
     LevelDrop(ValueId, Level),
 }
@@ -113,7 +114,8 @@ impl Op {
             Self::Conjugate(_) => "conjugate",
             Self::Relinearize(_) => "relinearize",
             Self::Rescale(_) => "rescale",
-            Self::RelinearizeRescale(_) => "relinearize_rescale",
+            Self::ModDown(_) => "mod_down",
+            Self::ModDownRescale(_) => "mod_down_rescale",
             Self::LevelDrop(..) => "level_drop",
         }
     }
@@ -133,7 +135,8 @@ impl Op {
             | Self::Conjugate(a)
             | Self::Relinearize(a)
             | Self::Rescale(a)
-            | Self::RelinearizeRescale(a)
+            | Self::ModDown(a)
+            | Self::ModDownRescale(a)
             | Self::LevelDrop(a, _) => (Some(a), None),
         };
         a.into_iter().chain(b)
@@ -157,7 +160,8 @@ impl Op {
             Self::Conjugate(a) => Self::Conjugate(f(a)),
             Self::Relinearize(a) => Self::Relinearize(f(a)),
             Self::Rescale(a) => Self::Rescale(f(a)),
-            Self::RelinearizeRescale(a) => Self::RelinearizeRescale(f(a)),
+            Self::ModDown(a) => Self::ModDown(f(a)),
+            Self::ModDownRescale(a) => Self::ModDownRescale(f(a)),
             Self::LevelDrop(a, l) => Self::LevelDrop(f(a), l),
         }
     }
@@ -189,6 +193,8 @@ pub struct Kind {
     pub scale: Scale,
     /// 1, or 2 before relinearization.
     pub degree: u8,
+    /// Whether it is `P` times the ciphertext, over the special primes too: a key switch before its `mod_down`.
+    pub raised: bool,
 }
 
 /// An operation with what is known of its result.

@@ -82,7 +82,8 @@ impl fmt::Display for Op {
             | Self::Conjugate(a)
             | Self::Relinearize(a)
             | Self::Rescale(a)
-            | Self::RelinearizeRescale(a) => write!(f, " {a}"),
+            | Self::ModDown(a)
+            | Self::ModDownRescale(a) => write!(f, " {a}"),
             Self::AddPlain(a, c) | Self::SubPlain(a, c) | Self::MulPlain(a, c) => write!(f, " {a}, {c}"),
             Self::AddScalar(a, s) | Self::MulScalar(a, s) => write!(f, " {a}, {:?}", s.value()),
             Self::Rotate(a, k) => write!(f, " {a}, {k}"),
@@ -97,7 +98,8 @@ impl fmt::Display for Kind {
             Scale::Canonical => "canonical",
             Scale::Product => "product",
         };
-        write!(f, "level {} {scale} degree {}", self.level, self.degree)
+        let raised = if self.raised { " raised" } else { "" };
+        write!(f, "level {} {scale} degree {}{raised}", self.level, self.degree)
     }
 }
 
@@ -193,7 +195,8 @@ fn parse_op(line: &mut Line) -> Result<Op> {
         "conjugate" => Some(Op::Conjugate(a)),
         "relinearize" => Some(Op::Relinearize(a)),
         "rescale" => Some(Op::Rescale(a)),
-        "relinearize_rescale" => Some(Op::RelinearizeRescale(a)),
+        "mod_down" => Some(Op::ModDown(a)),
+        "mod_down_rescale" => Some(Op::ModDownRescale(a)),
         _ => None,
     };
     if let Some(op) = unary {
@@ -225,6 +228,7 @@ fn parse_kind(line: &mut Line) -> Result<Kind> {
     };
     line.expect("degree")?;
     let degree = line.number()?;
+    let raised = line.take("raised");
     line.punct('}')?;
-    Ok(Kind { level, scale, degree })
+    Ok(Kind { level, scale, degree, raised })
 }

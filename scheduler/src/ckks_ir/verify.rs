@@ -10,11 +10,11 @@
 //! | `finite` | constants and scalars are finite |
 //! | `rotation` | a rotation is above 0 and below the number of slots |
 //! | `output` | there is an output; each has at least one slot, at most as many as there are |
-//! | `placed` | all values have a kind or none; without kinds, no `relinearize`, `rescale`, `relinearize_rescale`, `level_drop` |
+//! | `placed` | all values have a kind or none; without kinds, no `relinearize`, `rescale`, `mod_down`, `mod_down_rescale`, `level_drop` |
 //! | `level` | no level is above the highest |
 //! | `kind` | the kind of a value is the one that [`kind_of`] derives from its operands |
-//! | `divisor` | a `relinearize_rescale` divides by at most 64 primes, see [`divides_at_once`] |
-//! | `output-kind` | outputs are canonical and of degree 1 |
+//! | `divisor` | a `mod_down_rescale` divides by at most 64 primes, see [`divides_at_once`] |
+//! | `output-kind` | outputs are canonical, of degree 1 and not raised |
 
 use fhe_core::params::{Level, Params};
 use kernels_gpu::abi::MAX_CONVERT_SOURCES;
@@ -22,8 +22,8 @@ use kernels_gpu::abi::MAX_CONVERT_SOURCES;
 use super::{Function, Kind, Op, Scale, ValueId};
 use crate::error::{Error, Result};
 
-/// The kind of an operation's result, or why there is none. An input may have any canonical kind of degree
-/// 1, which is `own`.
+/// The kind of an operation's result, or why there is none. `own` decides what the operands leave open: the level of an
+/// input, and whether the result of a key switch is raised.
 ///
 /// # Errors
 /// In words: what the operation needs of its operands.
@@ -32,18 +32,21 @@ pub fn kind_of(op: &Op, own: Kind, operands: &[Kind]) -> core::result::Result<Ki
     let b = operands.get(1).copied().unwrap_or(a);
     let need = |ok: bool, what: &str| if ok { Ok(()) } else { Err(format!("{} needs {what}", op.name())) };
     let canonical = a.scale == Scale::Canonical && a.degree == 1;
+    let low = canonical && !a.raised;
     Ok(match op {
         Op::Input(_) => {
-            need(canonical, "a canonical value of degree 1")?;
+            need(low, "a canonical value of degree 1, not raised")?;
             a
         }
         Op::Add(..) | Op::Sub(..) => {
             need((a.level, a.scale) == (b.level, b.scale), "operands of one level and scale")?;
-            Kind { degree: a.degree.max(b.degree), ..a }
+            let (degree, raised) = (a.degree.max(b.degree), a.raised || b.raised);
+            need(!raised || degree == 1, "operands of degree 1 where one is raised")?;
+            Kind { degree, raised, ..a }
         }
         Op::Neg(_) => a,
         Op::AddPlain(..) | Op::SubPlain(..) | Op::AddScalar(..) => {
-            need(a.degree == 1, "an operand of degree 1")?;
+            need(a.degree == 1 && !a.raised, "an operand of degree 1, not raised")?;
             a
         }
         Op::MulPlain(..) | Op::MulScalar(..) => {
@@ -51,29 +54,36 @@ pub fn kind_of(op: &Op, own: Kind, operands: &[Kind]) -> core::result::Result<Ki
             Kind { scale: Scale::Product, ..a }
         }
         Op::Mul(..) => {
-            need(canonical && a == b, "canonical operands of degree 1 at one level")?;
+            need(low && a == b, "canonical operands of degree 1 at one level, not raised")?;
             Kind { scale: Scale::Product, degree: 2, ..a }
         }
         Op::Rotate(..) | Op::Conjugate(_) => {
-            need(canonical, "a canonical operand of degree 1")?;
-            a
+            need(low, "a canonical operand of degree 1, not raised")?;
+            Kind { raised: own.raised, ..a }
         }
         Op::Relinearize(_) => {
             need(a.degree == 2, "an operand of degree 2")?;
-            Kind { degree: 1, ..a }
+            Kind { degree: 1, raised: own.raised, ..a }
         }
         Op::Rescale(_) => {
-            need(a.scale == Scale::Product && a.degree == 1, "a product of degree 1")?;
+            need(
+                a.scale == Scale::Product && a.degree == 1 && !a.raised,
+                "a product of degree 1, not raised",
+            )?;
             need(a.level > Level(0), "a level above 0")?;
-            Kind { level: Level(a.level.0 - 1), scale: Scale::Canonical, degree: 1 }
+            Kind { level: Level(a.level.0 - 1), scale: Scale::Canonical, ..a }
         }
-        Op::RelinearizeRescale(_) => {
-            need(a.scale == Scale::Product && a.degree == 2, "a product of degree 2")?;
+        Op::ModDown(_) => {
+            need(a.raised, "a raised operand")?;
+            Kind { raised: false, ..a }
+        }
+        Op::ModDownRescale(_) => {
+            need(a.scale == Scale::Product && a.raised, "a raised product")?;
             need(a.level > Level(0), "a level above 0")?;
-            Kind { level: Level(a.level.0 - 1), scale: Scale::Canonical, degree: 1 }
+            Kind { level: Level(a.level.0 - 1), scale: Scale::Canonical, raised: false, ..a }
         }
         Op::LevelDrop(_, to) => {
-            need(canonical, "a canonical operand of degree 1")?;
+            need(low, "a canonical operand of degree 1, not raised")?;
             need(*to < a.level, "a level below its operand's")?;
             Kind { level: *to, ..a }
         }
@@ -170,7 +180,11 @@ fn verify_kinds(
             }
             if matches!(
                 value.op,
-                Op::Relinearize(_) | Op::Rescale(_) | Op::RelinearizeRescale(_) | Op::LevelDrop(..)
+                Op::Relinearize(_)
+                    | Op::Rescale(_)
+                    | Op::ModDown(_)
+                    | Op::ModDownRescale(_)
+                    | Op::LevelDrop(..)
             ) {
                 return Err(("placed", format!("{id} is a {} without a kind", value.op.name())));
             }
@@ -190,7 +204,7 @@ fn verify_kinds(
             }
             Ok(_) => {}
         }
-        if let (Op::RelinearizeRescale(_), [operand]) = (value.op, &operands[..])
+        if let (Op::ModDownRescale(_), [operand]) = (value.op, &operands[..])
             && params.is_some_and(|p| !divides_at_once(p, operand.level))
         {
             let level = operand.level;
@@ -202,7 +216,7 @@ fn verify_kinds(
     }
     for output in &function.outputs {
         if let Some(kind) = kind(output.value)
-            && (kind.scale != Scale::Canonical || kind.degree != 1)
+            && (kind.scale != Scale::Canonical || kind.degree != 1 || kind.raised)
         {
             return Err(("output-kind", format!("output {:?} is {{{kind}}}", output.name)));
         }

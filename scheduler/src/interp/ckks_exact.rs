@@ -1,58 +1,123 @@
 //! Placed `ckks_ir` on real ciphertexts, each operation by the reference evaluator.
 
-use fhe_core::ckks::{Ciphertext, Encoder, Evaluator};
-use fhe_core::math::double::Double;
+use fhe_core::ckks::{Ciphertext, Encoder, Evaluator, RaisedCiphertext};
 use fhe_core::math::word::Word;
 use fhe_core::params::Level;
 
 use super::Env;
-use crate::ckks_ir::{Function, Kind, Op, Scale};
+use crate::ckks_ir::{ConstId, Function, Kind, Op, Scale, ValueId};
 use crate::error::{Error, Result};
+
+enum Value<W> {
+    Low(Ciphertext<W>),
+    Raised(RaisedCiphertext<W>),
+}
+
+struct Machine<'a, W> {
+    env: &'a Env<'a, W>,
+    encoder: Encoder<W>,
+    evaluator: Evaluator<W>,
+    values: Vec<Value<W>>,
+}
 
 /// Runs a placed function.
 ///
 /// # Errors
-/// [`Error::Interp`] when a value has no kind or an input is missing; [`Error::Core`] of the evaluator.
+/// [`Error::Interp`] when a value has no kind or another than it should, or an input is missing; [`Error::Core`] of the
+/// evaluator.
 pub fn run<W: Word>(function: &Function, env: &Env<'_, W>) -> Result<Vec<Ciphertext<W>>> {
     let (encoder, evaluator) = (Encoder::new(env.ring), Evaluator::new(env.ring));
-    let params = env.ring.params();
-    let mut values: Vec<Ciphertext<W>> = Vec::with_capacity(function.values.len());
+    let mut machine = Machine { env, encoder, evaluator, values: Vec::with_capacity(function.values.len()) };
     for id in function.ids() {
         let value = function.value(id);
         let Some(kind) = value.kind else { return Err(Error::Interp(format!("{id} is not placed"))) };
-        let get = |a: crate::ckks_ir::ValueId| &values[a.0 as usize];
-        let canonical = |level: Level| -> Result<Double> { Ok(params.level(level)?.log_scale) };
-        let plain = |c, scale| env.encode(&encoder, c, kind.level, scale);
-        let result = match value.op {
-            Op::Input(i) => env.input(i)?.clone(),
-            Op::Add(a, b) => evaluator.add(get(a), get(b))?,
-            Op::Sub(a, b) => evaluator.sub(get(a), get(b))?,
-            Op::Neg(a) => evaluator.neg(get(a))?,
-            Op::AddPlain(a, c) => evaluator.add_plain(get(a), &plain(c, own_scale(kind, params)?)?)?,
-            Op::SubPlain(a, c) => evaluator.sub_plain(get(a), &plain(c, own_scale(kind, params)?)?)?,
-            Op::MulPlain(a, c) => evaluator.mul_plain(get(a), &plain(c, canonical(kind.level)?)?)?,
-            Op::AddScalar(a, s) => evaluator.add_scalar(get(a), s.value())?,
-            Op::MulScalar(a, s) => evaluator.mul_scalar(get(a), s.value(), canonical(kind.level)?)?,
-            Op::Mul(a, b) => evaluator.mul(get(a), get(b))?,
-            Op::Rotate(a, k) => evaluator.rotate(get(a), i64::from(k), env.keys)?,
-            Op::Conjugate(a) => evaluator.conjugate(get(a), env.keys)?,
-            Op::Relinearize(a) => evaluator.relinearize(get(a), env.keys.relinearization()?)?,
-            Op::Rescale(a) => evaluator.rescale(get(a))?,
-            Op::RelinearizeRescale(a) => {
-                evaluator.relinearize_rescale(get(a), env.keys.relinearization()?)?
-            }
-            Op::LevelDrop(a, level) => evaluator.level_drop(get(a), level)?,
+        let result = match kind.raised {
+            true => Value::Raised(machine.raised(&value.op, kind)?),
+            false => Value::Low(machine.low(&value.op, kind)?),
         };
-        if (result.level(), result.degree()) != (kind.level, usize::from(kind.degree)) {
-            let (level, degree) = (result.level(), result.degree());
+        let (level, degree) = match &result {
+            Value::Low(c) => (c.level(), c.degree()),
+            Value::Raised(c) => (c.level(), c.polys().len() - 1),
+        };
+        if (level, degree) != (kind.level, usize::from(kind.degree)) {
             return Err(Error::Interp(format!("{id} is at level {level} of degree {degree}, not {kind}")));
         }
-        values.push(result);
+        machine.values.push(result);
     }
-    Ok(function.outputs.iter().map(|o| values[o.value.0 as usize].clone()).collect())
+    function.outputs.iter().map(|o| machine.get(o.value).cloned()).collect()
 }
 
-fn own_scale(kind: Kind, params: &fhe_core::params::Params) -> Result<Double> {
-    let canonical = params.level(kind.level)?.log_scale;
-    Ok(if kind.scale == Scale::Product { canonical + canonical } else { canonical })
+impl<W: Word> Machine<'_, W> {
+    fn get(&self, id: ValueId) -> Result<&Ciphertext<W>> {
+        match &self.values[id.0 as usize] {
+            Value::Low(c) => Ok(c),
+            Value::Raised(_) => Err(Error::Interp(format!("{id} is raised"))),
+        }
+    }
+
+    fn get_raised(&self, id: ValueId) -> Result<&RaisedCiphertext<W>> {
+        match &self.values[id.0 as usize] {
+            Value::Raised(c) => Ok(c),
+            Value::Low(_) => Err(Error::Interp(format!("{id} is not raised"))),
+        }
+    }
+
+    /// An operand of a sum that is raised.
+    fn lifted(&self, id: ValueId) -> Result<RaisedCiphertext<W>> {
+        match &self.values[id.0 as usize] {
+            Value::Raised(c) => Ok(c.clone()),
+            Value::Low(c) => Ok(self.evaluator.raise(c)?),
+        }
+    }
+
+    fn low(&self, op: &Op, kind: Kind) -> Result<Ciphertext<W>> {
+        let Self { env, encoder, evaluator, .. } = self;
+        let params = env.ring.params();
+        let canonical = params.level(kind.level)?.log_scale;
+        let own = if kind.scale == Scale::Product { canonical + canonical } else { canonical };
+        let slots = |c: ConstId| env.slots(c);
+        let encode = |c, scale| Ok::<_, Error>(encoder.encode(&slots(c)?, kind.level, scale)?);
+        Ok(match *op {
+            Op::Input(i) => env.input(i)?.clone(),
+            Op::Add(a, b) => evaluator.add(self.get(a)?, self.get(b)?)?,
+            Op::Sub(a, b) => evaluator.sub(self.get(a)?, self.get(b)?)?,
+            Op::Neg(a) => evaluator.neg(self.get(a)?)?,
+            Op::AddPlain(a, c) => evaluator.add_plain(self.get(a)?, &encode(c, own)?)?,
+            Op::SubPlain(a, c) => evaluator.sub_plain(self.get(a)?, &encode(c, own)?)?,
+            Op::MulPlain(a, c) => evaluator.mul_plain(self.get(a)?, &encode(c, canonical)?)?,
+            Op::AddScalar(a, s) => evaluator.add_scalar(self.get(a)?, s.value())?,
+            Op::MulScalar(a, s) => evaluator.mul_scalar(self.get(a)?, s.value(), canonical)?,
+            Op::Mul(a, b) => evaluator.mul(self.get(a)?, self.get(b)?)?,
+            Op::Rotate(a, k) => evaluator.rotate(self.get(a)?, i64::from(k), env.keys)?,
+            Op::Conjugate(a) => evaluator.conjugate(self.get(a)?, env.keys)?,
+            Op::Relinearize(a) => evaluator.relinearize(self.get(a)?, env.keys.relinearization()?)?,
+            Op::Rescale(a) => evaluator.rescale(self.get(a)?)?,
+            Op::ModDown(a) => evaluator.mod_down(self.get_raised(a)?)?,
+            Op::ModDownRescale(a) => evaluator.mod_down_rescale(self.get_raised(a)?)?,
+            Op::LevelDrop(a, level) => evaluator.level_drop(self.get(a)?, level)?,
+        })
+    }
+
+    fn raised(&self, op: &Op, kind: Kind) -> Result<RaisedCiphertext<W>> {
+        let Self { env, encoder, evaluator, .. } = self;
+        let level: Level = kind.level;
+        let canonical = env.ring.params().level(level)?.log_scale;
+        Ok(match *op {
+            Op::Add(a, b) => evaluator.add_raised(&self.lifted(a)?, &self.lifted(b)?)?,
+            Op::Sub(a, b) => evaluator.sub_raised(&self.lifted(a)?, &self.lifted(b)?)?,
+            Op::Neg(a) => evaluator.neg_raised(self.get_raised(a)?)?,
+            Op::MulPlain(a, c) => {
+                let plain = encoder.encode_raised(&env.slots(c)?, level, canonical)?;
+                evaluator.mul_plain_raised(self.get_raised(a)?, &plain)?
+            }
+            Op::MulScalar(a, s) => evaluator.mul_scalar_raised(self.get_raised(a)?, s.value(), canonical)?,
+            Op::Rotate(a, k) => evaluator.rotate_raised(self.get(a)?, i64::from(k), env.keys)?,
+            Op::Conjugate(a) => {
+                let element = env.ring.params().galois_conjugate();
+                evaluator.automorphism_raised(self.get(a)?, element, env.keys)?
+            }
+            Op::Relinearize(a) => evaluator.relinearize_raised(self.get(a)?, env.keys.relinearization()?)?,
+            _ => return Err(Error::Interp(format!("a {} is not raised", op.name()))),
+        })
+    }
 }

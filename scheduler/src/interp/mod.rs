@@ -7,17 +7,16 @@ pub mod plan;
 pub mod poly;
 pub mod slots;
 
-use fhe_core::ckks::{Ciphertext, Encoder, Plaintext};
-use fhe_core::math::double::Double;
+use fhe_core::ckks::{Ciphertext, Encoder};
 use fhe_core::math::word::Word;
-use fhe_core::params::Level;
-use fhe_core::ring::Ring;
+use fhe_core::ring::{Eval, Ring, RnsPoly};
 use fhe_core::rlwe::{EvaluationKey, EvaluationKeySet};
 use num_complex::Complex64;
 
 use crate::ckks_ir::{ConstId, Constant, InputIdx};
 use crate::error::{Error, Result};
 use crate::plan::KeyId;
+use crate::poly_ir::Encoded;
 
 /// What a program runs on.
 #[derive(Debug)]
@@ -38,14 +37,12 @@ impl<W: Word> Env<'_, W> {
         input.ok_or_else(|| Error::Interp(format!("input {} of {}", index.0, self.inputs.len())))
     }
 
-    fn encode(
-        &self,
-        encoder: &Encoder<W>,
-        id: ConstId,
-        level: Level,
-        log_scale: Double,
-    ) -> Result<Plaintext<W>> {
-        Ok(encoder.encode(&self.slots(id)?, level, log_scale)?)
+    fn encode(&self, encoder: &Encoder<W>, encoded: &Encoded) -> Result<RnsPoly<W, Eval>> {
+        let (slots, level, scale) = (self.slots(encoded.constant)?, encoded.level, encoded.log_scale);
+        Ok(match encoded.raised {
+            true => encoder.encode_raised(&slots, level, scale)?.into_poly(),
+            false => encoder.encode(&slots, level, scale)?.into_poly(),
+        })
     }
 
     fn slots(&self, id: ConstId) -> Result<Vec<Complex64>> {

@@ -84,14 +84,14 @@ impl<'a, W: Word> Machine<'a, W> {
         let params = self.env.ring.params();
         // The object, and its basis if it is shared out by limbs.
         let (buffer, rows, basis): (BufferId, Vec<Vec<u64>>, Option<Vec<LimbIdx>>) = match *step {
-            HostStep::Encode { constant, level, log_scale, buffer } => {
+            HostStep::Encode { encoded, buffer } => {
                 let encoder = Encoder::new(self.env.ring);
-                let plain = self.env.encode(&encoder, constant, level, log_scale)?;
-                (buffer, limbs(plain.poly()), Some(plain.poly().basis().to_vec()))
+                let plain = self.env.encode(&encoder, &encoded)?;
+                (buffer, limbs(&plain), Some(plain.basis().to_vec()))
             }
-            HostStep::LoadSlots { constant, level, log_scale, buffer } => {
-                let slots = self.env.slots(constant)?;
-                check_raw_slots(params, &slots, level, log_scale)?;
+            HostStep::LoadSlots { encoded, buffer } => {
+                let slots = self.env.slots(encoded.constant)?;
+                check_raw_slots(params, &slots, encoded.level, encoded.log_scale)?;
                 (buffer, doubles(&slots), None)
             }
             HostStep::LoadFactors { buffer } => {

@@ -77,7 +77,7 @@ impl<W: Word> Machine<'_, W> {
             }
             Op::Constant(e) => {
                 let encoded = &function.encoded[e.0 as usize];
-                self.env.encode(encoder, encoded.constant, encoded.level, encoded.log_scale)?.into_poly()
+                self.env.encode(encoder, encoded)?
             }
             Op::EmbedInverse(slots) => return Ok(Poly::Real(*slots)),
             Op::RoundResidues(a) => {
@@ -85,8 +85,7 @@ impl<W: Word> Machine<'_, W> {
                     return Err(Error::Interp(format!("{id}: {a} is not made of slots")));
                 };
                 let slots = &function.slots[slots.0 as usize];
-                let plain = self.env.encode(encoder, slots.constant, slots.level, slots.log_scale)?;
-                return Ok(Poly::Coeff(ring.intt(plain.into_poly())));
+                return Ok(Poly::Coeff(ring.intt(self.env.encode(encoder, slots)?)));
             }
             Op::Key { key, digit, half } => {
                 let digit = self.env.key(*key)?.digits().get(*digit as usize);

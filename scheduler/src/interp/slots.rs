@@ -43,9 +43,11 @@ pub fn run(function: &Function, n_slots: usize, inputs: &[Vec<Complex64>]) -> Re
                 let x = get(a);
                 (0..n_slots).map(|i| x[(i + k as usize) % n_slots]).collect()
             }
-            Op::Relinearize(a) | Op::Rescale(a) | Op::RelinearizeRescale(a) | Op::LevelDrop(a, _) => {
-                get(a).clone()
-            }
+            Op::Relinearize(a)
+            | Op::Rescale(a)
+            | Op::ModDown(a)
+            | Op::ModDownRescale(a)
+            | Op::LevelDrop(a, _) => get(a).clone(),
         };
         values.push(value);
     }

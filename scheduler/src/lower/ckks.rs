@@ -8,22 +8,23 @@
 //! divide_round(x, R) = (x[rest] - ntt(convert_basis(intt(x[R])))) * (prod R)^-1
 //! ```
 //!
-//! Relinearization with a rescale at once divides once, by the special primes and the removed ones. P times what the
-//! switch is added to is 0 modulo the special primes, so it joins the limbs of the level only:
+//! A raised value is P times the ciphertext: the halves before the division, with P times what the switch is added to, which is
+//! 0 modulo the special primes and so joins the limbs of the level only.
 //!
 //! ```text
-//! half_h   = concat(P d_h + inner_product(digit_j[B_l] * key[j][h][B_l]), inner_product(.. over the special primes))
-//! c_h      = divide_round(half_h, removed and special primes)
+//! raised_h = concat(P c_h + inner_product(digit_j[B_l] * key[j][h][B_l]), inner_product(.. over the special primes))
+//! mod_down(x)         = divide_round(x, special primes)
+//! mod_down_rescale(x) = divide_round(x, removed and special primes)
 //! ```
 
 use fhe_core::ckks::{check_raw_slots, scalar};
 use fhe_core::params::{GaloisElement, Level, LimbIdx, Params};
 
 use super::constants::{inverse_mod, product_mod, residues};
-use crate::ckks_ir::{ConstId, Function, Kind, Op, OutputIdx, Scale, ValueId};
+use crate::ckks_ir::{Function, Kind, Op, OutputIdx, Scale, ValueId};
 use crate::error::{Error, Result};
 use crate::plan::KeyId;
-use crate::poly_ir::{self, Builder, Encoded, Origin, PolyId};
+use crate::poly_ir::{self, Builder, Encoded, Origin, PolyId, encoded_basis};
 
 /// Lowers a placed and verified function. With `encode_on_device` the plaintexts whose integers surely fit 63 bits are computed
 /// from their slots; the residues are the same.
@@ -81,33 +82,40 @@ impl Lowering<'_> {
         self.builder.set_origin(Origin { value: id, level });
         let a = operands.first().map_or_else(Vec::new, |a| self.polys[a.0 as usize].clone());
         let b = operands.get(1).map_or_else(Vec::new, |b| self.polys[b.0 as usize].clone());
-        let basis = self.params.level(own.level)?.basis.clone();
         let log_scale = self.params.level(own.level)?.log_scale;
         let own_scale = if own.scale == Scale::Product { log_scale + log_scale } else { log_scale };
+        let plain = |constant, log_scale| {
+            let Kind { level, raised, .. } = own;
+            Encoded { constant, level, log_scale, raised }
+        };
+        let basis = encoded_basis(self.params, own.level, own.raised)?;
         let build = &mut self.builder;
         Ok(match op {
             Op::Input(i) => vec![build.input(i, 0), build.input(i, 1)],
             Op::Add(..) | Op::Sub(..) => {
-                let subtract = matches!(op, Op::Sub(..));
-                let pair = |i: usize| match (a.get(i), b.get(i)) {
-                    (Some(&x), Some(&y)) if subtract => build.sub(x, y),
-                    (Some(&x), Some(&y)) => build.add(x, y),
-                    (None, Some(&y)) if subtract => build.neg(y),
-                    (Some(&x), None) | (None, Some(&x)) => x,
-                    (None, None) => PolyId(0),
+                let raise = |this: &mut Self, polys: &[PolyId], of: usize| match kinds.get(of) {
+                    Some(kind) if own.raised && !kind.raised => this.times_p(polys, level),
+                    _ => Ok(polys.to_vec()),
                 };
+                let (a, b) = (raise(self, &a, 0)?, raise(self, &b, 1)?);
+                let subtract = matches!(op, Op::Sub(..));
+                let pair = |i: usize| self.sum(a.get(i).copied(), b.get(i).copied(), subtract);
                 (0..a.len().max(b.len())).map(pair).collect()
             }
             Op::Neg(_) => a.iter().map(|&x| build.neg(x)).collect(),
             Op::AddPlain(_, c) => {
-                let c = self.plain(Encoded { constant: c, level: own.level, log_scale: own_scale }, &basis);
+                let c = self.plain(plain(c, own_scale), &basis);
                 vec![self.builder.add(a[0], c), a[1]]
             }
             Op::SubPlain(_, c) => {
-                let c = self.plain(Encoded { constant: c, level: own.level, log_scale: own_scale }, &basis);
+                let c = self.plain(plain(c, own_scale), &basis);
                 vec![self.builder.sub(a[0], c), a[1]]
             }
-            Op::MulPlain(_, c) => self.mul_plain(&a, c, own.level, &basis)?,
+            Op::MulPlain(_, c) => {
+                let c = self.plain(plain(c, log_scale), &basis);
+                // The plaintext first: sums whose first factors are the same become one item (`items_of`), which reads them once.
+                a.iter().map(|&p| self.builder.inner_product(vec![(c, p)])).collect()
+            }
             Op::AddScalar(_, s) => {
                 let x = scalar::addend(self.params, own.level, s.value(), own_scale)?;
                 let x = residues(self.params, x, &basis);
@@ -122,19 +130,25 @@ impl Lowering<'_> {
                 build.inner_product(vec![(a[0], b[1]), (a[1], b[0])]),
                 build.inner_product(vec![(a[1], b[1])]),
             ],
-            Op::Rotate(_, k) => {
-                self.automorphism(&a, own.level, self.params.galois_element(i64::from(k))?)?
+            Op::Rotate(_, k) => self.automorphism(&a, own, self.params.galois_element(i64::from(k))?)?,
+            Op::Conjugate(_) => self.automorphism(&a, own, self.params.galois_conjugate())?,
+            Op::Relinearize(_) if own.raised => {
+                self.raised_switch(a[2], &a[..2], level, KeyId::Relinearization)?
             }
-            Op::Conjugate(_) => self.automorphism(&a, own.level, self.params.galois_conjugate())?,
             Op::Relinearize(_) => {
-                let [k0, k1] = self.key_switch(a[2], own.level, KeyId::Relinearization)?;
+                let [k0, k1] = self.key_switch(a[2], level, KeyId::Relinearization)?;
                 vec![self.builder.add(a[0], k0), self.builder.add(a[1], k1)]
             }
             Op::Rescale(_) => {
                 let removed = self.params.removed_at(level)?;
                 a.iter().map(|&p| self.divide_round(p, &removed)).collect()
             }
-            Op::RelinearizeRescale(_) => self.relinearize_rescale(&a, level)?,
+            Op::ModDown(_) => a.iter().map(|&p| self.divide_round(p, &self.params.special())).collect(),
+            Op::ModDownRescale(_) => {
+                let mut divisor = self.params.removed_at(level)?;
+                divisor.extend(self.params.special());
+                a.iter().map(|&p| self.divide_round(p, &divisor)).collect()
+            }
             Op::LevelDrop(_, to) => {
                 let above = Level(to.0 + 1);
                 let basis = self.params.level(above)?.basis.clone();
@@ -151,6 +165,40 @@ impl Lowering<'_> {
         })
     }
 
+    /// `a + b` or `a - b`; what is not there is 0. Limbs that one of them lacks are 0 there.
+    fn sum(&mut self, a: Option<PolyId>, b: Option<PolyId>, subtract: bool) -> PolyId {
+        let build = &mut self.builder;
+        let (x, y) = match (a, b) {
+            (Some(x), Some(y)) => (x, y),
+            (None, Some(y)) if subtract => return build.neg(y),
+            (Some(x), None) | (None, Some(x)) => return x,
+            (None, None) => return PolyId(0),
+        };
+        let combine = |build: &mut Builder, x, y| if subtract { build.sub(x, y) } else { build.add(x, y) };
+        if build.basis(x) == build.basis(y) {
+            return combine(build, x, y);
+        }
+        let common: Vec<LimbIdx> =
+            build.basis(x).iter().copied().filter(|l| build.basis(y).contains(l)).collect();
+        let rest = |build: &mut Builder, p| {
+            let rest: Vec<LimbIdx> = build.basis(p).iter().copied().filter(|l| !common.contains(l)).collect();
+            (!rest.is_empty()).then(|| build.slice(p, &rest))
+        };
+        let (rest_x, rest_y) = (rest(build, x), rest(build, y));
+        let rest_y = if subtract { rest_y.map(|p| build.neg(p)) } else { rest_y };
+        let (x, y) = (build.slice(x, &common), build.slice(y, &common));
+        let parts: Vec<PolyId> = [Some(combine(build, x, y)), rest_x, rest_y].into_iter().flatten().collect();
+        build.concat(&parts)
+    }
+
+    /// `P a` modulo the primes of the level; it is 0 modulo the special ones.
+    fn times_p(&mut self, a: &[PolyId], level: Level) -> Result<Vec<PolyId>> {
+        let basis = &self.params.level(level)?.basis;
+        let special = self.params.special();
+        let p: Vec<u64> = basis.iter().map(|&l| product_mod(self.params, &special, l)).collect();
+        Ok(a.iter().map(|&a| self.builder.mul_scalar(a, p.clone())).collect())
+    }
+
     /// A constant, encoded by the host or on the device.
     fn plain(&mut self, encoded: Encoded, basis: &[LimbIdx]) -> PolyId {
         let constant = self.function.constants.get(encoded.constant.0 as usize);
@@ -161,29 +209,19 @@ impl Lowering<'_> {
         self.builder.constant(encoded, basis)
     }
 
-    fn mul_plain(
-        &mut self,
-        a: &[PolyId],
-        c: ConstId,
-        level: Level,
-        basis: &[LimbIdx],
-    ) -> Result<Vec<PolyId>> {
-        let log_scale = self.params.level(level)?.log_scale;
-        let c = self.plain(Encoded { constant: c, level, log_scale }, basis);
-        // The plaintext first: sums whose first factors are the same become one item (`items_of`), which reads them once.
-        Ok(a.iter().map(|&p| self.builder.inner_product(vec![(c, p)])).collect())
-    }
-
-    fn automorphism(&mut self, a: &[PolyId], level: Level, g: GaloisElement) -> Result<Vec<PolyId>> {
-        let [k0, k1] = self.key_switch(a[1], level, KeyId::Galois(g))?;
-        let sum = self.builder.add(a[0], k0);
-        Ok(vec![self.builder.automorphism(sum, g), self.builder.automorphism(k1, g)])
+    fn automorphism(&mut self, a: &[PolyId], own: Kind, g: GaloisElement) -> Result<Vec<PolyId>> {
+        let switched = if own.raised {
+            self.raised_switch(a[1], &a[..1], own.level, KeyId::Galois(g))?
+        } else {
+            let [k0, k1] = self.key_switch(a[1], own.level, KeyId::Galois(g))?;
+            vec![self.builder.add(a[0], k0), k1]
+        };
+        Ok(switched.into_iter().map(|p| self.builder.automorphism(p, g)).collect())
     }
 
     fn key_switch(&mut self, d: PolyId, level: Level, key: KeyId) -> Result<[PolyId; 2]> {
         let digits = self.raised_digits(d, level)?;
-        let mut extended = self.params.level(level)?.basis.clone();
-        extended.extend(self.params.special());
+        let extended = self.params.raised_basis(level)?;
         let special = self.params.special();
         let mut half = |h| {
             let sum = self.key_inner(&digits, key, h, &extended);
@@ -192,27 +230,25 @@ impl Lowering<'_> {
         Ok([half(0), half(1)])
     }
 
-    fn relinearize_rescale(&mut self, d: &[PolyId], level: Level) -> Result<Vec<PolyId>> {
-        let digits = self.raised_digits(d[2], level)?;
+    /// The switch of `d`, and P times what it is added to, before the division by P.
+    fn raised_switch(&mut self, d: PolyId, to: &[PolyId], level: Level, key: KeyId) -> Result<Vec<PolyId>> {
+        let digits = self.raised_digits(d, level)?;
         let (basis, special) = (self.params.level(level)?.basis.clone(), self.params.special());
-        let p: Vec<u64> = basis.iter().map(|&l| product_mod(self.params, &special, l)).collect();
-        let mut divisor = self.params.removed_at(level)?;
-        divisor.extend(&special);
-        let half = |(h, &d): (u8, &PolyId)| {
-            let product = self.builder.mul_scalar(d, p.clone());
-            let sum = self.key_inner(&digits, KeyId::Relinearization, h, &basis);
-            let main = self.builder.add(sum, product);
-            let rest = self.key_inner(&digits, KeyId::Relinearization, h, &special);
-            let sum = self.builder.concat(&[main, rest]);
-            self.divide_round(sum, &divisor)
+        let products = self.times_p(to, level)?;
+        let half = |h: u8| {
+            let mut main = self.key_inner(&digits, key, h, &basis);
+            if let Some(&product) = products.get(usize::from(h)) {
+                main = self.builder.add(main, product);
+            }
+            let rest = self.key_inner(&digits, key, h, &special);
+            self.builder.concat(&[main, rest])
         };
-        Ok((0u8..).zip(&d[..2]).map(half).collect())
+        Ok((0..2).map(half).collect())
     }
 
     /// `mod_up` of every digit of `d`, with the digit's index.
     fn raised_digits(&mut self, d: PolyId, level: Level) -> Result<Vec<(usize, PolyId)>> {
-        let mut extended = self.params.level(level)?.basis.clone();
-        extended.extend(self.params.special());
+        let extended = self.params.raised_basis(level)?;
         let coefficients = self.builder.intt(d);
         let mut digits = Vec::new();
         for (j, limbs) in self.params.digits_at(level)? {

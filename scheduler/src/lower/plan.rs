@@ -211,15 +211,13 @@ impl Lowering<'_> {
         }
         for (i, slots) in (0u32..).zip(&function.slots) {
             let buffer = self.buffer(BufferKind::Slots(slots.constant), self.sharding.nth(i), 2);
-            let (constant, level, log_scale) = (slots.constant, slots.level, slots.log_scale);
-            setup.push(HostStep::LoadSlots { constant, level, log_scale, buffer });
+            setup.push(HostStep::LoadSlots { encoded: *slots, buffer });
             self.slots.push(buffer);
         }
         for (i, encoded) in (0u32..).map(EncodedIdx).zip(&function.encoded) {
-            let (constant, level, log_scale) = (encoded.constant, encoded.level, encoded.log_scale);
-            let basis = &self.params.level(level)?.basis;
-            for (device, buffer) in self.object(BufferKind::Constant(constant), basis, 1) {
-                setup.push(HostStep::Encode { constant, level, log_scale, buffer });
+            let basis = encoded.basis(self.params)?;
+            for (device, buffer) in self.object(BufferKind::Constant(encoded.constant), &basis, 1) {
+                setup.push(HostStep::Encode { encoded: *encoded, buffer });
                 self.constants.insert((i, device), buffer);
             }
         }

@@ -75,14 +75,14 @@ pub fn poly_dce(function: &poly_ir::Function) -> poly_ir::Function {
         if let poly_ir::Op::Constant(e) = &mut value.op {
             let old = e.0 as usize;
             *e = *new_encoded[old].get_or_insert_with(|| {
-                out.encoded.push(function.encoded[old].clone());
+                out.encoded.push(function.encoded[old]);
                 EncodedIdx(out.encoded.len() as u32 - 1)
             });
         }
         if let poly_ir::Op::EmbedInverse(s) = &mut value.op {
             let old = s.0 as usize;
             *s = *new_slots[old].get_or_insert_with(|| {
-                out.slots.push(function.slots[old].clone());
+                out.slots.push(function.slots[old]);
                 SlotsIdx(out.slots.len() as u32 - 1)
             });
         }

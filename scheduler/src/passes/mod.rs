@@ -3,14 +3,15 @@
 //!
 //! Every pass is a function from a verified function to a verified function; in debug builds, tests
 //! included, the verifier runs after each. Passes on `ckks_ir` preserve messages; of those on placed functions
-//! only [`merge`] changes bits. Passes on `poly_ir` preserve bits.
+//! only [`raise`] changes bits. Passes on `poly_ir` preserve bits.
 
 pub mod cse;
 pub mod dce;
 pub mod fuse;
-pub mod merge;
+mod min_cut;
 pub mod order;
 pub mod place;
+pub mod raise;
 pub mod simplify;
 
 use fhe_core::params::Params;
@@ -18,6 +19,7 @@ use fhe_core::params::Params;
 use crate::ckks_ir;
 use crate::compile::PassStat;
 use crate::error::Result;
+use crate::plan::Plan;
 use crate::poly_ir;
 
 /// A pass on `ckks_ir`.
@@ -41,7 +43,7 @@ pub struct PolyPass {
 /// The pipeline on `ckks_ir`.
 pub const CKKS: &[CkksPass] = &[
     // Products that need no level (x * 2, x * -1) must be gone before levels are counted.
-    CkksPass { name: "simplify", run: |f, _| Ok(simplify::simplify(f)) },
+    CkksPass { name: "simplify", run: |f, p| Ok(simplify::simplify(f, p)) },
     // Equal values first, so that dce sees which copies have no use left.
     CkksPass { name: "cse", run: |f, _| Ok(cse::cse(f)) },
     // Dead values would ask for levels.
@@ -50,8 +52,8 @@ pub const CKKS: &[CkksPass] = &[
     CkksPass { name: "place", run: place::place },
     // Placement may make equal values of what differed only in where it was needed.
     CkksPass { name: "placed_cse", run: |f, _| Ok(cse::cse(f)) },
-    // Bits are still free here. Before placed_dce, which drops the relinearizations that are merged away.
-    CkksPass { name: "merge_rescales", run: |f, p| Ok(merge::merge_rescales(f, p)) },
+    // Bits are still free here. After placed_cse, so that a form that several want is paid for once.
+    CkksPass { name: "raise", run: raise::raise },
     CkksPass { name: "placed_dce", run: |f, _| Ok(dce::dce(f)) },
     // Last, so that lowering finds what it may batch side by side.
     CkksPass { name: "order_by_level", run: |f, _| Ok(order::by_level(f)) },
@@ -68,11 +70,34 @@ pub const POLY: &[PolyPass] = &[
 
 /// What the pipelines tell while they run, so that a caller with a clock can time them.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Event {
+pub enum Event<'a> {
     /// A pass begins.
     Begin(&'static str),
-    /// A pass is done.
-    End(PassStat),
+    /// A pass is done, and what it made.
+    End(PassStat, Stage<'a>),
+}
+
+/// A program on its way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stage<'a> {
+    /// Operations on ciphertexts.
+    Ckks(&'a ckks_ir::Function),
+    /// Operations on polynomials.
+    Poly(&'a poly_ir::Function),
+    /// What is executed.
+    Plan(&'a Plan),
+}
+
+/// The levels that a function without kinds needs under some parameters.
+///
+/// # Errors
+/// [`crate::Error::TooDeep`] when they have fewer.
+pub fn levels_needed(function: &ckks_ir::Function, params: &Params) -> Result<u32> {
+    let mut function = function.clone();
+    for pass in CKKS.iter().take_while(|pass| pass.name != "placed_cse") {
+        function = (pass.run)(&function, params)?;
+    }
+    Ok(function.values.iter().filter_map(|value| value.kind).map(|kind| kind.level.0).max().unwrap_or(0))
 }
 
 /// Runs [`CKKS`].
@@ -82,7 +107,7 @@ pub enum Event {
 pub fn run_ckks(
     mut function: ckks_ir::Function,
     params: &Params,
-    event: &mut dyn FnMut(Event),
+    event: &mut dyn FnMut(Event<'_>),
 ) -> Result<ckks_ir::Function> {
     for pass in CKKS {
         event(Event::Begin(pass.name));
@@ -91,7 +116,8 @@ pub fn run_ckks(
         if cfg!(debug_assertions) {
             ckks_ir::verify::verify(&function, Some(params), pass.name)?;
         }
-        event(Event::End(PassStat { pass: pass.name, before, after: function.values.len() }));
+        let stat = PassStat { pass: pass.name, before, after: function.values.len() };
+        event(Event::End(stat, Stage::Ckks(&function)));
     }
     Ok(function)
 }
@@ -103,7 +129,7 @@ pub fn run_ckks(
 pub fn run_poly(
     mut function: poly_ir::Function,
     params: &Params,
-    event: &mut dyn FnMut(Event),
+    event: &mut dyn FnMut(Event<'_>),
 ) -> Result<poly_ir::Function> {
     for pass in POLY {
         event(Event::Begin(pass.name));
@@ -112,7 +138,8 @@ pub fn run_poly(
         if cfg!(debug_assertions) {
             poly_ir::verify::verify(&function, params, pass.name)?;
         }
-        event(Event::End(PassStat { pass: pass.name, before, after: function.values.len() }));
+        let stat = PassStat { pass: pass.name, before, after: function.values.len() };
+        event(Event::End(stat, Stage::Poly(&function)));
     }
     Ok(function)
 }

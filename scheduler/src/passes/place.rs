@@ -31,7 +31,7 @@ pub fn place(function: &Function, params: &Params) -> Result<Function> {
         let value = function.value(id);
         let want = operand_shape(&value.op, shapes[i]);
         let op = value.op.map(|a| emitter.deliver(a, want, levels[i]));
-        let kind = Kind { level: levels[i], scale: shapes[i].scale, degree: shapes[i].degree };
+        let kind = kind(shapes[i], levels[i]);
         let new = emitter.out.push(op, Some(kind), value.name.clone());
         emitter.own.push(new);
     }
@@ -48,6 +48,10 @@ pub fn place(function: &Function, params: &Params) -> Result<Function> {
 struct Shape {
     scale: Scale,
     degree: u8,
+}
+
+fn kind(shape: Shape, level: Level) -> Kind {
+    Kind { level, scale: shape.scale, degree: shape.degree, raised: false }
 }
 
 const CANONICAL: Shape = Shape { scale: Scale::Canonical, degree: 1 };
@@ -148,8 +152,7 @@ impl Emitter<'_> {
     fn deliver(&mut self, old: ValueId, want: Shape, level: Level) -> ValueId {
         let i = old.0 as usize;
         let mut id = self.own[i];
-        let mut kind =
-            Kind { level: self.levels[i], scale: self.shapes[i].scale, degree: self.shapes[i].degree };
+        let mut kind = kind(self.shapes[i], self.levels[i]);
         if kind.degree > want.degree {
             kind.degree = want.degree;
             id = self.form(old, Op::Relinearize(id), kind);

@@ -36,12 +36,12 @@ pub(crate) use items::sums;
 pub use items::{Item, PoolWriter};
 pub use shard::{MAX_DEVICES, Sharding};
 
-use fhe_core::math::double::Double;
 use fhe_core::math::word::WordKind;
-use fhe_core::params::{GaloisElement, Level, LimbIdx};
+use fhe_core::params::{GaloisElement, LimbIdx};
 use kernels_gpu::abi;
 
 use crate::ckks_ir::{ConstId, InputIdx, OutputIdx};
+use crate::poly_ir::Encoded;
 
 /// A buffer of a plan: an index into [`Plan::buffers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -184,24 +184,16 @@ pub struct Segment {
 pub enum HostStep {
     /// Encode a constant (repeated to all slots) at a level and a scale into a buffer, evaluation domain.
     Encode {
-        /// Which constant of the manifest.
-        constant: ConstId,
-        /// Its level: the basis of the rows.
-        level: Level,
-        /// log2 of its scale.
-        log_scale: Double,
+        /// Which constant of the manifest, and how.
+        encoded: Encoded,
         /// Where to.
         buffer: BufferId,
     },
     /// Copy a constant's slots (repeated to all slots) to a buffer, once they are known to encode at a level and a scale to
     /// integers of 63 bits: `fhe_core::ckks::check_raw_slots`.
     LoadSlots {
-        /// Which constant of the manifest.
-        constant: ConstId,
-        /// The level that it will be encoded at.
-        level: Level,
-        /// log2 of its scale then.
-        log_scale: Double,
+        /// Which constant of the manifest, and how it will be encoded.
+        encoded: Encoded,
         /// Where to.
         buffer: BufferId,
     },

@@ -17,7 +17,7 @@ use super::{
 use crate::ckks_ir::{ConstId, InputIdx};
 use crate::error::{Error, Result};
 use crate::lower::constants::{inverse_mod, product_mod};
-use crate::poly_ir::{Domain, Function, Op, PolyId};
+use crate::poly_ir::{Domain, Encoded, Function, Op, PolyId};
 
 /// What a row is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +25,7 @@ enum Number {
     Input(InputIdx, u32),
     /// Constant, level, position: a constant has one scale a level and product or not, told by the bits of
     /// the scale.
-    Constant(ConstId, u32, u64, u32),
+    Constant(ConstId, u32, u64, bool, u32),
     Key(KeyId, u32),
     /// As a constant; real or imaginary parts.
     Slots(ConstId, u32, u64, u32),
@@ -127,7 +127,7 @@ fn number_function(function: &Function, params: &Params, numbering: &mut Numberi
                 }
                 Op::Constant(e) => {
                     let e = &function.encoded[e.0 as usize];
-                    Number::Constant(e.constant, e.level.0, e.log_scale.parts().0.to_bits(), at)
+                    Number::Constant(e.constant, e.level.0, e.log_scale.parts().0.to_bits(), e.raised, at)
                 }
                 Op::EmbedInverse(_) => continue,
                 Op::RoundResidues(a) => {
@@ -243,16 +243,16 @@ fn number_host(
         }
         Ok(())
     };
-    let encoded = |level| params.level(level).map_or(Vec::new(), |info| info.basis.clone());
     let doubles = |_| vec![0, 1];
     match *step {
-        HostStep::Encode { constant, level, log_scale, buffer } => {
-            let (scale, basis) = (log_scale.parts().0.to_bits(), encoded(level));
+        HostStep::Encode { encoded, buffer } => {
+            let Encoded { constant, level, log_scale, raised } = encoded;
+            let (scale, basis) = (log_scale.parts().0.to_bits(), encoded.basis(params).unwrap_or_default());
             fill(buffer, &|device| sharding.rows(device, &basis, 1), &|at| {
-                Number::Constant(constant, level.0, scale, at)
+                Number::Constant(constant, level.0, scale, raised, at)
             })
         }
-        HostStep::LoadSlots { constant, level, log_scale, buffer } => {
+        HostStep::LoadSlots { encoded: Encoded { constant, level, log_scale, .. }, buffer } => {
             let scale = log_scale.parts().0.to_bits();
             fill(buffer, &doubles, &|at| Number::Slots(constant, level.0, scale, at))
         }

@@ -24,7 +24,7 @@
 use core::fmt;
 
 use fhe_core::math::word::WordKind;
-use fhe_core::params::{GaloisElement, Level};
+use fhe_core::params::GaloisElement;
 use kernels_gpu::abi::{
     AutomorphismItem, ConvertSource, ConvertTarget, EmbedInverseItem, ItemKind, KernelId, RoundTarget,
     RowItem, RowRef, Term, is_begun,
@@ -36,7 +36,7 @@ use super::{
 };
 use crate::ckks_ir::{ConstId, InputIdx, OutputIdx};
 use crate::error::{Error, Result};
-use crate::poly_ir::text::{parse_key, parse_scale};
+use crate::poly_ir::text::{parse_encoded, parse_key};
 use crate::text::{Line, lines, quote};
 
 impl fmt::Display for BufferKind {
@@ -69,14 +69,8 @@ impl fmt::Display for RowCopy {
 impl fmt::Display for HostStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Encode { constant, level, log_scale, buffer } => {
-                let (hi, lo) = log_scale.parts();
-                write!(f, "encode {} level {level} scale {hi:?} {lo:?} buffer {}", constant.0, buffer.0)
-            }
-            Self::LoadSlots { constant, level, log_scale, buffer } => {
-                let (hi, lo) = log_scale.parts();
-                write!(f, "load_slots {} level {level} scale {hi:?} {lo:?} buffer {}", constant.0, buffer.0)
-            }
+            Self::Encode { encoded, buffer } => write!(f, "encode {encoded} buffer {}", buffer.0),
+            Self::LoadSlots { encoded, buffer } => write!(f, "load_slots {encoded} buffer {}", buffer.0),
             Self::LoadFactors { buffer } => write!(f, "load_factors buffer {}", buffer.0),
             Self::LoadKey { key, buffer } => write!(f, "load_key {key} buffer {}", buffer.0),
             Self::Upload { input, buffer } => write!(f, "upload {} buffer {}", input.0, buffer.0),
@@ -370,15 +364,10 @@ fn parse_line(line: &mut Line, plan: &mut Plan) -> Result<()> {
 fn parse_host_step(line: &mut Line, word: &str) -> Result<HostStep> {
     Ok(match word {
         "encode" | "load_slots" => {
-            let constant = ConstId(line.number()?);
-            line.expect("level")?;
-            let level = Level(line.number()?);
-            line.expect("scale")?;
-            let log_scale = parse_scale(line)?;
-            let buffer = buffer_id(line)?;
+            let (encoded, buffer) = (parse_encoded(line)?, buffer_id(line)?);
             match word {
-                "encode" => HostStep::Encode { constant, level, log_scale, buffer },
-                _ => HostStep::LoadSlots { constant, level, log_scale, buffer },
+                "encode" => HostStep::Encode { encoded, buffer },
+                _ => HostStep::LoadSlots { encoded, buffer },
             }
         }
         "load_factors" => HostStep::LoadFactors { buffer: buffer_id(line)? },

@@ -263,8 +263,8 @@ fn check_run(plan: &Plan) -> Check {
     let (sharding, limbs) = (plan.sharding(), plan.limbs());
     let mut host = |step: &HostStep, setup: bool, rows: &mut Vec<Vec<Option<Content>>>| -> Check {
         let (kind, buffer, belongs) = match *step {
-            HostStep::Encode { constant, buffer, .. } => (BufferKind::Constant(constant), buffer, setup),
-            HostStep::LoadSlots { constant, buffer, .. } => (BufferKind::Slots(constant), buffer, setup),
+            HostStep::Encode { encoded, buffer } => (BufferKind::Constant(encoded.constant), buffer, setup),
+            HostStep::LoadSlots { encoded, buffer } => (BufferKind::Slots(encoded.constant), buffer, setup),
             HostStep::LoadFactors { buffer } => (BufferKind::Factors, buffer, setup),
             HostStep::LoadKey { key, buffer } => (BufferKind::Key(key), buffer, setup),
             HostStep::Upload { input, buffer } => (BufferKind::Input(input), buffer, !setup),

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use fhe_core::params::{GaloisElement, LimbIdx};
+use fhe_core::params::{GaloisElement, Level, LimbIdx};
 
 use super::{Domain, Encoded, EncodedIdx, Function, Op, Origin, PolyId, SlotsIdx, Value};
-use crate::ckks_ir::InputIdx;
+use crate::ckks_ir::{ConstId, InputIdx};
 use crate::plan::KeyId;
 
 /// Appends to a function; an operation that is there already is not made again.
@@ -13,14 +13,25 @@ use crate::plan::KeyId;
 pub struct Builder {
     function: Function,
     seen: BTreeMap<(Op, Vec<LimbIdx>), PolyId>,
+    encoded: BTreeMap<EncodedKey, u32>,
+    slots: BTreeMap<EncodedKey, u32>,
     origin: Origin,
+}
+
+/// What tells encodings apart: constant, level, the bits of the scale, raised.
+type EncodedKey = (ConstId, Level, [u64; 2], bool);
+
+fn key_of(encoded: &Encoded) -> EncodedKey {
+    let (hi, lo) = encoded.log_scale.parts();
+    (encoded.constant, encoded.level, [hi.to_bits(), lo.to_bits()], encoded.raised)
 }
 
 impl Builder {
     /// An empty function over inputs of these bases.
     pub fn new(name: &str, inputs: Vec<Vec<LimbIdx>>, origin: Origin) -> Self {
         let function = Function { name: name.to_owned(), inputs, ..Function::default() };
-        Self { function, seen: BTreeMap::new(), origin }
+        let (encoded, slots) = (BTreeMap::new(), BTreeMap::new());
+        Self { function, seen: BTreeMap::new(), encoded, slots, origin }
     }
 
     /// What the next values come from.
@@ -65,23 +76,23 @@ impl Builder {
 
     /// A constant as it is encoded, over the basis of its level.
     pub fn constant(&mut self, encoded: Encoded, basis: &[LimbIdx]) -> PolyId {
-        let at = self.function.encoded.iter().position(|e| *e == encoded);
-        let index = at.unwrap_or_else(|| {
-            self.function.encoded.push(encoded);
-            self.function.encoded.len() - 1
+        let list = &mut self.function.encoded;
+        let index = *self.encoded.entry(key_of(&encoded)).or_insert_with(|| {
+            list.push(encoded);
+            list.len() as u32 - 1
         });
-        self.push(Op::Constant(EncodedIdx(index as u32)), basis.to_vec(), Domain::Eval)
+        self.push(Op::Constant(EncodedIdx(index)), basis.to_vec(), Domain::Eval)
     }
 
     /// The same constant encoded on the device, bit for bit: its slots go through the inverse special FFT, are rounded at the
     /// scale and transformed.
     pub fn encode(&mut self, encoded: Encoded, basis: &[LimbIdx]) -> PolyId {
-        let at = self.function.slots.iter().position(|e| *e == encoded);
-        let index = at.unwrap_or_else(|| {
-            self.function.slots.push(encoded);
-            self.function.slots.len() - 1
+        let list = &mut self.function.slots;
+        let index = *self.slots.entry(key_of(&encoded)).or_insert_with(|| {
+            list.push(encoded);
+            list.len() as u32 - 1
         });
-        let real = self.push(Op::EmbedInverse(SlotsIdx(index as u32)), Vec::new(), Domain::Real);
+        let real = self.push(Op::EmbedInverse(SlotsIdx(index)), Vec::new(), Domain::Real);
         let rounded = self.push(Op::RoundResidues(real), basis.to_vec(), Domain::Coeff);
         self.ntt(rounded)
     }

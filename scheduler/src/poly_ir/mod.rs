@@ -14,9 +14,10 @@ pub use builder::Builder;
 
 use core::fmt;
 use fhe_core::math::double::Double;
-use fhe_core::params::{GaloisElement, Level, LimbIdx};
+use fhe_core::params::{GaloisElement, Level, LimbIdx, Params};
 
 use crate::ckks_ir::{self, ConstId, InputIdx, OutputIdx};
+use crate::error::Result;
 use crate::plan::KeyId;
 
 /// A value of a function.
@@ -216,7 +217,7 @@ pub struct Value {
 }
 
 /// A constant as it is encoded.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Encoded {
     /// Which constant.
     pub constant: ConstId,
@@ -224,6 +225,26 @@ pub struct Encoded {
     pub level: Level,
     /// log2 of its scale.
     pub log_scale: Double,
+    /// Whether it is over the special primes too.
+    pub raised: bool,
+}
+
+impl Encoded {
+    /// The limbs that it is encoded over.
+    ///
+    /// # Errors
+    /// [`crate::Error::Core`] when the level is not there.
+    pub fn basis(&self, params: &Params) -> Result<Vec<LimbIdx>> {
+        encoded_basis(params, self.level, self.raised)
+    }
+}
+
+/// The limbs of a plaintext at a level, raised or not.
+///
+/// # Errors
+/// [`crate::Error::Core`] when the level is not there.
+pub fn encoded_basis(params: &Params, level: Level, raised: bool) -> Result<Vec<LimbIdx>> {
+    Ok(if raised { params.raised_basis(level)? } else { params.level(level)?.basis.clone() })
 }
 
 /// A polynomial that is returned.

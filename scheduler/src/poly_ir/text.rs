@@ -89,17 +89,20 @@ impl fmt::Display for Op {
     }
 }
 
+impl fmt::Display for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (hi, lo) = self.log_scale.parts();
+        write!(f, "constant {} level {} scale {hi:?} {lo:?}", self.constant.0, self.level)?;
+        if self.raised { f.write_str(" raised") } else { Ok(()) }
+    }
+}
+
 impl fmt::Display for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "polynomials {} {{", quote(&self.name))?;
         for (name, list) in [("encoded", &self.encoded), ("slots", &self.slots)] {
-            for (i, e) in list.iter().enumerate() {
-                let (hi, lo) = e.log_scale.parts();
-                writeln!(
-                    f,
-                    "  {name} #{i} = constant {} level {} scale {hi:?} {lo:?}",
-                    e.constant.0, e.level
-                )?;
+            for (i, encoded) in list.iter().enumerate() {
+                writeln!(f, "  {name} #{i} = {encoded}")?;
             }
         }
         for (i, basis) in self.inputs.iter().enumerate() {
@@ -151,9 +154,9 @@ pub fn parse(text: &str) -> Result<Function> {
 
 fn parse_line(line: &mut Line, function: &mut Function) -> Result<()> {
     if line.take("encoded") {
-        parse_encoded(line, "encoded", &mut function.encoded)?;
+        parse_listed(line, "encoded", &mut function.encoded)?;
     } else if line.take("slots") {
-        parse_encoded(line, "slots", &mut function.slots)?;
+        parse_listed(line, "slots", &mut function.slots)?;
     } else if line.take("input") {
         if line.number::<usize>()? != function.inputs.len() {
             return Err(line.error(format!("expected input {}", function.inputs.len())));
@@ -188,19 +191,24 @@ fn parse_line(line: &mut Line, function: &mut Function) -> Result<()> {
     Ok(())
 }
 
-fn parse_encoded(line: &mut Line, name: &str, list: &mut Vec<Encoded>) -> Result<()> {
+fn parse_listed(line: &mut Line, name: &str, list: &mut Vec<Encoded>) -> Result<()> {
     if line.id('#')? as usize != list.len() {
         return Err(line.error(format!("expected {name} #{}", list.len())));
     }
     line.punct('=')?;
+    list.push(parse_encoded(line)?);
+    Ok(())
+}
+
+/// How a constant is encoded.
+pub(crate) fn parse_encoded(line: &mut Line) -> Result<Encoded> {
     line.expect("constant")?;
     let constant = ConstId(line.number()?);
     line.expect("level")?;
     let level = Level(line.number()?);
     line.expect("scale")?;
     let log_scale = parse_scale(line)?;
-    list.push(Encoded { constant, level, log_scale });
-    Ok(())
+    Ok(Encoded { constant, level, log_scale, raised: line.take("raised") })
 }
 
 /// The two parts of a scale.

@@ -95,9 +95,9 @@ fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result
         }
         Op::Constant(encoded) => {
             let encoded = function.encoded.get(encoded.0 as usize);
-            let info = encoded.and_then(|e| params.level(e.level).ok());
-            index(info.is_some())?;
-            typed(eval && info.is_some_and(|i| i.basis == value.basis), "the basis of its level")
+            let basis = encoded.and_then(|e| e.basis(params).ok());
+            index(basis.is_some())?;
+            typed(eval && basis.is_some_and(|b| b == value.basis), "the basis of its level")
         }
         Op::EmbedInverse(slots) => {
             let found = function.slots.get(slots.0 as usize);
@@ -106,8 +106,8 @@ fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result
         }
         Op::RoundResidues(a) => {
             typed(value.domain == Domain::Coeff, "the coefficient domain")?;
-            let level = function.slots_of(*a).and_then(|e| params.level(e.level).ok());
-            if level.is_some_and(|info| info.basis == value.basis) {
+            let basis = function.slots_of(*a).and_then(|e| e.basis(params).ok());
+            if basis.is_some_and(|basis| basis == value.basis) {
                 return Ok(());
             }
             Err(("encode", format!("{id} rounds {a} over {:?}", value.basis)))

@@ -152,20 +152,18 @@ pub(crate) fn many_special(n_special: usize) -> Params {
     Params::new(literal).unwrap()
 }
 
-/// The same function with two divisions for each merged one.
+/// The same function with nothing raised: a division after every key switch.
 pub(crate) fn separate(placed: &Function) -> Function {
     let mut out = Function { values: Vec::new(), ..placed.clone() };
     let mut new: Vec<ValueId> = Vec::new();
     for value in &placed.values {
-        let op = value.op.map(|a| new[a.0 as usize]);
-        let op = match op {
-            Op::RelinearizeRescale(a) => {
-                let kind = out.value(a).kind.map(|kind| Kind { degree: 1, ..kind });
-                Op::Rescale(out.push(Op::Relinearize(a), kind, None))
-            }
-            op => op,
+        let kind = value.kind.map(|kind| Kind { raised: false, ..kind });
+        let id = match value.op.map(|a| new[a.0 as usize]) {
+            Op::ModDown(a) => a,
+            Op::ModDownRescale(a) => out.push(Op::Rescale(a), kind, value.name.clone()),
+            op => out.push(op, kind, value.name.clone()),
         };
-        new.push(out.push(op, value.kind, value.name.clone()));
+        new.push(id);
     }
     for output in &mut out.outputs {
         output.value = new[output.value.0 as usize];
@@ -199,7 +197,7 @@ pub(crate) fn check_everywhere<W: Word>(
         assert_eq!(unmerged.manifest, compiled.manifest);
         let errors = check_exact(&client, &unmerged, &keys, &inputs, &meaning, tolerance);
         for (merged, separate) in merged_errors.iter().zip(errors) {
-            assert!(*merged < 1.01 * separate + 1e-12, "off by {merged}, with separate divisions {separate}");
+            assert!(*merged < 1.1 * separate + 1e-12, "off by {merged}, with separate divisions {separate}");
         }
     }
 }

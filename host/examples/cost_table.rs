@@ -1,0 +1,71 @@
+//! Times every kernel of levelled programs at every level of a preset, and writes what explains the times as a table of costs.
+//!
+//! ```sh
+//! cargo xtask cost-table --preset n14 --backend cpu --note "EPYC, 2 threads" --out costs.json
+//! ```
+//!
+//! The table is data: [`scheduler::cost::CostTable`], nanoseconds of a launch, of a KiB and of 1024 products, by kernel.
+
+use fhe_core::params::Preset;
+use host::profile::prediction::calibrate;
+use host::{BackendKind, Session};
+use std::error::Error;
+
+struct Args {
+    preset: Preset,
+    backend: BackendKind,
+    threads: Option<usize>,
+    samples: u32,
+    note: String,
+    out: Option<String>,
+}
+
+fn args() -> Result<Args, Box<dyn Error>> {
+    let mut args = Args {
+        preset: Preset::N14,
+        backend: BackendKind::Cpu,
+        threads: None,
+        samples: 7,
+        note: String::new(),
+        out: None,
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word}: expected a value, found none"));
+        match word.as_str() {
+            "--preset" => args.preset = value()?.parse()?,
+            "--backend" => args.backend = value()?.parse()?,
+            "--threads" => args.threads = Some(value()?.parse()?),
+            "--samples" => args.samples = value()?.parse()?,
+            "--note" => args.note = value()?,
+            "--out" => args.out = Some(value()?),
+            _ => {
+                let expected = "--preset, --backend, --threads, --samples, --note or --out";
+                return Err(format!("found {word}, expected {expected}").into());
+            }
+        }
+    }
+    Ok(args)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = args()?;
+    let params = args.preset.params()?;
+    let mut builder = Session::builder().backend(args.backend);
+    if let Some(threads) = args.threads {
+        builder = builder.threads(threads);
+    }
+    let costs = calibrate(&builder.build()?, &params, &args.note, args.samples)?;
+    eprintln!("{} at {}\n", costs.backend, costs.params);
+    eprintln!("{:28} {:>12} {:>12} {:>12}", "ns", "launch", "KiB", "1024 mul");
+    for (kernel, cost) in &costs.kernels {
+        let [launch, kib, mul] = [cost.launch, cost.per_kib, cost.per_kilo_multiplication];
+        eprintln!("{kernel:28} {launch:>12.0} {kib:>12.2} {mul:>12.2}");
+    }
+    let json = serde_json::to_string_pretty(&costs)?;
+    match args.out {
+        Some(file) => std::fs::write(file, json + "\n")?,
+        None => println!("{json}"),
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! Times that a cost table predicts, beside measured ones; and how a machine's table is measured.
+
+use super::{Entry, Profile, StepRecord};
+use crate::check::CheckedPlan;
+use crate::error::Result;
+use crate::session::Session;
+use crate::work::Work;
+use fhe_core::params::Params;
+use kernels_gpu::abi::KernelId;
+use scheduler::cost::{CostTable, Observation};
+use scheduler::plan::{PlanStep, Step};
+use scheduler::{Options, dsl};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Predicted times of a plan's launches.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Prediction {
+    /// Every launch of a run, in order: its kernel and time.
+    pub launches: Vec<(KernelId, Duration)>,
+    /// Kernels that the table has no costs of: they count as nothing.
+    pub unknown: Vec<KernelId>,
+}
+
+impl Prediction {
+    pub(crate) fn new(plan: &CheckedPlan, costs: &CostTable) -> Self {
+        let mut prediction = Self::default();
+        for step in &plan.plan().schedule {
+            let PlanStep::Call { segment, .. } = step else { continue };
+            let Some(of) = plan.plan().segment(*segment) else { continue };
+            for (i, Step::Launch { launch, .. }) in of.steps.iter().enumerate() {
+                let Work { bytes, multiplications, .. } = plan.work(*segment, i);
+                let time = costs.predict(launch.kernel, bytes, multiplications).unwrap_or_else(|| {
+                    prediction.unknown.push(launch.kernel);
+                    0.0
+                });
+                prediction.launches.push((launch.kernel, Duration::from_nanos(time as u64)));
+            }
+        }
+        prediction.unknown.sort_unstable();
+        prediction.unknown.dedup();
+        prediction
+    }
+
+    /// The time of a run.
+    pub fn total(&self) -> Duration {
+        self.launches.iter().map(|(_, time)| *time).sum()
+    }
+
+    /// Predicted beside measured, by kernel: a run's profile has as many launches.
+    pub fn table(&self, measured: &Profile) -> String {
+        let mut kernels: BTreeMap<KernelId, (Duration, Entry)> = BTreeMap::new();
+        for ((kernel, predicted), record) in self.launches.iter().zip(measured.steps()) {
+            let sums = kernels.entry(*kernel).or_default();
+            sums.0 += *predicted;
+            sums.1.add(record);
+        }
+        let mut text = format!(
+            "{:28} {:>9} {:>13} {:>12} {:>7}",
+            "", "launches", "predicted ms", "measured ms", "ratio"
+        );
+        let mut total = (Duration::ZERO, Entry::default());
+        let mut line = |name: &str, predicted: Duration, entry: &Entry| {
+            let (p, m) = (predicted.as_secs_f64() * 1e3, entry.time.as_secs_f64() * 1e3);
+            let ratio = p / m.max(1e-9);
+            text.push_str(&format!(
+                "\n{name:28} {:>9} {p:>13.3} {m:>12.3} {ratio:>7.2}",
+                entry.work.launches
+            ));
+        };
+        for (kernel, (predicted, entry)) in &kernels {
+            line(kernel.name(), *predicted, entry);
+            total.0 += *predicted;
+            total.1.work += entry.work;
+            total.1.time += entry.time;
+        }
+        line("total", total.0, &total.1);
+        text
+    }
+}
+
+/// A launch as the fit wants it.
+pub(crate) fn observation(kernel: KernelId, work: Work, time: Duration) -> Observation {
+    let Work { bytes, multiplications, .. } = work;
+    Observation { kernel, bytes, multiplications, nanoseconds: time.as_secs_f64() * 1e9 }
+}
+
+impl Profile {
+    /// What the launches took, for [`CostTable::fit`].
+    pub fn observations(&self) -> Vec<Observation> {
+        let of = |record: &StepRecord| observation(record.kernel, record.work, record.time);
+        self.steps().iter().map(of).collect()
+    }
+}
+
+/// Measures a cost table: medians of every launch of a program that uses all kernels of levelled programs at every level of the
+/// parameters. `note` says which machine it was, and when.
+///
+/// # Errors
+/// Those of compiling, loading and running.
+pub fn calibrate(session: &Session, params: &Params, note: &str, samples: u32) -> Result<CostTable> {
+    let mut observed = Vec::new();
+    for encode_on_device in [false, true] {
+        let options = Options { encode_on_device, ..Options::default() };
+        let mut program = session.compile(&workout(params)?, params, &options)?;
+        observed.extend(program.observe(samples)?);
+    }
+    Ok(CostTable::fit(&session.backend_name(), note, &params.to_string(), &observed))
+}
+
+/// At each level a sum of rotations with plaintexts and of a square, and what is linear.
+fn workout(params: &Params) -> Result<dsl::Program> {
+    Ok(dsl::build("workout", |g| {
+        let mut y = g.input("x", 64)?;
+        let w: Vec<f64> = (0..64).map(|i| 0.01 * f64::from(i) - 0.3).collect();
+        for level in (1..=params.max_level().0).rev() {
+            let weights: Vec<f64> = w.iter().map(|x| x + f64::from(level)).collect();
+            let weights = g.plain(&format!("w{level}"), &weights)?;
+            let few = y.rotate(1) * weights + y.rotate(2) * weights;
+            let many = (3..9).fold(y * weights, |sum, k| sum + y.rotate(k) * weights);
+            let square = y.square() - y * y.conjugate();
+            y = few + square - many - y * 0.5 + 1.0;
+            if level % 2 == 0 {
+                y = -(y.rotate(1) + y);
+            }
+        }
+        g.output("y", y, 64)
+    })?)
+}

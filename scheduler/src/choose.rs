@@ -1,0 +1,64 @@
+//! Parameters for a program: the smallest preset at 128-bit security whose slots and levels suffice, in 32-bit words.
+
+use core::fmt;
+use fhe_core::math::word::WordKind;
+use fhe_core::params::{Params, Preset, Security};
+
+use crate::compile::check_slots;
+use crate::dsl::Program;
+use crate::error::{Error, Result};
+use crate::passes;
+
+/// What was chosen, and why nothing smaller.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// The preset.
+    pub preset: Preset,
+    /// Its parameters.
+    pub params: Params,
+    /// Levels that the program needs; the preset has `params.max_level()`.
+    pub levels: u32,
+    /// The longest period of an input, constant or output.
+    pub slots: usize,
+    /// Smaller presets, each with what it lacks.
+    pub refused: Vec<(Preset, Error)>,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, levels, slots) = (self.preset.name(), self.levels, self.slots);
+        let (has, n_slots) = (self.params.max_level(), self.params.n_slots());
+        write!(f, "preset {name}: {levels} of {has} levels, {slots} of {n_slots} slots")?;
+        self.refused.iter().try_for_each(|(preset, error)| write!(f, "; not {}: {error}", preset.name()))
+    }
+}
+
+/// Chooses.
+///
+/// # Errors
+/// Why the largest preset does not fit: [`Error::TooDeep`], [`Error::Period`], [`Error::OutputSlots`].
+pub fn choose(program: &Program) -> Result<Choice> {
+    let function = program.function();
+    let periods = function.inputs.iter().map(|input| input.period as usize);
+    let periods = periods.chain(function.constants.iter().map(|constant| constant.values.len()));
+    let slots = periods.chain(function.outputs.iter().map(|output| output.slots as usize)).max().unwrap_or(1);
+    let mut presets: Vec<(Preset, Params)> = Vec::new();
+    for preset in Preset::ALL {
+        let params = preset.params()?;
+        if params.word() == WordKind::U32 && params.security() == Security::Bits128 {
+            presets.push((preset, params));
+        }
+    }
+    presets.sort_by_key(|(_, params)| (params.log_n(), params.max_level()));
+    let mut refused = Vec::new();
+    for (preset, params) in presets {
+        let levels = check_slots(function, &params).and_then(|()| passes::levels_needed(function, &params));
+        match levels {
+            Ok(levels) => return Ok(Choice { preset, params, levels, slots, refused }),
+            Err(error) => refused.push((preset, error)),
+        }
+    }
+    let none =
+        Error::Verify { after: "choose".to_owned(), rule: "presets", problem: "there is none".to_owned() };
+    Err(refused.pop().map_or(none, |(_, error)| error))
+}

@@ -1,0 +1,103 @@
+//! What operations cost, before the freeze: one committed model, of the parameters alone, so that the keys that a client must make
+//! do not depend on the server's machine.
+//!
+//! ```text
+//! cost = transforms * TRANSFORM + automorphisms * AUTOMORPHISM + rows read or written * ROW + sources * targets of conversions * PRODUCT
+//! ```
+//!
+//! The weights are nanoseconds for N = 2^16 in 32-bit words on one H100 (docs/notes/2026-11-25-h100.md): a transform of a limb with its
+//! traffic, a row of 256 KiB to or from memory, a row times a constant into a sum of a conversion. Only ratios matter, and those
+//! of the CPU backend (one core, AVX2, N = 2^14) to a transform are 0.57 for an automorphism, 0.05 for a row, 0.01 for a product.
+
+use fhe_core::params::{Level, Params};
+
+use crate::error::Result;
+
+/// A transform of one limb, there or back.
+const TRANSFORM: u64 = 430;
+/// An automorphism of one limb as a pass of its own.
+const AUTOMORPHISM: u64 = 250;
+/// A row that is read or written.
+const ROW: u64 = 100;
+/// One source of a conversion for one target.
+const PRODUCT: u64 = 15;
+
+/// Counts of limbs at a level, and what steps cost there.
+#[derive(Clone, Debug)]
+pub struct LevelCosts {
+    limbs: u64,
+    special: u64,
+    digits: Vec<u64>,
+    removed: u64,
+}
+
+impl LevelCosts {
+    /// Those of a level.
+    ///
+    /// # Errors
+    /// [`crate::Error::Core`]: no such level.
+    pub fn new(params: &Params, level: Level) -> Result<Self> {
+        Ok(Self {
+            limbs: params.level(level)?.basis.len() as u64,
+            special: params.special().len() as u64,
+            digits: params.digits_at(level)?.iter().map(|(_, limbs)| limbs.len() as u64).collect(),
+            removed: params.removed_at(level).map_or(0, |removed| removed.len() as u64),
+        })
+    }
+
+    /// By level, from 0 to the highest.
+    ///
+    /// # Errors
+    /// [`crate::Error::Core`].
+    pub fn table(params: &Params) -> Result<Vec<Self>> {
+        (0..=params.max_level().0).map(|level| Self::new(params, Level(level))).collect()
+    }
+
+    /// Rows of a pair of polynomials over the special primes.
+    pub fn special_rows(&self, polys: u64) -> u64 {
+        polys * self.special * ROW
+    }
+
+    /// Rows of polynomials over the level, and over the special primes too if raised.
+    pub fn rows(&self, polys: u64, raised: bool) -> u64 {
+        polys * (self.limbs + if raised { self.special } else { 0 }) * ROW
+    }
+
+    /// A pass of automorphisms over polynomials.
+    pub fn automorphisms(&self, polys: u64, raised: bool) -> u64 {
+        self.rows(polys, raised) / ROW * AUTOMORPHISM
+    }
+
+    /// `divide_round` of both halves of a pair: the divisor's limbs back, converted, forth over what is kept, subtracted.
+    fn divide_pair(&self, divisor: u64, kept: u64) -> u64 {
+        2 * ((divisor + kept) * TRANSFORM + divisor * kept * PRODUCT + 2 * kept * ROW)
+    }
+
+    /// The division by `P`.
+    pub fn mod_down(&self) -> u64 {
+        self.divide_pair(self.special, self.limbs)
+    }
+
+    /// The division by the removed primes.
+    pub fn rescale(&self) -> u64 {
+        self.divide_pair(self.removed, self.limbs - self.removed)
+    }
+
+    /// One division by both.
+    pub fn mod_down_rescale(&self) -> u64 {
+        self.divide_pair(self.special + self.removed, self.limbs - self.removed)
+    }
+
+    /// All digits of a polynomial, raised: what rotations of one ciphertext share.
+    pub fn mod_up(&self) -> u64 {
+        let all = self.limbs + self.special;
+        let forth: u64 = self.digits.iter().map(|own| all - own).sum();
+        let products: u64 = self.digits.iter().map(|own| own * (all - own)).sum();
+        (self.limbs + forth) * TRANSFORM + products * PRODUCT
+    }
+
+    /// The inner product of raised digits with a key: both halves of the key, the digits once, the sums.
+    pub fn key_inner(&self) -> u64 {
+        (3 * self.digits.len() as u64 + 2) * (self.limbs + self.special) * ROW
+    }
+}

@@ -1,0 +1,205 @@
+//! Times of launches as a machine has shown them, and what they predict.
+//!
+//! ```text
+//! time of a launch = launch + bytes / 1024 * per_kib + multiplications / 1024 * per_kilo_multiplication
+//! ```
+//!
+//! with bytes and multiplications as `host::work` counts them: rows of a launch that are read or written, products of two words. A
+//! [`CostTable`] holds the three numbers for each kernel, in nanoseconds, and what they were measured on. It is data:
+//! `cargo xtask cost-table` writes one.
+//!
+//! [`CostTable::fit`] finds, kernel by kernel, the numbers (none negative) that are best in the sum of squares of *relative* errors, so that small
+//! launches count as much as large ones. With three unknowns every choice of which are zero is tried.
+
+use std::collections::BTreeMap;
+
+use kernels_gpu::abi::KernelId;
+use serde::{Deserialize, Serialize};
+
+/// A launch that was timed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Observation {
+    /// The kernel.
+    pub kernel: KernelId,
+    /// Bytes read and written.
+    pub bytes: u64,
+    /// Products of two words.
+    pub multiplications: u64,
+    /// Its time.
+    pub nanoseconds: f64,
+}
+
+/// What a kernel takes, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KernelCost {
+    /// A launch, whatever it does.
+    pub launch: f64,
+    /// 1024 bytes that are read or written.
+    pub per_kib: f64,
+    /// 1024 products of two words.
+    pub per_kilo_multiplication: f64,
+}
+
+impl KernelCost {
+    /// Nanoseconds of a launch.
+    pub fn predict(&self, bytes: u64, multiplications: u64) -> f64 {
+        let [a, b, c] = features(bytes, multiplications);
+        self.launch * a + self.per_kib * b + self.per_kilo_multiplication * c
+    }
+}
+
+/// Costs of kernels on one machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CostTable {
+    /// Backend, with what tells it from others of its kind.
+    pub backend: String,
+    /// Machine and day, in the words of who measured.
+    pub note: String,
+    /// The parameters that kernels were timed at.
+    pub params: String,
+    /// By kernel name, in nanoseconds.
+    pub kernels: BTreeMap<String, KernelCost>,
+}
+
+fn features(bytes: u64, multiplications: u64) -> [f64; 3] {
+    [1.0, bytes as f64 / 1024.0, multiplications as f64 / 1024.0]
+}
+
+impl CostTable {
+    /// The costs that explain what was observed best.
+    pub fn fit(backend: &str, note: &str, params: &str, observed: &[Observation]) -> Self {
+        let mut by_kernel: BTreeMap<KernelId, Vec<&Observation>> = BTreeMap::new();
+        for observation in observed.iter().filter(|o| o.nanoseconds > 0.0) {
+            by_kernel.entry(observation.kernel).or_default().push(observation);
+        }
+        let kernels =
+            by_kernel.into_iter().map(|(kernel, of)| (kernel.name().to_owned(), fit(&of))).collect();
+        let (backend, note, params) = (backend.to_owned(), note.to_owned(), params.to_owned());
+        Self { backend, note, params, kernels }
+    }
+
+    /// Nanoseconds of a launch; none for a kernel that the table has not.
+    pub fn predict(&self, kernel: KernelId, bytes: u64, multiplications: u64) -> Option<f64> {
+        self.kernels.get(kernel.name()).map(|cost| cost.predict(bytes, multiplications))
+    }
+}
+
+/// The best of all choices of features.
+fn fit(observed: &[&Observation]) -> KernelCost {
+    let mut best = (f64::INFINITY, [0.0; 3]);
+    for used in 1u32..8 {
+        let Some(numbers) = solve(observed, used) else { continue };
+        if numbers.iter().any(|&x| x < 0.0) {
+            continue;
+        }
+        let error = observed.iter().map(|o| {
+            let predicted: f64 =
+                features(o.bytes, o.multiplications).iter().zip(numbers).map(|(f, x)| f * x).sum();
+            (predicted / o.nanoseconds - 1.0).powi(2)
+        });
+        let error: f64 = error.sum();
+        // A number more must explain something.
+        if error < best.0 * (1.0 - 1e-9) {
+            best = (error, numbers);
+        }
+    }
+    let [launch, per_kib, per_kilo_multiplication] = best.1;
+    KernelCost { launch, per_kib, per_kilo_multiplication }
+}
+
+/// Least squares of the relative errors over the features of a bit mask: the normal equations, by elimination. `None` where they
+/// have no single solution.
+fn solve(observed: &[&Observation], used: u32) -> Option<[f64; 3]> {
+    let columns: Vec<usize> = (0..3).filter(|i| used >> i & 1 == 1).collect();
+    let n = columns.len();
+    // Features by their largest value, so that "zero" means something.
+    let row = |o: &Observation| features(o.bytes, o.multiplications);
+    let largest = |i: usize| observed.iter().map(|o| row(o)[i]).fold(0.0, f64::max);
+    let scales: Vec<f64> = columns.iter().map(|&i| largest(i)).collect();
+    if scales.contains(&0.0) {
+        return None;
+    }
+    let mut system = vec![vec![0.0; n + 1]; n];
+    for o in observed {
+        let f: Vec<f64> =
+            columns.iter().zip(&scales).map(|(&i, scale)| row(o)[i] / scale / o.nanoseconds).collect();
+        for (equation, &a) in system.iter_mut().zip(&f) {
+            equation.iter_mut().zip(f.iter().chain([&1.0])).for_each(|(x, b)| *x += a * b);
+        }
+    }
+    for i in 0..n {
+        let pivot = (i..n).max_by(|&a, &b| system[a][i].abs().total_cmp(&system[b][i].abs()))?;
+        system.swap(i, pivot);
+        let trace: f64 = (0..n).map(|j| system[j][j].abs()).sum();
+        if system[i][i].abs() <= 1e-9 * trace {
+            return None;
+        }
+        for j in (0..n).filter(|&j| j != i) {
+            let factor = system[j][i] / system[i][i];
+            let from = system[i].clone();
+            system[j].iter_mut().zip(from).for_each(|(x, y)| *x -= factor * y);
+        }
+    }
+    let mut numbers = [0.0; 3];
+    for (i, (&column, scale)) in columns.iter().zip(scales).enumerate() {
+        numbers[column] = system[i][n] / system[i][i] / scale;
+    }
+    Some(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observe(kernel: KernelId, cost: KernelCost, sizes: &[(u64, u64)]) -> Vec<Observation> {
+        let time = |&(bytes, multiplications): &(u64, u64)| Observation {
+            kernel,
+            bytes,
+            multiplications,
+            nanoseconds: cost.predict(bytes, multiplications),
+        };
+        sizes.iter().map(time).collect()
+    }
+
+    fn close(a: f64, b: f64) -> bool {
+        (a - b).abs() <= 1e-6 * b.abs().max(1.0)
+    }
+
+    #[test]
+    fn what_follows_the_model_is_found_again() {
+        let convert = KernelCost { launch: 3000.0, per_kib: 0.5, per_kilo_multiplication: 20.0 };
+        let add = KernelCost { launch: 0.0, per_kib: 0.25, per_kilo_multiplication: 0.0 };
+        let mut all = observe(
+            KernelId::ConvertBasis,
+            convert,
+            &[(1 << 20, 1 << 18), (1 << 22, 1 << 21), (1 << 24, 1 << 20), (1 << 12, 9)],
+        );
+        all.extend(observe(KernelId::Add, add, &[(1 << 16, 0), (1 << 20, 0), (1 << 22, 0)]));
+        let table = CostTable::fit("test", "today", "toy", &all);
+        for (kernel, expected) in [(KernelId::ConvertBasis, convert), (KernelId::Add, add)] {
+            let found = table.kernels[kernel.name()];
+            assert!(close(found.launch, expected.launch), "{found:?}");
+            assert!(close(found.per_kib, expected.per_kib), "{found:?}");
+            assert!(close(found.per_kilo_multiplication, expected.per_kilo_multiplication), "{found:?}");
+        }
+        assert_eq!(table.predict(KernelId::Ntt, 1, 1), None);
+    }
+
+    #[test]
+    fn no_number_is_negative_and_one_size_is_enough() {
+        // Twice the bytes in the same time: a line through both would cross zero the wrong way.
+        let o = |bytes, nanoseconds| Observation {
+            kernel: KernelId::Ntt,
+            bytes,
+            multiplications: bytes,
+            nanoseconds,
+        };
+        let table = CostTable::fit("test", "", "", &[o(1 << 10, 1000.0), o(1 << 11, 500.0)]);
+        let cost = table.kernels["ntt"];
+        assert!(cost.launch >= 0.0 && cost.per_kib >= 0.0 && cost.per_kilo_multiplication >= 0.0);
+        let table =
+            CostTable::fit("test", "", "", &[o(1 << 20, 1000.0), o(1 << 20, 1000.0), o(1 << 20, 0.0)]);
+        assert!(close(table.predict(KernelId::Ntt, 1 << 20, 1 << 20).unwrap(), 1000.0));
+        assert_eq!(CostTable::fit("test", "", "", &[]).kernels.len(), 0);
+    }
+}

@@ -1,0 +1,189 @@
+//! How exact every value of a placed function is, before it runs.
+//!
+//! Errors are modelled as independent and Gaussian. A coefficient of variance `V` at scale `S` makes slots of variance `N V / S^2`; with
+//! `sigma^2 = 10.5` (errors) and 2/3 (ternary secrets) the sources are
+//!
+//! ```text
+//! public-key encryption    V = sigma^2 (1 + 4 N / 3)
+//! rounding of both halves  V = (1 + 2 N / 3) / 12                    rescale, mod_down, level_drop
+//! key switch               V = N sigma^2 / 12 sum_j (D_j / P)^2      D_j: product of the primes of digit j at the level
+//! encoding of a constant   V = 1 / 12
+//! ```
+//!
+//! (Gentry, Halevi, Smart, ePrint 2012/099, section 3; Costache, Curtis, Hales, Murphy, Ogilvie, Player, ePrint 2022/162, for CKKS.) Linear
+//! operations add variances, a product scales each factor's by the other's largest magnitude. Magnitudes are upper bounds from those of
+//! the inputs, so deep polynomials whose terms cancel are estimated too pessimistically.
+
+use core::fmt::Write;
+
+use fhe_core::ckks::scalar;
+use fhe_core::params::{Level, Params};
+
+use crate::ckks_ir::{Function, Kind, Op, Scale, ValueId};
+use crate::error::{Error, Result};
+
+/// Variance of a coefficient of a fresh error: the centred binomial distribution of 42 coins.
+const ERROR: f64 = 10.5;
+/// Variance of a coefficient of a uniform ternary polynomial.
+const TERNARY: f64 = 2.0 / 3.0;
+/// Variance of a rounding to integers.
+const ROUNDING: f64 = 1.0 / 12.0;
+
+/// What is known of a value's slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Estimate {
+    /// No slot's modulus is above it.
+    pub magnitude: f64,
+    /// The root of the mean square of a slot's error.
+    pub error: f64,
+}
+
+impl Estimate {
+    /// About the largest error among so many slots.
+    pub fn largest_error(&self, n_slots: usize) -> f64 {
+        // The expected maximum of n exponential variables is the n-th harmonic number.
+        self.error * ((n_slots.max(1) as f64).ln() + 0.5772).sqrt()
+    }
+
+    /// `-log2` of the error.
+    pub fn bits(&self) -> f64 {
+        -self.error.log2()
+    }
+}
+
+/// Estimates every value, by [`ValueId`]. `inputs` holds the largest modulus of a slot of each input; they are encrypted under the public key.
+///
+/// # Errors
+/// [`Error::Interp`] when a value has no kind or an input no magnitude; [`Error::Core`] when a level is not there.
+pub fn estimate(function: &Function, params: &Params, inputs: &[f64]) -> Result<Vec<Estimate>> {
+    let model = Model { params, n: params.n() as f64 };
+    let mut estimates: Vec<Estimate> = Vec::with_capacity(function.values.len());
+    for id in function.ids() {
+        let value = model.value(function, id, inputs, &estimates)?;
+        estimates.push(value);
+    }
+    Ok(estimates)
+}
+
+struct Model<'a> {
+    params: &'a Params,
+    n: f64,
+}
+
+impl Model<'_> {
+    /// Variance of a slot from that of a coefficient.
+    fn slots(&self, coefficient: f64, kind: Kind) -> Result<f64> {
+        let log_scale = self.params.level(kind.level)?.log_scale.to_f64();
+        let log_scale = if kind.scale == Scale::Product { 2.0 * log_scale } else { log_scale };
+        Ok(self.n * coefficient * (-2.0 * log_scale).exp2())
+    }
+
+    fn rounding(&self) -> f64 {
+        ROUNDING * (1.0 + TERNARY * self.n)
+    }
+
+    fn key_switch(&self, level: Level) -> Result<f64> {
+        let log_q = |limbs: &[fhe_core::params::LimbIdx]| {
+            limbs.iter().map(|&l| (self.params.prime(l) as f64).log2()).sum::<f64>()
+        };
+        let digits = self.params.digits_at(level)?;
+        let ratio = |limbs: &[_]| (2.0 * (log_q(limbs) - self.params.log_p())).exp2();
+        Ok(self.n * ERROR * ROUNDING * digits.iter().map(|(_, limbs)| ratio(limbs)).sum::<f64>())
+    }
+
+    fn value(
+        &self,
+        function: &Function,
+        id: ValueId,
+        inputs: &[f64],
+        estimates: &[Estimate],
+    ) -> Result<Estimate> {
+        let value = function.value(id);
+        let kind = value.kind.ok_or_else(|| Error::Interp(format!("{id} is not placed")))?;
+        let get = |a: ValueId| estimates[a.0 as usize];
+        let level_of = |a: ValueId| function.value(a).kind.map_or(kind.level, |k| k.level);
+        let canonical = Kind { scale: Scale::Canonical, ..kind };
+        let constant = |c: crate::ckks_ir::ConstId| {
+            function
+                .constants
+                .get(c.0 as usize)
+                .map_or(0.0, |c| c.values.iter().map(|z| z.norm()).fold(0.0, f64::max))
+        };
+        // Magnitude and variance of the result.
+        let (magnitude, variance) = match value.op {
+            Op::Input(i) => {
+                let found = inputs.get(i.0 as usize).copied();
+                let magnitude =
+                    found.ok_or_else(|| Error::Interp(format!("no magnitude of input {}", i.0)))?;
+                let fresh = ERROR * (1.0 + 2.0 * TERNARY * self.n) + ROUNDING;
+                (magnitude, self.slots(fresh, kind)?)
+            }
+            Op::Add(a, b) | Op::Sub(a, b) => {
+                let (x, y) = (get(a), get(b));
+                let variance = if a == b { 4.0 * x.error.powi(2) } else { x.error.powi(2) + y.error.powi(2) };
+                (x.magnitude + y.magnitude, variance)
+            }
+            Op::Neg(a) => (get(a).magnitude, get(a).error.powi(2)),
+            Op::AddPlain(a, c) | Op::SubPlain(a, c) => {
+                (get(a).magnitude + constant(c), get(a).error.powi(2) + self.slots(ROUNDING, kind)?)
+            }
+            Op::AddScalar(a, s) => (get(a).magnitude + s.value().abs(), get(a).error.powi(2)),
+            Op::MulPlain(a, c) => {
+                let (x, w) = (get(a), constant(c));
+                let encoding = self.slots(ROUNDING, canonical)?;
+                (x.magnitude * w, (w * x.error).powi(2) + x.magnitude.powi(2) * encoding)
+            }
+            Op::MulScalar(a, s) => {
+                let (x, w) = (get(a), s.value().abs());
+                // One coefficient is rounded, and is in every slot.
+                let encoding = self.slots(ROUNDING, canonical)? / self.n;
+                (x.magnitude * w, (w * x.error).powi(2) + x.magnitude.powi(2) * encoding)
+            }
+            Op::Mul(a, b) => {
+                let (x, y) = (get(a), get(b));
+                let cross = [x.magnitude * y.error, y.magnitude * x.error];
+                let linear =
+                    if a == b { 4.0 * cross[0].powi(2) } else { cross[0].powi(2) + cross[1].powi(2) };
+                (x.magnitude * y.magnitude, linear + (x.error * y.error).powi(2))
+            }
+            Op::Rotate(a, _) | Op::Conjugate(a) | Op::Relinearize(a) => {
+                let rounding = if kind.raised { 0.0 } else { self.rounding() };
+                let added = self.slots(self.key_switch(level_of(a))? + rounding, kind)?;
+                (get(a).magnitude, get(a).error.powi(2) + added)
+            }
+            Op::Rescale(a) | Op::ModDown(a) | Op::ModDownRescale(a) => {
+                (get(a).magnitude, get(a).error.powi(2) + self.slots(self.rounding(), kind)?)
+            }
+            Op::LevelDrop(a, to) => {
+                let x = get(a);
+                let factor = scalar::level_drop_factor(self.params, level_of(a), to)?.unwrap_or(1);
+                let rounded = x.magnitude / (factor as f64).max(1.0);
+                let added = rounded.powi(2) * ROUNDING + self.slots(self.rounding(), kind)?;
+                (x.magnitude, x.error.powi(2) + added)
+            }
+        };
+        Ok(Estimate { magnitude, error: variance.sqrt() })
+    }
+}
+
+/// A line for every value: its kind, its largest magnitude, and the bits after the binary point that are right.
+pub fn table(function: &Function, estimates: &[Estimate]) -> String {
+    let mut text =
+        format!("{:8} {:18} {:40} {:>12} {:>7}", "value", "operation", "kind", "magnitude", "bits");
+    for (id, estimate) in function.ids().zip(estimates) {
+        let value = function.value(id);
+        let kind = value.kind.map(|kind| kind.to_string()).unwrap_or_default();
+        let Estimate { magnitude, .. } = estimate;
+        let bits = estimate.bits();
+        let _ = write!(
+            text,
+            "\n{:8} {:18} {kind:40} {magnitude:>12.4} {bits:>7.1}",
+            id.to_string(),
+            value.op.name()
+        );
+        if let Some(name) = &value.name {
+            let _ = write!(text, "  {name}");
+        }
+    }
+    text
+}
