@@ -284,17 +284,19 @@ fn lower_poly(
 /// What only the parameters can tell to be the user's mistake.
 pub(crate) fn check_slots(function: &ckks_ir::Function, params: &Params) -> Result<()> {
     let n_slots = params.n_slots();
-    let periods = function.inputs.iter().map(|i| (&i.name, i.period as usize));
-    let periods = periods.chain(function.constants.iter().map(|c| (&c.name, c.values.len())));
-    for (name, found) in periods {
+    let periods = function.inputs.iter().map(|i| (&i.name, i.period as usize, &i.at));
+    let periods = periods.chain(function.constants.iter().map(|c| (&c.name, c.values.len(), &c.at)));
+    for (name, found, at) in periods {
         if found > n_slots {
-            return Err(Error::Period { name: name.clone(), found, limit: Some(n_slots) });
+            let (name, at) = (name.clone(), at.clone());
+            return Err(Error::Period { name, found, limit: Some(n_slots), at });
         }
     }
     for output in &function.outputs {
         let found = output.slots as usize;
         if found > n_slots {
-            return Err(Error::OutputSlots { name: output.name.clone(), expected: n_slots, found });
+            let (name, at) = (output.name.clone(), output.at.clone());
+            return Err(Error::OutputSlots { name, expected: n_slots, found, at });
         }
     }
     Ok(())

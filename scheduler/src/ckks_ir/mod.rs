@@ -6,8 +6,11 @@
 //! builder; [`text`] prints and parses, [`verify`] lists the rules, [`crate::interp::slots`] is the
 //! meaning.
 
+mod location;
 pub mod text;
 pub mod verify;
+
+pub use location::Location;
 
 use core::fmt;
 use fhe_core::params::Level;
@@ -206,6 +209,8 @@ pub struct Value {
     pub kind: Option<Kind>,
     /// The user's name, for messages.
     pub name: Option<String>,
+    /// Where the user wrote it, for messages.
+    pub at: Option<Location>,
 }
 
 /// The type of an encrypted input.
@@ -215,6 +220,8 @@ pub struct Input {
     pub name: String,
     /// The message repeats after this many slots: a power of two.
     pub period: u32,
+    /// Where the user declared it.
+    pub at: Option<Location>,
 }
 
 /// A plaintext constant.
@@ -224,6 +231,8 @@ pub struct Constant {
     pub name: String,
     /// One period; the length is a power of two.
     pub values: Vec<Complex64>,
+    /// Where the user declared it.
+    pub at: Option<Location>,
 }
 
 /// The type of an encrypted output.
@@ -235,6 +244,8 @@ pub struct Output {
     pub slots: u32,
     /// What is returned.
     pub value: ValueId,
+    /// Where the user returned it.
+    pub at: Option<Location>,
 }
 
 /// A function on encrypted vectors.
@@ -255,7 +266,13 @@ pub struct Function {
 impl Function {
     /// Appends a value.
     pub fn push(&mut self, op: Op, kind: Option<Kind>, name: Option<String>) -> ValueId {
-        self.values.push(Value { op, kind, name });
+        self.values.push(Value { op, kind, name, at: None });
+        ValueId(self.values.len() as u32 - 1)
+    }
+
+    /// Appends what becomes of a value in a pass: its name and location stay.
+    pub fn push_like(&mut self, value: &Value, op: Op, kind: Option<Kind>) -> ValueId {
+        self.values.push(Value { op, kind, ..value.clone() });
         ValueId(self.values.len() as u32 - 1)
     }
 
@@ -288,5 +305,11 @@ impl Function {
             (None, Op::Input(i)) => self.inputs[i.0 as usize].name.clone(),
             (None, op) => format!("{id} {}", op.name()),
         }
+    }
+
+    /// [`Function::describe`], and where it was written, if that is known.
+    pub fn describe_at(&self, id: ValueId) -> String {
+        let name = self.describe(id);
+        self.value(id).at.as_ref().map_or(name.clone(), |at| format!("{name} {at}"))
     }
 }

@@ -6,19 +6,25 @@
 //!   constant #0 "w" [1.0, 2.0, (0.5 -1.0), 0.0]
 //!   constant #1 "long" period 64 digest 00112233445566778899aabbccddeeff
 //!   %0 = input 0 {level 1 canonical degree 1}
-//!   %1 = mul_plain %0, #0 {level 1 product degree 1} "scaled"
+//!   %1 = mul_plain %0, #0 {level 1 product degree 1} "scaled" at "src/net.rs:12:9" from "src/main.rs:7:5"
 //!   output "y" slots 4 %1
 //! }
 //! ```
+//!
+//! Each line may end with the [`Location`] that it came from, and those of the calls that led there.
 //!
 //! Constants of at most [`SHORT`] elements are printed in full; longer ones by digest, and their data is
 //! given to [`parse`] beside the text.
 
 use core::fmt;
+use std::sync::Arc;
+
 use fhe_core::params::Level;
 use num_complex::Complex64;
 
-use super::{ConstId, Constant, Function, Input, InputIdx, Kind, Op, Output, Scalar, Scale, ValueId};
+use super::{
+    ConstId, Constant, Function, Input, InputIdx, Kind, Location, Op, Output, Scalar, Scale, Value, ValueId,
+};
 use crate::error::{Error, Result};
 use crate::text::{Line, lines, quote};
 
@@ -41,18 +47,21 @@ impl fmt::Display for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "function {} {{", quote(&self.name))?;
         for input in &self.inputs {
-            writeln!(f, "  input {} period {}", quote(&input.name), input.period)?;
+            let at = Ending(&input.at);
+            writeln!(f, "  input {} period {}{at}", quote(&input.name), input.period)?;
         }
         for (i, constant) in self.constants.iter().enumerate() {
             write!(f, "  constant #{i} {} ", quote(&constant.name))?;
             if constant.values.len() > SHORT {
-                writeln!(f, "period {} digest {}", constant.values.len(), constant.digest())?;
+                let (period, digest, at) = (constant.values.len(), constant.digest(), Ending(&constant.at));
+                writeln!(f, "period {period} digest {digest}{at}")?;
                 continue;
             }
             let element = |z: &Complex64| {
                 if z.im == 0.0 { format!("{:?}", z.re) } else { format!("({:?} {:?})", z.re, z.im) }
             };
-            writeln!(f, "[{}]", constant.values.iter().map(element).collect::<Vec<_>>().join(", "))?;
+            let elements = constant.values.iter().map(element).collect::<Vec<_>>().join(", ");
+            writeln!(f, "[{elements}]{}", Ending(&constant.at))?;
         }
         for id in self.ids() {
             let value = self.value(id);
@@ -63,12 +72,26 @@ impl fmt::Display for Function {
             if let Some(name) = &value.name {
                 write!(f, " {}", quote(name))?;
             }
-            writeln!(f)?;
+            writeln!(f, "{}", Ending(&value.at))?;
         }
         for output in &self.outputs {
-            writeln!(f, "  output {} slots {} {}", quote(&output.name), output.slots, output.value)?;
+            let (name, at) = (quote(&output.name), Ending(&output.at));
+            writeln!(f, "  output {name} slots {} {}{at}", output.slots, output.value)?;
         }
         writeln!(f, "}}")
+    }
+}
+
+/// The end of a line: ` at "..." from "..."`.
+struct Ending<'a>(&'a Option<Location>);
+
+impl fmt::Display for Ending<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stack = self.0.iter().flat_map(Location::stack);
+        for (i, at) in stack.enumerate() {
+            write!(f, " {} {}", if i == 0 { "at" } else { "from" }, quote(&at.innermost()))?;
+        }
+        Ok(())
     }
 }
 
@@ -135,7 +158,7 @@ fn parse_line(line: &mut Line, function: &mut Function, data: &[Constant]) -> Re
     if line.take("input") {
         let name = line.string()?;
         line.expect("period")?;
-        function.inputs.push(Input { name, period: line.number()? });
+        function.inputs.push(Input { name, period: line.number()?, at: parse_ending(line)? });
         return Ok(());
     }
     if line.take("constant") {
@@ -159,14 +182,14 @@ fn parse_line(line: &mut Line, function: &mut Function, data: &[Constant]) -> Re
                 Ok(z)
             })?
         };
-        function.constants.push(Constant { name, values });
+        function.constants.push(Constant { name, values, at: parse_ending(line)? });
         return Ok(());
     }
     if line.take("output") {
         let name = line.string()?;
         line.expect("slots")?;
         let slots = line.number()?;
-        function.outputs.push(Output { name, slots, value: value(line)? });
+        function.outputs.push(Output { name, slots, value: value(line)?, at: parse_ending(line)? });
         return Ok(());
     }
     if line.id('%')? as usize != function.values.len() {
@@ -176,8 +199,22 @@ fn parse_line(line: &mut Line, function: &mut Function, data: &[Constant]) -> Re
     let op = parse_op(line)?;
     let kind = if line.take_punct('{') { Some(parse_kind(line)?) } else { None };
     let name = if line.at_string() { Some(line.string()?) } else { None };
-    function.push(op, kind, name);
+    let at = parse_ending(line)?;
+    function.values.push(Value { op, kind, name, at });
     Ok(())
+}
+
+fn parse_ending(line: &mut Line) -> Result<Option<Location>> {
+    let mut stack = Vec::new();
+    while line.take(if stack.is_empty() { "at" } else { "from" }) {
+        let text = line.string()?;
+        let at = Location::parse(&text);
+        stack.push(
+            at.ok_or_else(|| line.error(format!("expected `file:line:column`, found {}", quote(&text))))?,
+        );
+    }
+    let outwards = stack.into_iter().rev();
+    Ok(outwards.fold(None, |caller, at| Some(Location { caller: caller.map(Arc::new), ..at })))
 }
 
 fn value(line: &mut Line) -> Result<ValueId> {

@@ -1,4 +1,4 @@
-//! Plaintext matrix times encrypted vector, by diagonals with baby steps and giant steps.
+//! Products of matrices and encrypted vectors, by diagonals with baby steps and giant steps.
 //!
 //! With `p` the period of `x`, `r` the rows padded to a power of two, and
 //! `diag_d[i] = M[i mod r][(i + d) mod p]`,
@@ -11,11 +11,18 @@
 //! (Halevi and Shoup, "Algorithms in HElib", CRYPTO 2014, and "Faster homomorphic linear
 //! transformations in HElib", CRYPTO 2018). The baby rotations share one decomposition of `x`;
 //! `n1` is the split that needs fewest rotations over the diagonals that are not zero.
+//!
+//! [`matmul_encrypted`] is the product of two encrypted matrices, made of such transforms.
 
-use std::collections::BTreeSet;
+mod diagonals;
+mod encrypted;
 
-use super::Encrypted;
+pub use encrypted::matmul_encrypted;
+
+use super::{Encrypted, EncryptedVec, Graph};
+use crate::ckks_ir::Location;
 use crate::error::{Error, Result};
+use diagonals::Diagonals;
 
 /// `y = M x` for a row-major matrix of `rows` times `cols`, `cols` at most the period of `x`; elements of `x`
 /// from `cols` on do not matter. The result has as its period `rows`, rounded up to a power of two, and
@@ -26,6 +33,7 @@ use crate::error::{Error, Result};
 ///
 /// # Cost
 /// One level; about `2 sqrt(rows)` rotations and `log2(period / rows)` more.
+#[track_caller]
 pub fn matvec<'g>(
     x: Encrypted<'g>,
     name: &str,
@@ -33,54 +41,76 @@ pub fn matvec<'g>(
     rows: usize,
     cols: usize,
 ) -> Result<Encrypted<'g>> {
-    let p = x.period();
-    let refuse = |problem: String| Err(Error::Matrix { name: name.to_owned(), problem });
-    if rows == 0 || cols == 0 || matrix.len() != rows * cols {
-        return refuse(format!("{} elements, expected {rows} times {cols}", matrix.len()));
-    }
-    let r = rows.next_power_of_two();
-    if cols > p || r > p {
-        return refuse(format!("{rows} times {cols}, expected at most the period of the vector, {p}"));
-    }
-    let element = |row: usize, col: usize| -> f64 {
-        if row < rows && col < cols { matrix[row * cols + col] } else { 0.0 }
-    };
-    let diagonal = |d: usize| -> Vec<f64> { (0..p).map(|i| element(i % r, (i + d) % p)).collect() };
-    let diagonals: Vec<(usize, Vec<f64>)> =
-        (0..r).map(|d| (d, diagonal(d))).filter(|(_, v)| v.iter().any(|&w| w != 0.0)).collect();
-    let present: Vec<usize> = diagonals.iter().map(|&(d, _)| d).collect();
-    let n1 = best_split(&present, r);
     let graph = x.graph();
-    let mut total: Option<Encrypted<'g>> = None;
-    let mut rest = diagonals.as_slice();
-    while let Some((first, _)) = rest.first() {
-        let giant = first / n1 * n1;
-        let len = rest.iter().take_while(|(d, _)| d / n1 * n1 == giant).count();
-        let (chunk, after) = rest.split_at(len);
-        rest = after;
-        let mut inner: Option<Encrypted<'g>> = None;
-        for (d, values) in chunk {
-            let shifted: Vec<f64> = (0..p).map(|i| values[(i + p - giant) % p]).collect();
-            let weights = graph.plain(&format!("{name}[{d}]"), &shifted)?;
-            let term = x.rotate((d - giant) as i64) * weights;
-            inner = Some(inner.map_or(term, |sum| sum + term));
-        }
-        if let Some(inner) = inner {
-            let turned = inner.rotate(giant as i64);
-            total = Some(total.map_or(turned, |sum| sum + turned));
-        }
-    }
-    let z = total.unwrap_or_else(|| x * 0.0);
-    Ok(z.sum_strided(r, p / r).with_period(r as u32))
+    graph.within(Location::here(), || {
+        let matrix = Matrix::new(graph, name, matrix, [rows, cols], x.period())?;
+        Ok(matrix.times(x))
+    })
 }
 
-/// The number of baby steps that needs fewest rotations, the smallest of equals.
-fn best_split(present: &[usize], r: usize) -> usize {
-    let cost = |n1: usize| {
-        let babies: BTreeSet<usize> = present.iter().map(|d| d % n1).filter(|&b| b > 0).collect();
-        let giants: BTreeSet<usize> = present.iter().map(|d| d / n1).filter(|&g| g > 0).collect();
-        // A giant step decomposes anew, a baby step shares: count it dearer.
-        babies.len() + 2 * giants.len()
-    };
-    (1..=r).min_by_key(|&n1| (cost(n1), n1)).unwrap_or(1)
+/// `Y = M X` for a row-major matrix and the columns of `X`, all of one period: [`matvec`] of every column, with one
+/// set of plaintexts.
+///
+/// # Errors
+/// As [`matvec`]; [`Error::Matrix`] also for columns of different periods.
+///
+/// # Cost
+/// One level; the rotations of [`matvec`] for every column.
+#[track_caller]
+pub fn matmul<'g>(
+    columns: &EncryptedVec<'g>,
+    name: &str,
+    matrix: &[f64],
+    rows: usize,
+    cols: usize,
+) -> Result<EncryptedVec<'g>> {
+    let graph = columns.graph();
+    graph.within(Location::here(), || {
+        let mut periods = columns.iter().map(Encrypted::period);
+        let period = periods.next().unwrap_or_default();
+        if let Some(other) = periods.find(|&other| other != period) {
+            let problem = format!("columns of the periods {period} and {other}, expected one period");
+            return refuse(graph, name, problem);
+        }
+        let matrix = Matrix::new(graph, name, matrix, [rows, cols], period)?;
+        Ok(columns.map(|column| matrix.times(column)))
+    })
+}
+
+/// A matrix as the plaintexts that multiply vectors of a period.
+struct Matrix<'g> {
+    diagonals: Diagonals<'g>,
+    /// Rows, as a power of two.
+    padded: usize,
+}
+
+impl<'g> Matrix<'g> {
+    fn new(graph: &'g Graph, name: &str, matrix: &[f64], shape: [usize; 2], period: usize) -> Result<Self> {
+        let ([rows, cols], p) = (shape, period);
+        let n = rows.checked_mul(cols).filter(|&n| n > 0);
+        if n != Some(matrix.len()) {
+            return refuse(graph, name, format!("{} elements, expected {rows} times {cols}", matrix.len()));
+        }
+        let r = rows.next_power_of_two();
+        if cols > p || r > p {
+            let problem = format!("{rows} times {cols}, expected at most the period of the vector, {p}");
+            return refuse(graph, name, problem);
+        }
+        let element = |row: usize, col: usize| -> f64 {
+            if row < rows && col < cols { matrix[row * cols + col] } else { 0.0 }
+        };
+        let diagonal = |d: usize| -> Vec<f64> { (0..p).map(|i| element(i % r, (i + d) % p)).collect() };
+        let diagonals = Diagonals::new(graph, name, (0..r).map(|d| (d, diagonal(d))))?;
+        Ok(Self { diagonals, padded: r })
+    }
+
+    fn times(&self, x: Encrypted<'g>) -> Encrypted<'g> {
+        let (z, r) = (self.diagonals.times(x), self.padded);
+        z.sum_strided(r, x.period() / r).with_period(r as u32)
+    }
+}
+
+fn refuse<T>(graph: &Graph, name: &str, problem: String) -> Result<T> {
+    let at = Some(graph.locate(Location::here()));
+    Err(Error::Matrix { name: name.to_owned(), problem, at })
 }

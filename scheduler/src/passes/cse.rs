@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::ckks_ir::{ConstId, Function, Kind, Op, ValueId};
 
-/// Merges; of several names the first is kept.
+/// Merges; of several names the first is kept, and the location of the first value.
 pub fn cse(function: &Function) -> Function {
     let mut constants: BTreeMap<Vec<(u64, u64)>, ConstId> = BTreeMap::new();
     let canonical: Vec<ConstId> = (0u32..)
@@ -35,7 +35,7 @@ pub fn cse(function: &Function) -> Function {
                 id
             }
             None => {
-                let id = out.push(op, value.kind, value.name.clone());
+                let id = out.push_like(value, op, value.kind);
                 seen.insert((op, value.kind), id);
                 id
             }

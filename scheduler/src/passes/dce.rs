@@ -41,7 +41,7 @@ pub fn dce(function: &Function) -> Function {
             Op::MulPlain(a, c) => Op::MulPlain(a, new_constants[c.0 as usize]),
             op => op,
         };
-        new[id.0 as usize] = out.push(op, value.kind, value.name.clone());
+        new[id.0 as usize] = out.push_like(value, op, value.kind);
     }
     for output in &mut out.outputs {
         output.value = new[output.value.0 as usize];

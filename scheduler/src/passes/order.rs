@@ -21,7 +21,7 @@ pub fn by_level(function: &Function) -> Function {
     for id in order {
         let value = function.value(id);
         let op = value.op.map(|a| new[a.0 as usize]);
-        new[id.0 as usize] = out.push(op, value.kind, value.name.clone());
+        new[id.0 as usize] = out.push_like(value, op, value.kind);
     }
     for output in &mut out.outputs {
         output.value = new[output.value.0 as usize];

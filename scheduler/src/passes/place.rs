@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use fhe_core::params::{Level, Params};
 
-use crate::ckks_ir::{Function, Kind, Op, Scale, ValueId};
+use crate::ckks_ir::{Function, Kind, Op, Scale, Value, ValueId};
 use crate::error::{Error, Result};
 
 /// Places everything in a function without kinds.
@@ -31,8 +31,7 @@ pub fn place(function: &Function, params: &Params) -> Result<Function> {
         let value = function.value(id);
         let want = operand_shape(&value.op, shapes[i]);
         let op = value.op.map(|a| emitter.deliver(a, want, levels[i]));
-        let kind = kind(shapes[i], levels[i]);
-        let new = emitter.out.push(op, Some(kind), value.name.clone());
+        let new = emitter.out.push_like(value, op, Some(kind(shapes[i], levels[i])));
         emitter.own.push(new);
     }
     let outputs: Vec<ValueId> =
@@ -130,7 +129,7 @@ fn levels(function: &Function, shapes: &[Shape], params: &Params) -> Result<Vec<
         let value = function.value(id);
         let costs = matches!(value.op, Op::Mul(..) | Op::MulPlain(..) | Op::MulScalar(..));
         if costs || value.name.is_some() {
-            chain.push(function.describe(id));
+            chain.push(function.describe_at(id));
         }
         at = because[id.0 as usize];
     }
@@ -170,6 +169,9 @@ impl Emitter<'_> {
 
     fn form(&mut self, old: ValueId, op: Op, kind: Kind) -> ValueId {
         let out = &mut *self.out;
-        *self.forms.entry((old, kind)).or_insert_with(|| out.push(op, Some(kind), None))
+        // The name stays with the value itself; where it was written is true of its forms too.
+        let at = out.value(self.own[old.0 as usize]).at.clone();
+        let form = Value { op, kind: Some(kind), name: None, at };
+        *self.forms.entry((old, kind)).or_insert_with(|| out.push_like(&form, op, Some(kind)))
     }
 }

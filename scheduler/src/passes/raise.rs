@@ -273,7 +273,7 @@ fn rewrite(function: &Function, roles: &[Role], raised: &[bool]) -> Function {
             _ => (value.op.map(|a| forms.low(a, &mut out)), false),
         };
         let kind = value.kind.map(|kind| Kind { raised: up || kind.raised, ..kind });
-        forms.own.push(out.push(op, kind, value.name.clone()));
+        forms.own.push(out.push_like(value, op, kind));
     }
     let outputs: Vec<ValueId> = function.outputs.iter().map(|o| forms.low(o.value, &mut out)).collect();
     for (output, value) in out.outputs.iter_mut().zip(outputs) {
@@ -306,10 +306,11 @@ impl Forms {
     fn low(&mut self, old: ValueId, out: &mut Function) -> ValueId {
         let id = self.own[old.0 as usize];
         match out.value(id).kind {
-            Some(kind) if kind.raised => *self
-                .low
-                .entry(old)
-                .or_insert_with(|| out.push(Op::ModDown(id), Some(Kind { raised: false, ..kind }), None)),
+            Some(kind) if kind.raised => *self.low.entry(old).or_insert_with(|| {
+                // Where it was written, but the name stays with the raised one.
+                let raised = Value { name: None, ..out.value(id).clone() };
+                out.push_like(&raised, Op::ModDown(id), Some(Kind { raised: false, ..kind }))
+            }),
             _ => id,
         }
     }

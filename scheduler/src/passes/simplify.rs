@@ -39,7 +39,7 @@ pub fn simplify(function: &Function, params: &Params) -> Function {
             }
             Rewritten::Op(op) => {
                 simplifier.used_once.push(uses == 1);
-                simplifier.out.push(op, value.kind, value.name.clone())
+                simplifier.out.push_like(value, op, value.kind)
             }
         });
     }
@@ -176,22 +176,24 @@ impl Simplifier {
             let value = f(x.value().into(), y.value().into()).re;
             return value.is_finite().then(|| Factor::Scalar(Scalar::new(value)));
         }
-        let slots = |factor: Factor| match factor {
-            Factor::Scalar(s) => Some((vec![Complex64::new(s.value(), 0.0)], None)),
-            Factor::Plain(c) => {
-                let constant = self.out.constants.get(c.0 as usize)?;
-                Some((constant.values.clone(), Some(constant.name.clone())))
+        let constant = |factor: Factor| match factor {
+            Factor::Scalar(s) => {
+                let values = vec![Complex64::new(s.value(), 0.0)];
+                Some(Constant { name: String::new(), values, at: None })
             }
+            Factor::Plain(c) => self.out.constants.get(c.0 as usize).cloned(),
         };
-        let ((x, x_name), (y, y_name)) = (slots(a)?, slots(b)?);
-        let period = x.len().max(y.len());
-        let mut values: Vec<Complex64> = (0..period).map(|i| f(x[i % x.len()], y[i % y.len()])).collect();
+        let (x, y) = (constant(a)?, constant(b)?);
+        let period = x.values.len().max(y.values.len());
+        let slot = |c: &Constant, i: usize| c.values[i % c.values.len()];
+        let mut values: Vec<Complex64> = (0..period).map(|i| f(slot(&x, i), slot(&y, i))).collect();
         if !values.iter().all(|z| z.is_finite()) {
             return None;
         }
         shorten(&mut values);
-        let names: Vec<String> = x_name.into_iter().chain(y_name).collect();
-        self.out.constants.push(Constant { name: names.join(" "), values });
+        let names = [x.name, y.name];
+        let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
+        self.out.constants.push(Constant { name: names.join(" "), values, at: x.at.or(y.at) });
         Some(Factor::Plain(ConstId(self.out.constants.len() as u32 - 1)))
     }
 }

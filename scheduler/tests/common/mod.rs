@@ -6,7 +6,7 @@ use fhe_core::ckks::{Ciphertext, Decryptor, Encoder, Encryptor};
 use fhe_core::math::primes;
 use fhe_core::math::sampling::Randomness;
 use fhe_core::math::word::Word;
-use fhe_core::params::{Level, Params, Preset};
+use fhe_core::params::{Level, Params, ParamsLiteral, Preset, Security};
 use fhe_core::ring::Ring;
 use fhe_core::rlwe::{EvaluationKeySet, KeyGenerator, PublicKey, SecretKey};
 use proptest::prelude::*;
@@ -42,11 +42,14 @@ pub(crate) fn random_program(steps: &[RandomStep], depth: u32) -> Program {
         // Value, depth, bound.
         let mut values: Vec<(Encrypted<'_>, u32, f64)> =
             vec![(g.input("x", 16)?, 0, 1.0), (g.input("y", 4)?, 0, 1.0), (g.input("z", 512)?, 0, 1.0)];
+        for (x, _, _) in &values {
+            x.unused_on_purpose();
+        }
         for (i, s) in steps.iter().enumerate() {
             let (a, da, ba) = values[s.a % values.len()];
             let (b, db, bb) = values[s.b % values.len()];
             let weights: Vec<f64> = (0..8).map(|i| s.scalar * f64::from(i - 3) / 4.0).collect();
-            let plain = g.plain(&format!("w{i}"), &weights)?;
+            let plain = g.plain(&format!("w{i}"), &weights)?.unused_on_purpose();
             let size = s.scalar.abs() * 1.01;
             let d = da.max(db);
             let made = match s.kind {
@@ -65,6 +68,7 @@ pub(crate) fn random_program(steps: &[RandomStep], depth: u32) -> Program {
                 14 => (a - plain, da, ba + size),
                 _ => (a * b + b * plain - a * s.scalar, d + 1, ba * bb + (ba + bb) * size),
             };
+            made.0.unused_on_purpose();
             if made.1 <= depth && made.2 < 20.0 {
                 values.push(made);
             }
@@ -94,7 +98,11 @@ pub(crate) struct Client<W: Word> {
 
 impl<W: Word> Client<W> {
     pub(crate) fn new(preset: Preset) -> Self {
-        let ring = Ring::new(&preset.params().unwrap()).unwrap();
+        Self::of(&preset.params().unwrap())
+    }
+
+    pub(crate) fn of(params: &Params) -> Self {
+        let ring = Ring::new(params).unwrap();
         let mut randomness = Randomness::insecure_reproducible(7);
         let generator = KeyGenerator::new(&ring);
         let secret = generator.secret_key(&mut randomness);
@@ -152,6 +160,11 @@ pub(crate) fn many_special(n_special: usize) -> Params {
     Params::new(literal).unwrap()
 }
 
+/// The 22 levels of `n16` in a small ring, without security.
+pub(crate) fn deep_toy() -> Params {
+    Params::new(ParamsLiteral { log_n: 10, security: Security::Insecure, ..Preset::N16.literal() }).unwrap()
+}
+
 /// The same function with nothing raised: a division after every key switch.
 pub(crate) fn separate(placed: &Function) -> Function {
     let mut out = Function { values: Vec::new(), ..placed.clone() };
@@ -160,8 +173,8 @@ pub(crate) fn separate(placed: &Function) -> Function {
         let kind = value.kind.map(|kind| Kind { raised: false, ..kind });
         let id = match value.op.map(|a| new[a.0 as usize]) {
             Op::ModDown(a) => a,
-            Op::ModDownRescale(a) => out.push(Op::Rescale(a), kind, value.name.clone()),
-            op => out.push(op, kind, value.name.clone()),
+            Op::ModDownRescale(a) => out.push_like(value, Op::Rescale(a), kind),
+            op => out.push_like(value, op, kind),
         };
         new.push(id);
     }
@@ -179,17 +192,27 @@ pub(crate) fn check_everywhere<W: Word>(
     options: &Options,
     tolerance: f64,
 ) {
+    check_everywhere_on::<W>(program, &messages(program), preset, options, tolerance);
+}
+
+/// The same, on messages of the caller.
+pub(crate) fn check_everywhere_on<W: Word>(
+    program: &Program,
+    messages: &[Vec<Complex64>],
+    preset: Preset,
+    options: &Options,
+    tolerance: f64,
+) {
     let mut client = Client::<W>::new(preset);
     let compiled = scheduler::compile(program, client.params(), options).unwrap();
-    let messages = messages(program);
     let n_slots = client.params().n_slots();
-    let meaning = interp::slots::run(program.function(), n_slots, &messages).unwrap();
-    let placed = interp::slots::run(&compiled.placed, n_slots, &messages).unwrap();
+    let meaning = interp::slots::run(program.function(), n_slots, messages).unwrap();
+    let placed = interp::slots::run(&compiled.placed, n_slots, messages).unwrap();
     for (a, b) in meaning.iter().zip(&placed) {
         assert!(worst(a, b) < 1e-9, "placement changed the meaning");
     }
     let keys = client.keys(&compiled);
-    let inputs = client.encrypt(&compiled, &messages);
+    let inputs = client.encrypt(&compiled, messages);
     let unmerged = separate(&compiled.placed);
     let merged_errors = check_exact(&client, &compiled, &keys, &inputs, &meaning, tolerance);
     if unmerged != compiled.placed {

@@ -1,0 +1,172 @@
+//! Handles to the values of a program, and their operations that are no operators.
+
+use super::Graph;
+use crate::ckks_ir::{ConstId, Location, Op, Scalar, ValueId};
+use crate::error::Error;
+
+/// A handle to an encrypted vector of the program.
+#[derive(Clone, Copy, Debug)]
+pub struct Encrypted<'g> {
+    pub(super) graph: &'g Graph,
+    pub(super) id: ValueId,
+    pub(super) period: u32,
+}
+
+/// A handle to a plaintext vector of the program.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain<'g> {
+    pub(super) graph: &'g Graph,
+    pub(super) id: ConstId,
+    pub(super) period: u32,
+}
+
+impl<'g> Encrypted<'g> {
+    /// The period: slot `i` holds element `i mod period`.
+    pub fn period(self) -> usize {
+        self.period as usize
+    }
+
+    /// The program that it belongs to.
+    pub fn graph(self) -> &'g Graph {
+        self.graph
+    }
+
+    /// Gives the value a name for messages.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        self.graph.name(self.id, name);
+        self
+    }
+
+    /// Lets the value, and all that it is made of, reach no output: an input of a fixed interface, a result for another
+    /// version of the program. Without this, what reaches no output is [`Error::Unused`].
+    pub fn unused_on_purpose(self) -> Self {
+        self.graph.state.borrow_mut().on_purpose.values.push(self.id);
+        self
+    }
+
+    /// Every slot squared.
+    #[must_use]
+    #[track_caller]
+    pub fn square(self) -> Self {
+        self * self
+    }
+
+    /// Slot `i` becomes what slot `i + k` was, `k` of any sign. Rotations are taken modulo the period.
+    #[must_use]
+    #[track_caller]
+    pub fn rotate(self, k: i64) -> Self {
+        let k = k.rem_euclid(i64::from(self.period)) as u32;
+        if k == 0 { self } else { self.graph.push(Op::Rotate(self.id, k), self.period) }
+    }
+
+    /// The complex conjugate of every slot.
+    #[must_use]
+    #[track_caller]
+    pub fn conjugate(self) -> Self {
+        self.graph.push(Op::Conjugate(self.id), self.period)
+    }
+
+    /// Slot `i` becomes the sum of slots `i + j * stride` for `j < count`, in about `log2(count)` rotations, and one more for
+    /// each further 1 among the bits of `count`.
+    #[must_use]
+    #[track_caller]
+    pub fn sum_strided(self, stride: usize, count: usize) -> Self {
+        let (mut window, mut size) = (self, 1);
+        let (mut sum, mut summed) = (None, 0);
+        while summed < count {
+            if count & size != 0 {
+                let part = window.rotate((summed * stride) as i64);
+                // No closure: it would be another caller.
+                sum = Some(if let Some(sum) = sum { sum + part } else { part });
+                summed += size;
+            }
+            if summed < count {
+                window = window + window.rotate((size * stride) as i64);
+                size *= 2;
+            }
+        }
+        if let Some(sum) = sum { sum } else { self.zero() }
+    }
+
+    /// The value `factor` times, as a sum: it costs no level, and about `2 log2(factor)` additions.
+    #[must_use]
+    #[track_caller]
+    pub fn times(self, factor: u32) -> Self {
+        if factor == 0 {
+            return self.zero();
+        }
+        let mut sum = self;
+        for bit in (0..factor.ilog2()).rev() {
+            sum = sum + sum;
+            if factor >> bit & 1 == 1 {
+                sum = sum + self;
+            }
+        }
+        sum
+    }
+
+    /// Zero in every slot, without a level.
+    #[track_caller]
+    pub(super) fn zero(self) -> Self {
+        -self + self
+    }
+
+    /// Its name, or its operation.
+    pub(super) fn describe(self) -> String {
+        self.graph.state.borrow().function.describe(self.id)
+    }
+
+    pub(super) fn with_period(self, period: u32) -> Self {
+        Self { period, ..self }
+    }
+
+    #[track_caller]
+    pub(super) fn binary(self, other: Self, op: fn(ValueId, ValueId) -> Op) -> Self {
+        if let Err(error) = self.graph.owns(other) {
+            self.graph.mistake(error);
+            return self;
+        }
+        self.graph.push(op(self.id, other.id), self.period.max(other.period))
+    }
+
+    #[track_caller]
+    pub(super) fn with_plain(self, plain: Plain<'g>, op: fn(ValueId, ConstId) -> Op) -> Self {
+        if !core::ptr::eq(self.graph, plain.graph) {
+            let constant = plain.graph.state.borrow().function.constants[plain.id.0 as usize].clone();
+            let at = Some(self.graph.locate(Location::here()));
+            self.graph.mistake(Error::ForeignValue { name: constant.name, made: constant.at, at });
+            return self;
+        }
+        self.graph.push(op(self.id, plain.id), self.period.max(plain.period))
+    }
+
+    #[track_caller]
+    pub(super) fn with_scalar(self, value: f64, op: fn(ValueId, Scalar) -> Op) -> Self {
+        if !value.is_finite() {
+            let name = format!("scalar beside {}", self.describe());
+            let at = Some(self.graph.locate(Location::here()));
+            self.graph.mistake(Error::NotFinite { name, index: 0, value: value.to_string(), at });
+        }
+        self.graph.push(op(self.id, Scalar::new(value)), self.period)
+    }
+}
+
+impl Plain<'_> {
+    /// The period: slot `i` holds element `i mod period`.
+    pub fn period(self) -> usize {
+        self.period as usize
+    }
+
+    /// As [`Encrypted::unused_on_purpose`].
+    pub fn unused_on_purpose(self) -> Self {
+        self.graph.state.borrow_mut().on_purpose.constants.push(self.id);
+        self
+    }
+}
+
+/// What [`crate::passes::simplify`] makes of a product by this scalar is no product: in a sum it stands after those that
+/// owe a rescale, so that they are rescaled as one.
+pub(super) fn is_free(scalar: f64) -> bool {
+    matches!(scalar, 1.0 | -1.0 | 2.0)
+}
