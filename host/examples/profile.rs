@@ -6,7 +6,9 @@
 //! cargo run --release -p host --example profile -- n16 --backend cuda --device-mib 500 --host-mib 200 --spill .
 //! ```
 //!
-//! `--device-mib` and `--host-mib` are what the plan may take of the device and of host memory, and `--spill` is the directory
+//! `--devices` is for how many devices the plan is: the processor simulates them.
+//!
+//! `--device-mib` and `--host-mib` are what the plan may take of each device and of host memory, and `--spill` is the directory
 //! for the rest.
 //!
 //! `--overhead` also tells what a replay of the plan takes beyond its launches ([`host::profile::overhead`]); it times each launch by itself.
@@ -22,7 +24,7 @@ use fhe_core::rlwe::KeyGenerator;
 use host::memory::Limits;
 use host::profile::Roof;
 use host::{BackendKind, Session};
-use scheduler::{MemoryLimits, Options, dsl};
+use scheduler::{MemoryLimits, Options, Topology, dsl};
 use std::error::Error;
 
 struct Args {
@@ -32,6 +34,7 @@ struct Args {
     trace: Option<String>,
     overhead: bool,
     roof: Option<Roof>,
+    topology: Topology,
     memory: MemoryLimits,
     spill: Option<String>,
 }
@@ -44,6 +47,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
         trace: None,
         overhead: false,
         roof: None,
+        topology: Topology::default(),
         memory: MemoryLimits::default(),
         spill: None,
     };
@@ -56,6 +60,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
             "--overhead" => args.overhead = true,
             "--trace" => args.trace = Some(value()?),
             "--roof" => args.roof = Some(Roof { bytes_per_second: value()?.parse::<f64>()? * 1e9 }),
+            "--devices" => args.topology = Topology::new(value()?.parse()?)?,
             "--device-mib" => args.memory.device = Some(value()?.parse::<u64>()? << 20),
             "--host-mib" => args.memory.host = Some(value()?.parse::<u64>()? << 20),
             "--spill" => args.spill = Some(value()?),
@@ -93,7 +98,7 @@ fn profile<W: Word>(session: &Session, params: &Params, args: &Args) -> Result<(
         let h = dsl::linear::matvec(x, "matrix", &matrix, 64, 64)?;
         g.output("y", h.square() + x.rotate(1), 64)
     })?;
-    let options = Options { memory: args.memory, ..Options::default() };
+    let options = Options { topology: args.topology, memory: args.memory, ..Options::default() };
     let mut loaded = session.compile(&program, params, &options)?;
     let manifest = loaded.manifest().clone();
 
@@ -119,7 +124,8 @@ fn profile<W: Word>(session: &Session, params: &Params, args: &Args) -> Result<(
     println!("{}\n", run.profile.launch_table(8, args.roof));
     println!("{}", loaded.memory_report());
     let copied = loaded.plan().copied_bytes();
-    println!("copied in a run: {} MiB fetched, {} MiB spilled", copied.fetched >> 20, copied.spilled >> 20);
+    let mib = [copied.fetched, copied.spilled, copied.exchanged].map(|bytes| bytes >> 20);
+    println!("copied in a run: {} MiB fetched, {} MiB spilled, {} MiB exchanged", mib[0], mib[1], mib[2]);
     if let Some(file) = &args.trace {
         std::fs::write(file, loaded.trace())?;
     }

@@ -1,14 +1,14 @@
 //! Random programs mean the same everywhere: on slots before and after placement, and, bit for bit, on ciphertexts,
-//! polynomials and rows.
+//! polynomials and rows of any number of devices.
 
 #[cfg(test)]
 mod common;
 
-use common::{check_everywhere, random_program, random_steps};
+use common::{check_everywhere, devices, random_program, random_steps};
 use fhe_core::params::Preset;
 use proptest::prelude::*;
 use scheduler::dsl;
-use scheduler::{Options, compile};
+use scheduler::{Options, Topology, compile};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
@@ -20,23 +20,36 @@ proptest! {
         segment_launches in 1u32..40,
         cache_bytes in 1u64..200_000,
         encode_on_device: bool,
+        n_devices in devices(),
     ) {
-        let options =
-            Options { batch_rows, segment_launches, cache_bytes, encode_on_device, ..Options::default() };
+        let options = Options {
+            topology: Topology::new(n_devices).unwrap(),
+            batch_rows,
+            segment_launches,
+            cache_bytes,
+            encode_on_device,
+            ..Options::default()
+        };
         check_everywhere::<u32>(&random_program(&steps, 4), Preset::Toy10, &options, 1e-5);
     }
 
     #[test]
-    fn u64_words(steps in random_steps(), encode_on_device: bool) {
-        let options = Options { encode_on_device, ..Options::default() };
+    fn u64_words(steps in random_steps(), encode_on_device: bool, n_devices in devices()) {
+        let topology = Topology::new(n_devices).unwrap();
+        let options = Options { topology, encode_on_device, ..Options::default() };
         check_everywhere::<u64>(&random_program(&steps, 4), Preset::Toy10w, &options, 1e-5);
     }
 
     #[test]
-    fn compiling_twice_gives_the_same_text(steps in random_steps(), encode_on_device: bool) {
+    fn compiling_twice_gives_the_same_text(
+        steps in random_steps(),
+        encode_on_device: bool,
+        n_devices in devices(),
+    ) {
         let program = random_program(&steps, 5);
         let params = Preset::Toy10.params().unwrap();
-        let options = Options { encode_on_device, ..Options::default() };
+        let topology = Topology::new(n_devices).unwrap();
+        let options = Options { topology, encode_on_device, ..Options::default() };
         let a = compile(&program, &params, &options).unwrap();
         let b = compile(&program, &params, &options).unwrap();
         prop_assert_eq!(&a, &b);

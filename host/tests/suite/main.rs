@@ -27,6 +27,8 @@ mod refusals;
 #[cfg(test)]
 mod session;
 #[cfg(test)]
+mod sharded;
+#[cfg(test)]
 mod sharing;
 #[cfg(test)]
 mod simulated;
