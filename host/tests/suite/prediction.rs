@@ -17,7 +17,7 @@ fn a_calibration_knows_every_kernel_of_levelled_programs() {
     let costs = calibrate(&session, &params, "test", 3).unwrap();
     assert_eq!((costs.backend.as_str(), costs.note.as_str()), (session.backend_name().as_str(), "test"));
     let json = serde_json::to_string(&costs).unwrap();
-    // Twice: the shortest decimal of a double is the double.
+    // The shortest decimal of a double is the double again.
     assert_eq!(serde_json::from_str::<CostTable>(&json).unwrap(), costs);
     let program = dsl::build("other", |g| {
         let (x, w) = (g.input("x", 8)?, g.plain("w", &[0.5, 0.25])?);
