@@ -112,13 +112,13 @@ pub fn calibrate(session: &Session, params: &Params, note: &str, samples: u32) -
 }
 
 /// Bytes of plaintexts that no cache holds.
-const UNCACHED: usize = 96 << 20;
+const UNCACHED: usize = 256 << 20;
 
 /// At each level a sum of rotations with plaintexts and of a square, and what is linear. At the top a sum over so many plaintexts that
 /// they come from memory.
 fn workout(params: &Params) -> Result<dsl::Program> {
     let rows = params.primes().len() * params.n() * params.word().bytes();
-    let n_plain = (UNCACHED / rows).clamp(8, 512);
+    let n_plain = (UNCACHED / rows).clamp(8, 1024);
     Ok(dsl::build("workout", |g| {
         let mut y = g.input("x", 64)?;
         let plain = |name: &str, number: usize| {
