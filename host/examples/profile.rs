@@ -13,6 +13,8 @@
 //!
 //! `--overhead` also tells what a replay of the plan takes beyond its launches ([`host::profile::overhead`]); it times each launch by itself.
 //!
+//! `--costs` reads a table of `cargo xtask cost-table`, and predicted times stand beside the measured ones.
+//!
 //! `--roof` is what the device's memory can move in GB/s, by its data sheet or a measurement; without it rates are not compared.
 
 use fhe_core::ckks::{Encoder, Encryptor};
@@ -24,6 +26,7 @@ use fhe_core::rlwe::KeyGenerator;
 use host::memory::Limits;
 use host::profile::Roof;
 use host::{BackendKind, Session};
+use scheduler::cost::CostTable;
 use scheduler::{MemoryLimits, Options, Topology, dsl};
 use std::error::Error;
 
@@ -33,6 +36,7 @@ struct Args {
     threads: Option<usize>,
     trace: Option<String>,
     overhead: bool,
+    costs: Option<String>,
     roof: Option<Roof>,
     topology: Topology,
     memory: MemoryLimits,
@@ -46,6 +50,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
         threads: None,
         trace: None,
         overhead: false,
+        costs: None,
         roof: None,
         topology: Topology::default(),
         memory: MemoryLimits::default(),
@@ -58,6 +63,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
             "--backend" => args.backend = value()?.parse()?,
             "--threads" => args.threads = Some(value()?.parse()?),
             "--overhead" => args.overhead = true,
+            "--costs" => args.costs = Some(value()?),
             "--trace" => args.trace = Some(value()?),
             "--roof" => args.roof = Some(Roof { bytes_per_second: value()?.parse::<f64>()? * 1e9 }),
             "--devices" => args.topology = Topology::new(value()?.parse()?)?,
@@ -126,6 +132,11 @@ fn profile<W: Word>(session: &Session, params: &Params, args: &Args) -> Result<(
     let copied = loaded.plan().copied_bytes();
     let mib = [copied.fetched, copied.spilled, copied.exchanged].map(|bytes| bytes >> 20);
     println!("copied in a run: {} MiB fetched, {} MiB spilled, {} MiB exchanged", mib[0], mib[1], mib[2]);
+    if let Some(file) = &args.costs {
+        let costs: CostTable = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+        let (prediction, profile) = (loaded.predict(&costs), &loaded.last_run().profile);
+        println!("\n{}\n\n{}", prediction.kernel_table(profile), prediction.node_table(profile, 8));
+    }
     if let Some(file) = &args.trace {
         std::fs::write(file, loaded.trace())?;
     }

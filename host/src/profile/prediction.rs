@@ -1,6 +1,6 @@
 //! Times that a cost table predicts, beside measured ones; and how a machine's table is measured.
 
-use super::{Entry, Profile};
+use super::{Entry, Profile, StepRecord};
 use crate::check::CheckedPlan;
 use crate::error::Result;
 use crate::session::Session;
@@ -8,8 +8,9 @@ use crate::work::Work;
 use fhe_core::params::Params;
 use kernels_gpu::abi::{KernelId, RowRef};
 use scheduler::cost::{CostTable, Observation};
-use scheduler::plan::{Access, PlanStep, Step};
+use scheduler::plan::{Access, NodeId, PlanStep, Step};
 use scheduler::{Options, dsl};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -43,35 +44,55 @@ impl Prediction {
     }
 
     /// Predicted beside measured, by kernel: a run's profile has as many launches.
-    pub fn table(&self, measured: &Profile) -> String {
-        let mut kernels: BTreeMap<KernelId, (Duration, Entry)> = BTreeMap::new();
-        for ((kernel, predicted), record) in self.launches.iter().zip(measured.steps()) {
-            let sums = kernels.entry(*kernel).or_default();
-            sums.0 += *predicted;
-            sums.1.add(record);
-        }
-        let mut text = format!(
-            "{:28} {:>9} {:>13} {:>12} {:>7}",
-            "", "launches", "predicted ms", "measured ms", "ratio"
-        );
-        let mut total = (Duration::ZERO, Entry::default());
-        let mut line = |name: &str, predicted: Duration, entry: &Entry| {
-            let (p, m) = (predicted.as_secs_f64() * 1e3, entry.time.as_secs_f64() * 1e3);
-            let ratio = p / m.max(1e-9);
-            text.push_str(&format!(
-                "\n{name:28} {:>9} {p:>13.3} {m:>12.3} {ratio:>7.2}",
-                entry.work.launches
-            ));
-        };
-        for (kernel, (predicted, entry)) in &kernels {
-            line(kernel.name(), *predicted, entry);
-            total.0 += *predicted;
-            total.1.work += entry.work;
-            total.1.time += entry.time;
-        }
-        line("total", total.0, &total.1);
-        text
+    pub fn kernel_table(&self, measured: &Profile) -> String {
+        let mut sums = self.sums(measured, |record| record.kernel);
+        sums.sort_by_key(|(kernel, _)| *kernel);
+        table(sums.into_iter().map(|(kernel, both)| (kernel.name().to_owned(), both)))
     }
+
+    /// The same for the `n` nodes of the plan that took longest.
+    pub fn node_table(&self, measured: &Profile, n: usize) -> String {
+        let mut sums = self.sums(measured, |record| (record.node, record.kernel));
+        sums.sort_by_key(|(key, both)| (Reverse(both.measured.time), *key));
+        let name = |(node, kernel): (NodeId, KernelId)| format!("{} {}", node.0, kernel.name());
+        table(sums.into_iter().take(n).map(|(key, both)| (name(key), both)))
+    }
+
+    fn sums<K: Ord>(&self, measured: &Profile, key: impl Fn(&StepRecord) -> K) -> Vec<(K, Both)> {
+        let mut sums: BTreeMap<K, Both> = BTreeMap::new();
+        for ((_, predicted), record) in self.launches.iter().zip(measured.steps()) {
+            let both = sums.entry(key(record)).or_default();
+            both.predicted += *predicted;
+            both.measured.add(record);
+        }
+        sums.into_iter().collect()
+    }
+}
+
+#[derive(Default)]
+struct Both {
+    predicted: Duration,
+    measured: Entry,
+}
+
+/// A line for each, and their sum.
+fn table(lines: impl Iterator<Item = (String, Both)>) -> String {
+    let mut text =
+        format!("{:28} {:>9} {:>13} {:>12} {:>7}", "", "launches", "predicted ms", "measured ms", "ratio");
+    let mut line = |name: &str, Both { predicted, measured }: &Both| {
+        let (p, m) = (predicted.as_secs_f64() * 1e3, measured.time.as_secs_f64() * 1e3);
+        let (launches, ratio) = (measured.work.launches, p / m.max(1e-9));
+        text.push_str(&format!("\n{name:28} {launches:>9} {p:>13.3} {m:>12.3} {ratio:>7.2}"));
+    };
+    let mut total = Both::default();
+    for (name, both) in lines {
+        line(&name, &both);
+        total.predicted += both.predicted;
+        total.measured.work += both.measured.work;
+        total.measured.time += both.measured.time;
+    }
+    line("total", &total);
+    text
 }
 
 /// The launches of a run, in order, with their times where known.

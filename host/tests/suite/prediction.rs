@@ -1,5 +1,6 @@
 //! Cost tables: what is measured, what it predicts.
 
+use crate::client::Client;
 use fhe_core::params::Preset;
 use host::profile::prediction::calibrate;
 use host::{BackendKind, Session};
@@ -40,7 +41,32 @@ fn a_calibration_knows_every_kernel_of_levelled_programs() {
         assert_eq!(kernels(&|i| observed[i].kernel), kernels(&|i| prediction.launches[i].0));
         // Keys and constants are stored, arena and outputs are not.
         assert!(observed.iter().any(|o| o.stored > 0) && observed.iter().all(|o| o.stored <= o.bytes));
-        let table = prediction.table(&loaded.last_run().profile);
+        // Nothing ran yet.
+        let table = prediction.kernel_table(&loaded.last_run().profile);
+        assert_eq!(table.lines().count(), 2, "{table}");
+    }
+}
+
+#[test]
+fn predicted_times_stand_beside_measured_ones() {
+    let program = dsl::build("one", |g| g.output("y", g.input("x", 4)?.square(), 4)).unwrap();
+    let mut client = Client::<u32>::new(Preset::Toy10);
+    let params = client.ring.params().clone();
+    let session = session(BackendKind::Cpu);
+    let costs = calibrate(&session, &params, "test", 1).unwrap();
+    let mut loaded = session.compile(&program, &params, &Options::default()).unwrap();
+    let manifest = loaded.manifest().clone();
+    loaded.load_keys(&client.keys(&manifest).to_bytes()).unwrap();
+    let input = client.inputs(&program, &manifest)[0].to_bytes();
+    loaded.run(&[("x", &input)]).unwrap();
+    let (prediction, profile) = (loaded.predict(&costs), &loaded.last_run().profile);
+    let kernels = prediction.kernel_table(profile);
+    // Head and total, and a line for each kernel of the plan.
+    let used: std::collections::BTreeSet<_> = profile.steps().iter().map(|step| step.kernel).collect();
+    assert_eq!(kernels.lines().count(), 2 + used.len(), "{kernels}");
+    let nodes = prediction.node_table(profile, 3);
+    assert_eq!(nodes.lines().count(), 2 + 3, "{nodes}");
+    for table in [kernels, nodes] {
         assert!(table.lines().last().unwrap().starts_with("total"), "{table}");
     }
 }
