@@ -175,6 +175,16 @@ pub enum Error {
         /// Names along the longest chain and where they were written, from the input.
         chain: Vec<String>,
     },
+    /// A rescale, a relinearization or a level that the user wrote, where it cannot be.
+    #[error("`{name}`{}: {problem}", At(.at))]
+    Override {
+        /// The value, or the method that was called.
+        name: String,
+        /// Found and expected, and what to do.
+        problem: String,
+        /// Where in the user's source.
+        at: Option<Location>,
+    },
     /// A text that does not parse.
     #[error("line {line}: {problem}")]
     Parse {

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The room is pure: no IO, no clock, no device; the same program, parameters and options give the same plan,
-//! byte for byte. Levels, scales, relinearizations and rescales are placed by [`passes`], never by the user.
+//! byte for byte. Levels, scales, relinearizations and rescales are placed by [`passes`]; where the user writes one, it is checked and kept.
 //! Bits are fixed when `poly_ir` is lowered: [`interp`] has one interpreter a language, and those of placed
 //! `ckks_ir`, `poly_ir` and [`plan`] agree bit for bit.
 

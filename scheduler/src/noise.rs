@@ -154,6 +154,7 @@ impl Model<'_> {
             Op::Rescale(a) | Op::ModDown(a) | Op::ModDownRescale(a) => {
                 (get(a).magnitude, get(a).error.powi(2) + self.slots(self.rounding(), kind)?)
             }
+            Op::LinearTransform(..) => return Err(Error::Interp(format!("{id} is not expanded"))),
             Op::LevelDrop(a, to) => {
                 let x = get(a);
                 let factor = scalar::level_drop_factor(self.params, level_of(a), to)?.unwrap_or(1);

@@ -19,7 +19,7 @@ use crate::poly_ir;
 pub struct Counts {
     /// Values, or launches of a plan.
     pub values: usize,
-    /// Rotations, conjugations and relinearizations.
+    /// Rotations, conjugations and relinearizations, without those of transforms that are not expanded yet.
     pub key_switches: Option<usize>,
     /// Rescales, merged or not.
     pub rescales: Option<usize>,

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod common;
 
-use expect_test::{Expect, expect};
+use expect_test::expect;
 use fhe_core::params::{Params, Preset};
 use scheduler::passes::{CKKS, Event, POLY, Stage};
 use scheduler::report::{Counts, dot};
@@ -16,23 +16,10 @@ mod helpers {
     pub(crate) fn params() -> Params {
         Preset::Toy10.params().unwrap()
     }
-
-    /// Wraps lines of a body, runs a pass, checks it and its verifier.
-    pub(crate) fn check(pass: &str, body: &str, expected: &Expect) {
-        let text = format!(
-            "function \"f\" {{\n  input \"x\" period 4\n  input \"y\" period 4\n  constant #0 \"w\" [1.0, 2.0]\n  \
-             constant #1 \"v\" [1.0, 2.0]\n  %0 = input 0\n  %1 = input 1\n{body}\n}}"
-        );
-        let function = ckks_ir::text::parse(&text, &[]).unwrap();
-        ckks_ir::verify::verify(&function, Some(&params()), "test").unwrap();
-        let pass = CKKS.iter().find(|p| p.name == pass).unwrap();
-        let out = (pass.run)(&function, &params()).unwrap();
-        ckks_ir::verify::verify(&out, Some(&params()), pass.name).unwrap();
-        expected.assert_eq(&out.to_string());
-    }
 }
 
-use helpers::{check, params};
+use common::check_pass as check;
+use helpers::params;
 
 #[test]
 fn simplify() {

@@ -143,9 +143,40 @@ fn rules_of_ckks_ir() {
     }
     assert_eq!(rule_of(check(&unplaced.replace("  output \"a\" slots 1 %0\n", ""))), "output");
     let with = |op: &str| unplaced.replace("  output", &format!("  %1 = {op}\n  output"));
-    assert_eq!(rule_of(check(&with("rescale %0"))), "placed");
+    assert_eq!(rule_of(check(&with("mod_down %0"))), "placed");
+    for written in ["rescale %0", "relinearize %0", "level_drop %0, 1"] {
+        check(&with(written)).unwrap();
+        assert_eq!(rule_of(check(&with(&written.replace("%0", "%1")))), "order");
+    }
     assert_eq!(rule_of(check(&with("add_scalar %0, inf"))), "finite");
     assert_eq!(rule_of(check(&with("neg %0 {level 0 canonical degree 1}"))), "placed");
+    let transform = |diagonals: &str, op: &str| {
+        let head = format!(
+            "constant #0 \"w\" [1.0, 2.0]\n  transform $0 \"t\" [{diagonals}] at \"a.rs:1:2\"\n  %0 ="
+        );
+        with(op).replacen("%0 =", &head, 1)
+    };
+    let good = transform("0 #0, 511 #0", "linear_transform %0, $0");
+    check(&good).unwrap();
+    let function = ckks_ir::text::parse(&good, &[]).unwrap();
+    assert_eq!(ckks_ir::text::parse(&function.to_string(), &[]).unwrap(), function);
+    for (diagonals, op, rule) in [
+        ("", "linear_transform %0, $0", "transform"),
+        ("3 #0, 2 #0", "linear_transform %0, $0", "transform"),
+        ("3 #0, 3 #0", "linear_transform %0, $0", "transform"),
+        ("0 #0, 512 #0", "linear_transform %0, $0", "transform"),
+        ("0 #1", "linear_transform %0, $0", "index"),
+        ("0 #0", "linear_transform %0, $1", "index"),
+        ("0 #0", "linear_transform %1, $0", "order"),
+        ("0 #0", "linear_transform %0, $0 {level 0 canonical degree 1}", "placed"),
+    ] {
+        assert_eq!(rule_of(check(&transform(diagonals, op))), rule, "[{diagonals}] {op}");
+    }
+    let text = transform("0 #0", "linear_transform %0, $0");
+    for (from, to) in [("$0 \"t\"", "$1 \"t\""), ("[0 #0]", "[0]"), ("%0, $0", "%0, 0")] {
+        assert!(text.contains(from), "{from}");
+        assert!(ckks_ir::text::parse(&text.replacen(from, to, 1), &[]).is_err(), "{to}");
+    }
 }
 
 const POLY: &str = r#"polynomials "f" {

@@ -1,16 +1,18 @@
 //! Operations on encrypted vectors in SSA form, before and after levels are placed.
 //!
 //! A function is an arena of [`Value`]s in topological order, typed by [`ValueId`]; data flow is the arena,
-//! order is its order. Before [`crate::passes::place`] no value has a [`Kind`] and the operations
-//! `relinearize`, `rescale`, `mod_down`, `mod_down_rescale` and `level_drop` do not occur; after it every value has one. Owns types and the
+//! order is its order. Before [`crate::passes::place`] no value has a [`Kind`], `mod_down` and `mod_down_rescale` do not occur, and
+//! `relinearize`, `rescale` and `level_drop` are what the user wants there; after it every value has one. Owns types and the
 //! builder; [`text`] prints and parses, [`verify`] lists the rules, [`crate::interp::slots`] is the
 //! meaning.
 
 mod location;
 pub mod text;
+mod transform;
 pub mod verify;
 
 pub use location::Location;
+pub use transform::{Transform, TransformIdx};
 
 use core::fmt;
 use fhe_core::params::Level;
@@ -89,14 +91,16 @@ pub enum Op {
     Conjugate(ValueId),
     /// Degree 2 to degree 1. Raised or not, as its kind says.
     Relinearize(ValueId),
-    /// Product scale at level `l` to canonical scale at level `l - 1`.
+    /// Product scale at level `l` to canonical scale at level `l - 1`; without kinds, relinearized too.
     Rescale(ValueId),
     /// Raised to not raised: one division by the special primes.
     ModDown(ValueId),
     /// Both, with one division: raised and product scale at level `l` to canonical scale at level `l - 1`.
     ModDownRescale(ValueId),
-    /// Canonical to canonical at a lower level.
+    /// Canonical to canonical at a lower level; without kinds, canonical at exactly this level.
     LevelDrop(ValueId, Level),
+    /// `sum_d diag_d * rotate(a, d)`, until [`crate::passes::expand_transforms`].
+    LinearTransform(ValueId, TransformIdx),
 }
 
 impl Op {
@@ -120,6 +124,7 @@ impl Op {
             Self::ModDown(_) => "mod_down",
             Self::ModDownRescale(_) => "mod_down_rescale",
             Self::LevelDrop(..) => "level_drop",
+            Self::LinearTransform(..) => "linear_transform",
         }
     }
 
@@ -140,7 +145,8 @@ impl Op {
             | Self::Rescale(a)
             | Self::ModDown(a)
             | Self::ModDownRescale(a)
-            | Self::LevelDrop(a, _) => (Some(a), None),
+            | Self::LevelDrop(a, _)
+            | Self::LinearTransform(a, _) => (Some(a), None),
         };
         a.into_iter().chain(b)
     }
@@ -166,10 +172,11 @@ impl Op {
             Self::ModDown(a) => Self::ModDown(f(a)),
             Self::ModDownRescale(a) => Self::ModDownRescale(f(a)),
             Self::LevelDrop(a, l) => Self::LevelDrop(f(a), l),
+            Self::LinearTransform(a, t) => Self::LinearTransform(f(a), t),
         }
     }
 
-    /// The constant that it reads.
+    /// The constant that it reads; those of a transform are in [`Function::constants_of`].
     pub fn constant(&self) -> Option<ConstId> {
         match *self {
             Self::AddPlain(_, c) | Self::SubPlain(_, c) | Self::MulPlain(_, c) => Some(c),
@@ -257,6 +264,8 @@ pub struct Function {
     pub inputs: Vec<Input>,
     /// Plaintext constants.
     pub constants: Vec<Constant>,
+    /// Linear transforms; none once they are expanded.
+    pub transforms: Vec<Transform>,
     /// The values, operands first.
     pub values: Vec<Value>,
     /// What is returned.
@@ -291,6 +300,15 @@ impl Function {
     /// All ids in order.
     pub fn ids(&self) -> impl Iterator<Item = ValueId> + use<> {
         (0..self.values.len() as u32).map(ValueId)
+    }
+
+    /// The constants that an operation reads. Its transform must be of this function.
+    pub fn constants_of(&self, op: &Op) -> impl Iterator<Item = ConstId> {
+        let diagonals: &[(u32, ConstId)] = match *op {
+            Op::LinearTransform(_, t) => &self.transforms[t.0 as usize].diagonals,
+            _ => &[],
+        };
+        op.constant().into_iter().chain(diagonals.iter().map(|&(_, c)| c))
     }
 
     /// The users of each value, in order, a user of both operands twice. Outputs are not counted.

@@ -5,6 +5,7 @@
 //!   input "x" period 4
 //!   constant #0 "w" [1.0, 2.0, (0.5 -1.0), 0.0]
 //!   constant #1 "long" period 64 digest 00112233445566778899aabbccddeeff
+//!   transform $0 "matrix" [0 #0, 3 #1]
 //!   %0 = input 0 {level 1 canonical degree 1}
 //!   %1 = mul_plain %0, #0 {level 1 product degree 1} "scaled" at "src/net.rs:12:9" from "src/main.rs:7:5"
 //!   output "y" slots 4 %1
@@ -23,7 +24,8 @@ use fhe_core::params::Level;
 use num_complex::Complex64;
 
 use super::{
-    ConstId, Constant, Function, Input, InputIdx, Kind, Location, Op, Output, Scalar, Scale, Value, ValueId,
+    ConstId, Constant, Function, Input, InputIdx, Kind, Location, Op, Output, Scalar, Scale, Transform,
+    TransformIdx, Value, ValueId,
 };
 use crate::error::{Error, Result};
 use crate::text::{Line, lines, quote};
@@ -62,6 +64,11 @@ impl fmt::Display for Function {
             };
             let elements = constant.values.iter().map(element).collect::<Vec<_>>().join(", ");
             writeln!(f, "[{elements}]{}", Ending(&constant.at))?;
+        }
+        for (i, transform) in (0u32..).zip(&self.transforms) {
+            let diagonals = transform.diagonals.iter().map(|(d, c)| format!("{d} {c}"));
+            let (id, name, at) = (TransformIdx(i), quote(&transform.name), Ending(&transform.at));
+            writeln!(f, "  transform {id} {name} [{}]{at}", diagonals.collect::<Vec<_>>().join(", "))?;
         }
         for id in self.ids() {
             let value = self.value(id);
@@ -111,6 +118,7 @@ impl fmt::Display for Op {
             Self::AddScalar(a, s) | Self::MulScalar(a, s) => write!(f, " {a}, {:?}", s.value()),
             Self::Rotate(a, k) => write!(f, " {a}, {k}"),
             Self::LevelDrop(a, level) => write!(f, " {a}, {level}"),
+            Self::LinearTransform(a, t) => write!(f, " {a}, {t}"),
         }
     }
 }
@@ -185,6 +193,15 @@ fn parse_line(line: &mut Line, function: &mut Function, data: &[Constant]) -> Re
         function.constants.push(Constant { name, values, at: parse_ending(line)? });
         return Ok(());
     }
+    if line.take("transform") {
+        if line.id('$')? as usize != function.transforms.len() {
+            return Err(line.error(format!("expected transform ${}", function.transforms.len())));
+        }
+        let name = line.string()?;
+        let diagonals = line.list(|line| Ok((line.number()?, ConstId(line.id('#')?))))?;
+        function.transforms.push(Transform { name, diagonals, at: parse_ending(line)? });
+        return Ok(());
+    }
     if line.take("output") {
         let name = line.string()?;
         line.expect("slots")?;
@@ -251,6 +268,7 @@ fn parse_op(line: &mut Line) -> Result<Op> {
         "mul_scalar" => Op::MulScalar(a, Scalar::new(line.number()?)),
         "rotate" => Op::Rotate(a, line.number()?),
         "level_drop" => Op::LevelDrop(a, Level(line.number()?)),
+        "linear_transform" => Op::LinearTransform(a, TransformIdx(line.id('$')?)),
         _ => return Err(line.error(format!("no operation `{name}`"))),
     })
 }

@@ -3,14 +3,15 @@
 //! | rule | |
 //! |---|---|
 //! | `order` | operands come before their use |
-//! | `index` | inputs, constants and outputs named by index exist |
+//! | `index` | inputs, constants, transforms and outputs named by index exist |
 //! | `input-once` | no input is read by two `input` operations |
 //! | `name` | names of inputs, and of outputs, differ from each other |
 //! | `period` | periods are powers of two, at most the number of slots |
 //! | `finite` | constants and scalars are finite |
 //! | `rotation` | a rotation is above 0 and below the number of slots |
+//! | `transform` | a transform has a diagonal; its rotations ascend and are below the number of slots |
 //! | `output` | there is an output; each has at least one slot, at most as many as there are |
-//! | `placed` | all values have a kind or none; without kinds, no `relinearize`, `rescale`, `mod_down`, `mod_down_rescale`, `level_drop` |
+//! | `placed` | all values have a kind or none; without kinds, no `mod_down`, `mod_down_rescale`; with kinds, no `linear_transform` |
 //! | `level` | no level is above the highest |
 //! | `kind` | the kind of a value is the one that [`kind_of`] derives from its operands |
 //! | `divisor` | a `mod_down_rescale` divides by at most 64 primes, see [`divides_at_once`] |
@@ -87,6 +88,7 @@ pub fn kind_of(op: &Op, own: Kind, operands: &[Kind]) -> core::result::Result<Ki
             need(*to < a.level, "a level below its operand's")?;
             Kind { level: *to, ..a }
         }
+        Op::LinearTransform(..) => return Err(format!("{} has no kind: it must be expanded", op.name())),
     })
 }
 
@@ -122,6 +124,17 @@ pub fn verify(function: &Function, params: Option<&Params>, after: &str) -> Resu
             return broken("finite", format!("constant {:?}", constant.name));
         }
     }
+    for (i, transform) in function.transforms.iter().enumerate() {
+        let rotations = transform.rotations();
+        let beyond = |&d: &u32| n_slots.is_some_and(|n| d as usize >= n);
+        if rotations.is_empty() || !rotations.is_sorted_by(|a, b| a < b) || rotations.iter().any(beyond) {
+            let name = &transform.name;
+            return broken("transform", format!("${i} {name:?} has the rotations {rotations:?}"));
+        }
+        if transform.diagonals.iter().any(|(_, c)| c.0 as usize >= function.constants.len()) {
+            return broken("index", format!("${i} reads a constant that is not there"));
+        }
+    }
     let mut seen = vec![false; function.inputs.len()];
     for id in function.ids() {
         let op = function.value(id).op;
@@ -137,6 +150,9 @@ pub fn verify(function: &Function, params: Option<&Params>, after: &str) -> Resu
                 Some(true) => return broken("input-once", format!("{id} reads input {} again", i.0)),
                 Some(first) => *first = true,
             },
+            Op::LinearTransform(_, t) if t.0 as usize >= function.transforms.len() => {
+                return broken("index", format!("{id} reads the transform {t}"));
+            }
             Op::Rotate(_, k) if k == 0 || n_slots.is_some_and(|n| k as usize >= n) => {
                 return broken("rotation", format!("{id} rotates by {k}"));
             }
@@ -178,18 +194,14 @@ fn verify_kinds(
             if placed {
                 return Err(("placed", format!("{id} has no kind, others have")));
             }
-            if matches!(
-                value.op,
-                Op::Relinearize(_)
-                    | Op::Rescale(_)
-                    | Op::ModDown(_)
-                    | Op::ModDownRescale(_)
-                    | Op::LevelDrop(..)
-            ) {
+            if matches!(value.op, Op::ModDown(_) | Op::ModDownRescale(_)) {
                 return Err(("placed", format!("{id} is a {} without a kind", value.op.name())));
             }
             continue;
         };
+        if matches!(value.op, Op::LinearTransform(..)) {
+            return Err(("placed", format!("{id} is a linear_transform with a kind")));
+        }
         if !placed {
             return Err(("placed", format!("{id} has a kind, others have none")));
         }

@@ -1,16 +1,14 @@
-//! Products of matrices and encrypted vectors, by diagonals with baby steps and giant steps.
+//! Products of matrices and encrypted vectors, by diagonals.
 //!
 //! With `p` the period of `x`, `r` the rows padded to a power of two, and
 //! `diag_d[i] = M[i mod r][(i + d) mod p]`,
 //!
 //! ```text
 //! z = sum_{d < r} diag_d * rotate(x, d)         y_i = sum_{j < p / r} z_{i + j r}
-//!   = sum_g rotate( sum_b rotate(diag_{g n1 + b}, -g n1) * rotate(x, b), g n1)
 //! ```
 //!
-//! (Halevi and Shoup, "Algorithms in HElib", CRYPTO 2014, and "Faster homomorphic linear
-//! transformations in HElib", CRYPTO 2018). The baby rotations share one decomposition of `x`;
-//! `n1` is the split that needs fewest rotations over the diagonals that are not zero.
+//! (Halevi and Shoup, "Algorithms in HElib", CRYPTO 2014). `z` is one `linear_transform`; the compiler makes baby steps and giant steps
+//! of it, split by cost ([`crate::passes::expand_transforms`]).
 //!
 //! [`matmul_encrypted`] is the product of two encrypted matrices, made of such transforms.
 
@@ -32,7 +30,7 @@ use diagonals::Diagonals;
 /// [`Error::Matrix`] when sizes do not fit; [`Error::NotFinite`].
 ///
 /// # Cost
-/// One level; about `2 sqrt(rows)` rotations and `log2(period / rows)` more.
+/// One level; a little more than `2 sqrt(rows)` rotations, as is cheapest, and `log2(period / rows)` more.
 #[track_caller]
 pub fn matvec<'g>(
     x: Encrypted<'g>,
@@ -78,14 +76,14 @@ pub fn matmul<'g>(
 }
 
 /// A matrix as the plaintexts that multiply vectors of a period.
-struct Matrix<'g> {
-    diagonals: Diagonals<'g>,
+struct Matrix {
+    diagonals: Diagonals,
     /// Rows, as a power of two.
     padded: usize,
 }
 
-impl<'g> Matrix<'g> {
-    fn new(graph: &'g Graph, name: &str, matrix: &[f64], shape: [usize; 2], period: usize) -> Result<Self> {
+impl Matrix {
+    fn new(graph: &Graph, name: &str, matrix: &[f64], shape: [usize; 2], period: usize) -> Result<Self> {
         let ([rows, cols], p) = (shape, period);
         let n = rows.checked_mul(cols).filter(|&n| n > 0);
         if n != Some(matrix.len()) {
@@ -104,7 +102,7 @@ impl<'g> Matrix<'g> {
         Ok(Self { diagonals, padded: r })
     }
 
-    fn times(&self, x: Encrypted<'g>) -> Encrypted<'g> {
+    fn times<'g>(&self, x: Encrypted<'g>) -> Encrypted<'g> {
         let (z, r) = (self.diagonals.times(x), self.padded);
         z.sum_strided(r, x.period() / r).with_period(r as u32)
     }

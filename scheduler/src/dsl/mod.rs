@@ -14,7 +14,8 @@
 //! ```
 //!
 //! A vector repeats with its *period*, a power of two: slot `i` holds element `i mod period`. Operands of
-//! different periods meet at the larger one. The user writes no levels, scales or relinearizations.
+//! different periods meet at the larger one. The user writes no levels, scales or relinearizations, unless she wants one at some place:
+//! [`Encrypted::rescaled`], [`Encrypted::relinearized`] and [`Encrypted::at_level`] are kept, or refused with a reason.
 //!
 //! Operators cannot return errors, so the first mistake is kept and [`build`] returns it. Every value keeps the
 //! [`Location`] of the user's line, also through the passes, and errors name it. What reaches no output is a mistake too
@@ -35,7 +36,10 @@ use std::sync::Arc;
 
 use num_complex::Complex64;
 
-use crate::ckks_ir::{ConstId, Constant, Function, Input, InputIdx, Location, Op, Output, Value, ValueId};
+use crate::ckks_ir::{
+    ConstId, Constant, Function, Input, InputIdx, Location, Op, Output, Transform, TransformIdx, Value,
+    ValueId,
+};
 use crate::error::{Error, Result};
 pub use calls::{Definition, Parameters};
 use unused::OnPurpose;
@@ -191,6 +195,15 @@ impl Graph {
         let values = &mut self.state.borrow_mut().function.values;
         values.push(Value { op, kind: None, name: None, at });
         Encrypted { graph: self, id: ValueId(values.len() as u32 - 1), period }
+    }
+
+    /// A linear transform by its diagonals: at least one, rotations ascending.
+    #[track_caller]
+    fn transform(&self, name: &str, diagonals: Vec<(u32, ConstId)>) -> TransformIdx {
+        let (name, at) = (self.qualified(name), Some(self.locate(Location::here())));
+        let transforms = &mut self.state.borrow_mut().function.transforms;
+        transforms.push(Transform { name, diagonals, at });
+        TransformIdx(transforms.len() as u32 - 1)
     }
 
     fn name(&self, id: ValueId, name: &str) {

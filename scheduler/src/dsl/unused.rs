@@ -26,7 +26,7 @@ pub(super) fn check(function: &Function, on_purpose: &OnPurpose) -> Result<()> {
     for id in function.ids() {
         let op = &function.value(id).op;
         op.operands().for_each(|a| used[a.0 as usize] = true);
-        op.constant().into_iter().for_each(|c| read[c.0 as usize] = true);
+        function.constants_of(op).for_each(|c| read[c.0 as usize] = true);
     }
     let ends: Vec<ValueId> =
         function.ids().filter(|id| !needed[id.0 as usize] && !used[id.0 as usize]).collect();

@@ -1,5 +1,7 @@
 //! Handles to the values of a program, and their operations that are no operators.
 
+use fhe_core::params::Level;
+
 use super::Graph;
 use crate::ckks_ir::{ConstId, Location, Op, Scalar, ValueId};
 use crate::error::Error;
@@ -65,6 +67,30 @@ impl<'g> Encrypted<'g> {
     #[track_caller]
     pub fn conjugate(self) -> Self {
         self.graph.push(Op::Conjugate(self.id), self.period)
+    }
+
+    /// The product, or sum of products, rescaled here (and relinearized before), even where the compiler would do so later: at the end of a
+    /// sum. Kept, or refused by [`Error::Override`] when the program is compiled: where no rescale is owed.
+    #[must_use]
+    #[track_caller]
+    pub fn rescaled(self) -> Self {
+        self.graph.push(Op::Rescale(self.id), self.period)
+    }
+
+    /// The product of two encrypted vectors, or sum of such, relinearized here, even where the compiler would do so later: at the end of
+    /// a sum. Kept, or refused by [`Error::Override`] when the program is compiled: where the degree is 1.
+    #[must_use]
+    #[track_caller]
+    pub fn relinearized(self) -> Self {
+        self.graph.push(Op::Relinearize(self.id), self.period)
+    }
+
+    /// The vector at exactly this level, rescaled, even where the compiler would choose a lower one. Kept, or refused by
+    /// [`Error::Override`] when the program is compiled: where the parameters have too few levels for it, or a user needs a higher one.
+    #[must_use]
+    #[track_caller]
+    pub fn at_level(self, level: Level) -> Self {
+        self.graph.push(Op::LevelDrop(self.id, level), self.period)
     }
 
     /// Slot `i` becomes the sum of slots `i + j * stride` for `j < count`, in about `log2(count)` rotations, and one more for

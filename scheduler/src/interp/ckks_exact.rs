@@ -95,6 +95,7 @@ impl<W: Word> Machine<'_, W> {
             Op::ModDown(a) => evaluator.mod_down(self.get_raised(a)?)?,
             Op::ModDownRescale(a) => evaluator.mod_down_rescale(self.get_raised(a)?)?,
             Op::LevelDrop(a, level) => evaluator.level_drop(self.get(a)?, level)?,
+            Op::LinearTransform(..) => return Err(Error::Interp(format!("a {} is not placed", op.name()))),
         })
     }
 

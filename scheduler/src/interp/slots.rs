@@ -43,6 +43,16 @@ pub fn run(function: &Function, n_slots: usize, inputs: &[Vec<Complex64>]) -> Re
                 let x = get(a);
                 (0..n_slots).map(|i| x[(i + k as usize) % n_slots]).collect()
             }
+            Op::LinearTransform(a, t) => {
+                let (x, mut sum) = (get(a), vec![Complex64::ZERO; n_slots]);
+                for &(d, c) in &function.transforms[t.0 as usize].diagonals {
+                    let diagonal = constant(c);
+                    for (i, slot) in sum.iter_mut().enumerate() {
+                        *slot += diagonal[i] * x[(i + d as usize) % n_slots];
+                    }
+                }
+                sum
+            }
             Op::Relinearize(a)
             | Op::Rescale(a)
             | Op::ModDown(a)

@@ -57,11 +57,12 @@ pub fn lower(function: &Function, params: &Params, encode_on_device: bool) -> Re
 }
 
 fn kind(function: &Function, id: ValueId) -> Result<Kind> {
-    function.value(id).kind.ok_or_else(|| Error::Verify {
-        after: "lower".to_owned(),
-        rule: "placed",
-        problem: format!("{id} has no kind"),
-    })
+    function.value(id).kind.ok_or_else(|| not_placed(id))
+}
+
+fn not_placed(id: ValueId) -> Error {
+    let problem = format!("{id} has no kind, or is not expanded");
+    Error::Verify { after: "lower".to_owned(), rule: "placed", problem }
 }
 
 struct Lowering<'a> {
@@ -149,6 +150,7 @@ impl Lowering<'_> {
                 divisor.extend(self.params.special());
                 a.iter().map(|&p| self.divide_round(p, &divisor)).collect()
             }
+            Op::LinearTransform(..) => return Err(not_placed(id)),
             Op::LevelDrop(_, to) => {
                 let above = Level(to.0 + 1);
                 let basis = self.params.level(above)?.basis.clone();

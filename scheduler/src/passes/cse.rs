@@ -1,8 +1,9 @@
-//! Common subexpressions: equal operations on equal operands become one value, equal constants one constant.
+//! Common subexpressions: equal operations on equal operands become one value, equal constants one constant, equal transforms one
+//! transform.
 
 use std::collections::BTreeMap;
 
-use crate::ckks_ir::{ConstId, Function, Kind, Op, ValueId};
+use crate::ckks_ir::{ConstId, Function, Kind, Op, TransformIdx, ValueId};
 
 /// Merges; of several names the first is kept, and the location of the first value.
 pub fn cse(function: &Function) -> Function {
@@ -15,6 +16,13 @@ pub fn cse(function: &Function) -> Function {
         })
         .collect();
     let mut out = Function { values: Vec::with_capacity(function.values.len()), ..function.clone() };
+    let mut transforms: BTreeMap<Vec<(u32, ConstId)>, TransformIdx> = BTreeMap::new();
+    let mut canonical_transforms: Vec<TransformIdx> = Vec::with_capacity(out.transforms.len());
+    for (i, transform) in (0u32..).zip(&mut out.transforms) {
+        transform.diagonals.iter_mut().for_each(|(_, c)| *c = canonical[c.0 as usize]);
+        let diagonals = transform.diagonals.clone();
+        canonical_transforms.push(*transforms.entry(diagonals).or_insert(TransformIdx(i)));
+    }
     let mut new: Vec<ValueId> = Vec::with_capacity(function.values.len());
     let mut seen: BTreeMap<(Op, Option<Kind>), ValueId> = BTreeMap::new();
     for value in &function.values {
@@ -24,6 +32,7 @@ pub fn cse(function: &Function) -> Function {
             Op::AddPlain(a, c) => Op::AddPlain(a, canonical[c.0 as usize]),
             Op::SubPlain(a, c) => Op::SubPlain(a, canonical[c.0 as usize]),
             Op::MulPlain(a, c) => Op::MulPlain(a, canonical[c.0 as usize]),
+            Op::LinearTransform(a, t) => Op::LinearTransform(a, canonical_transforms[t.0 as usize]),
             op => op,
         };
         let id = match seen.get(&(op, value.kind)) {

@@ -1,9 +1,9 @@
 //! Dead code: what no output needs. Inputs stay, they are the interface.
 
-use crate::ckks_ir::{ConstId, Function, Op, ValueId};
+use crate::ckks_ir::{ConstId, Function, Op, TransformIdx, ValueId};
 use crate::poly_ir::{self, EncodedIdx, PolyId, SlotsIdx};
 
-/// Drops values without use, and then constants without use.
+/// Drops values without use, and then transforms and constants without use.
 pub fn dce(function: &Function) -> Function {
     let mut live = vec![false; function.values.len()];
     for output in &function.outputs {
@@ -20,7 +20,9 @@ pub fn dce(function: &Function) -> Function {
     }
     let alive = || function.ids().filter(|id| live[id.0 as usize]);
     let mut used = vec![false; function.constants.len()];
-    alive().filter_map(|id| function.value(id).op.constant()).for_each(|c| used[c.0 as usize] = true);
+    alive()
+        .flat_map(|id| function.constants_of(&function.value(id).op))
+        .for_each(|c| used[c.0 as usize] = true);
     let mut out = Function {
         name: function.name.clone(),
         inputs: function.inputs.clone(),
@@ -32,6 +34,7 @@ pub fn dce(function: &Function) -> Function {
         new_constants[i] = ConstId(out.constants.len() as u32);
         out.constants.push(constant.clone());
     }
+    let mut new_transforms: Vec<Option<TransformIdx>> = vec![None; function.transforms.len()];
     let mut new = vec![ValueId(0); function.values.len()];
     for id in alive() {
         let value = function.value(id);
@@ -39,6 +42,15 @@ pub fn dce(function: &Function) -> Function {
             Op::AddPlain(a, c) => Op::AddPlain(a, new_constants[c.0 as usize]),
             Op::SubPlain(a, c) => Op::SubPlain(a, new_constants[c.0 as usize]),
             Op::MulPlain(a, c) => Op::MulPlain(a, new_constants[c.0 as usize]),
+            Op::LinearTransform(a, t) => {
+                let moved = || {
+                    let mut transform = function.transforms[t.0 as usize].clone();
+                    transform.diagonals.iter_mut().for_each(|(_, c)| *c = new_constants[c.0 as usize]);
+                    out.transforms.push(transform);
+                    TransformIdx(out.transforms.len() as u32 - 1)
+                };
+                Op::LinearTransform(a, *new_transforms[t.0 as usize].get_or_insert_with(moved))
+            }
             op => op,
         };
         new[id.0 as usize] = out.push_like(value, op, value.kind);

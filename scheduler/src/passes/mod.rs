@@ -7,9 +7,11 @@
 
 pub mod cse;
 pub mod dce;
+pub mod expand_transforms;
 pub mod fuse;
 mod min_cut;
 pub mod order;
+mod overrides;
 pub mod place;
 pub mod raise;
 pub mod simplify;
@@ -48,7 +50,13 @@ pub const CKKS: &[CkksPass] = &[
     CkksPass { name: "cse", run: |f, _| Ok(cse::cse(f)) },
     // Dead values would ask for levels.
     CkksPass { name: "dce", run: |f, _| Ok(dce::dce(f)) },
-    // Levels, scales, relinearization, rescale, level_drop.
+    // What is known now is the level where each transform runs, which is where its split is cheap or dear.
+    CkksPass { name: "expand_transforms", run: expand_transforms::expand_transforms },
+    // Diagonals of one number are scalars; a rotation or a constant may be there already; constants were turned.
+    CkksPass { name: "expanded_simplify", run: |f, p| Ok(simplify::simplify(f, p)) },
+    CkksPass { name: "expanded_cse", run: |f, _| Ok(cse::cse(f)) },
+    CkksPass { name: "expanded_dce", run: |f, _| Ok(dce::dce(f)) },
+    // Levels, scales, relinearization, rescale, level_drop; those that the user wrote are kept.
     CkksPass { name: "place", run: place::place },
     // Placement may make equal values of what differed only in where it was needed.
     CkksPass { name: "placed_cse", run: |f, _| Ok(cse::cse(f)) },

@@ -1,6 +1,7 @@
 //! What the tests share: random programs, keys, and running a program in every interpreter.
 #![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses a part of it")]
 
+use expect_test::Expect;
 use fhe_core::Complex64;
 use fhe_core::ckks::{Ciphertext, Decryptor, Encoder, Encryptor};
 use fhe_core::math::primes;
@@ -13,7 +14,8 @@ use proptest::prelude::*;
 use scheduler::ckks_ir::{Function, Kind, Op, ValueId};
 use scheduler::dsl::{self, Encrypted, Program};
 use scheduler::interp::{self, Env};
-use scheduler::{Compiled, Options};
+use scheduler::passes::CKKS;
+use scheduler::{Compiled, Options, ckks_ir};
 
 /// A step of a random program: which operation, on which values, with which numbers.
 #[derive(Clone, Debug)]
@@ -26,7 +28,7 @@ pub(crate) struct RandomStep {
 }
 
 pub(crate) fn random_steps() -> impl Strategy<Value = Vec<RandomStep>> {
-    let step = (0u8..16, 0usize..32, 0usize..32, -20i64..20, -2.0f64..2.0);
+    let step = (0u8..20, 0usize..32, 0usize..32, -20i64..20, -2.0f64..2.0);
     let step = step.prop_map(|(kind, a, b, k, scalar)| RandomStep { kind, a, b, k, scalar });
     prop::collection::vec(step, 1..14)
 }
@@ -66,6 +68,11 @@ pub(crate) fn random_program(steps: &[RandomStep], depth: u32) -> Program {
                 12 => (a.rotate(s.k), da, ba),
                 13 => (a.conjugate(), da, ba),
                 14 => (a - plain, da, ba + size),
+                15 => ((a * b).relinearized() + a * b.rotate(s.k), d + 1, 2.0 * ba * bb),
+                16 => ((a * b).rescaled() - b.square(), d + 1, ba * bb + bb * bb),
+                17 => ((a * plain).rescaled(), da + 1, ba * size),
+                // What is to come may need as much.
+                18 => (a.at_level(Level(depth - da)), da, ba),
                 _ => (a * b + b * plain - a * s.scalar, d + 1, ba * bb + (ba + bb) * size),
             };
             made.0.unused_on_purpose();
@@ -264,4 +271,19 @@ fn check_exact<W: Word>(
     }
     assert_eq!(exact.len(), compiled.manifest.outputs.len());
     errors
+}
+
+/// Wraps lines of a body, runs a pass, checks it and its verifier.
+pub(crate) fn check_pass(pass: &str, body: &str, expected: &Expect) {
+    let params = Preset::Toy10.params().unwrap();
+    let text = format!(
+        "function \"f\" {{\n  input \"x\" period 4\n  input \"y\" period 4\n  constant #0 \"w\" [1.0, 2.0]\n  \
+         constant #1 \"v\" [1.0, 2.0]\n  %0 = input 0\n  %1 = input 1\n{body}\n}}"
+    );
+    let function = ckks_ir::text::parse(&text, &[]).unwrap();
+    ckks_ir::verify::verify(&function, Some(&params), "test").unwrap();
+    let pass = CKKS.iter().find(|p| p.name == pass).unwrap();
+    let out = (pass.run)(&function, &params).unwrap();
+    ckks_ir::verify::verify(&out, Some(&params), pass.name).unwrap();
+    expected.assert_eq(&out.to_string());
 }
