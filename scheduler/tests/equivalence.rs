@@ -55,10 +55,10 @@ proptest! {
         prop_assert_eq!(&a, &b);
         let text = a.plan.to_string();
         prop_assert_eq!(&text, &b.plan.to_string());
-        let back = scheduler::plan::text::parse(&text).unwrap();
+        let back = plan::text::parse(&text).unwrap();
         prop_assert_eq!(&back, &a.plan);
-        prop_assert_eq!(&scheduler::poly_ir::text::parse(&a.poly.to_string()).unwrap(), &a.poly);
-        let placed = scheduler::ckks_ir::text::parse(&a.placed.to_string(), &a.manifest.constants).unwrap();
+        prop_assert_eq!(&poly_ir::text::parse(&a.poly.to_string()).unwrap(), &a.poly);
+        let placed = ckks_ir::text::parse(&a.placed.to_string(), &a.manifest.constants).unwrap();
         prop_assert_eq!(&placed, &a.placed);
     }
 }
@@ -75,7 +75,7 @@ fn matrices_of_all_shapes() {
         })
         .unwrap();
         let messages = common::messages(&program);
-        let y = scheduler::interp::slots::run(program.function(), 512, &messages).unwrap();
+        let y = interp::slots::run(program.function(), 512, &messages).unwrap();
         for (i, found) in y[0].iter().enumerate() {
             let row = i % rows.next_power_of_two();
             let expected: fhe_core::Complex64 = (0..cols)
