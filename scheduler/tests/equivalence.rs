@@ -58,7 +58,7 @@ proptest! {
         let back = plan::text::parse(&text).unwrap();
         prop_assert_eq!(&back, &a.plan);
         prop_assert_eq!(&poly_ir::text::parse(&a.poly.to_string()).unwrap(), &a.poly);
-        let placed = ckks_ir::text::parse(&a.placed.to_string(), &a.manifest.constants).unwrap();
+        let placed = scheduler::ckks_ir::text::parse(&a.placed.to_string(), &a.manifest.constants).unwrap();
         prop_assert_eq!(&placed, &a.placed);
     }
 }
