@@ -249,7 +249,7 @@ fn plan(size: Size, word: WordKind, repetitions: u32) -> Result<Plan> {
     }
     plan.pool = pool.finish();
     let slots = sizes.into_iter().zip(access).map(slot).collect();
-    plan.segments = vec![Segment { name: "all".to_owned(), slots, steps }];
+    plan.segments = vec![Segment { name: "all".to_owned(), device: DeviceIdx(0), slots, steps }];
     Ok(plan)
 }
 

@@ -22,14 +22,14 @@ pub struct Took {
 fn program(nodes: usize) -> Result<Program> {
     Ok(dsl::build("large", |g| {
         let mut made = 0;
-        let mut input = 0;
+        let mut input = 0u32;
         while made < nodes {
             let mut x = g.input(&format!("x{input}"), 64)?;
             made += 1;
             for layer in 0..2 {
                 let mut sum = None;
                 for k in 0..16 {
-                    let number = |i: usize| (i + 7 * k + 3 * layer) as f64 / 64.0 + input as f64 / 1024.0;
+                    let number = |i: usize| (i + 7 * k + 3 * layer) as f64 / 64.0 + f64::from(input) / 1024.0;
                     let weights: Vec<f64> = (0..64).map(number).collect();
                     let term = x.rotate(k as i64) * g.plain(&format!("w{input}.{layer}.{k}"), &weights)?;
                     sum = Some(match sum {

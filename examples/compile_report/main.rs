@@ -17,7 +17,7 @@ mod programs;
 
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
-use ferrocerium::fhe_core::params::Params;
+use ferrocerium::fhe_core::params::{Params, Preset};
 use ferrocerium::host::profile::prediction::calibrate;
 use ferrocerium::host::{BackendKind, Session};
 use ferrocerium::scheduler::cost::CostTable;
@@ -147,14 +147,13 @@ fn run(cases: &[Case], args: &Args) -> Result<()> {
     let mut tables: BTreeMap<&str, CostTable> = BTreeMap::new();
     let mut lines = Vec::new();
     for case in cases {
-        let choice = choose(&case.program)?;
-        let preset = choice.preset.name();
+        let (preset, params) = fitting_both(case)?;
         if !tables.contains_key(preset) {
             eprintln!("timing kernels at {preset} on {} ...", session.backend_name());
-            tables.insert(preset, cost_table(&session, &choice.params)?);
+            tables.insert(preset, cost_table(&session, &params)?);
         }
-        eprintln!("{} ({choice}) ...", case.name);
-        lines.push(measure(case, &session, preset, &choice.params, &tables[preset], args.samples)?);
+        eprintln!("{} at {preset} ...", case.name);
+        lines.push(measure(case, &session, preset, &params, &tables[preset], args.samples)?);
     }
     let (mut whole, mut half) = (None, None);
     if args.large > 0 && args.only.is_none() {
@@ -185,6 +184,21 @@ fn run(cases: &[Case], args: &Args) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The smallest preset that the program fits, compiled and by hand: by hand it may need more levels.
+fn fitting_both(case: &Case) -> Result<(&'static str, Params)> {
+    let chosen = choose(&case.program)?;
+    let larger = Preset::ALL.into_iter().skip_while(|preset| *preset != chosen.preset);
+    for preset in larger {
+        let params = preset.params()?;
+        let same_kind =
+            (params.word(), params.security()) == (chosen.params.word(), chosen.params.security());
+        if same_kind && case.by_hand(params.max_level()).is_ok() {
+            return Ok((preset.name(), params));
+        }
+    }
+    bail!("{}: no preset has the levels that it needs by hand", case.name)
 }
 
 fn cost_table(session: &Session, params: &Params) -> Result<CostTable> {

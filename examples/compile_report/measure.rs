@@ -156,7 +156,8 @@ pub fn measure(
     let output = compiled.placed.outputs.first().context("no output")?;
     let slots = output.slots as usize;
     let estimated_error = estimates[output.value.0 as usize].error;
-    let meaning = interp::slots::run(case.program.function(), params.n_slots(), &[input.clone()])?;
+    let meaning =
+        interp::slots::run(case.program.function(), params.n_slots(), std::slice::from_ref(&input))?;
     let expected = meaning.first().context("no output")?.get(..slots).context("slots")?;
 
     let levels = |compiled: &Compiled| compiled.manifest.inputs.first().map_or(0, |input| input.level.0);

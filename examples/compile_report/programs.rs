@@ -12,6 +12,8 @@ use std::ops::RangeInclusive;
 
 type Hands = core::result::Result<Ct, String>;
 
+type ByHand = dyn Fn(&mut Hand, Ct) -> Hands;
+
 /// One program.
 pub struct Case {
     /// Its name.
@@ -19,7 +21,7 @@ pub struct Case {
     /// In the DSL.
     pub program: Program,
     /// By hand, from a level for its input to a result at some level.
-    by_hand: Box<dyn Fn(&mut Hand, Ct) -> Hands>,
+    by_hand: Box<ByHand>,
     /// One period of its input.
     pub input: Vec<f64>,
     /// Slots of its output.

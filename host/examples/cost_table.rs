@@ -9,6 +9,7 @@
 use fhe_core::params::Preset;
 use host::profile::prediction::calibrate;
 use host::{BackendKind, Session};
+use scheduler::cost::KernelCost;
 use std::error::Error;
 
 struct Args {
@@ -57,10 +58,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let costs = calibrate(&builder.build()?, &params, &args.note, args.samples)?;
     eprintln!("{} at {}\n", costs.backend, costs.params);
-    eprintln!("{:28} {:>12} {:>12} {:>12}", "ns", "launch", "KiB", "1024 mul");
+    eprintln!("{:28} {:>12} {:>12} {:>12} {:>12}", "ns", "launch", "KiB", "stored KiB", "1024 mul");
     for (kernel, cost) in &costs.kernels {
-        let [launch, kib, mul] = [cost.launch, cost.per_kib, cost.per_kilo_multiplication];
-        eprintln!("{kernel:28} {launch:>12.0} {kib:>12.2} {mul:>12.2}");
+        let KernelCost { launch, per_kib, per_kib_stored, per_kilo_multiplication } = cost;
+        eprintln!(
+            "{kernel:28} {launch:>12.0} {per_kib:>12.2} {per_kib_stored:>12.2} {per_kilo_multiplication:>12.2}"
+        );
     }
     let json = serde_json::to_string_pretty(&costs)?;
     match args.out {

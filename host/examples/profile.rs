@@ -6,10 +6,14 @@
 //! cargo run --release -p host --example profile -- n16 --backend cuda --device-mib 500 --host-mib 200 --spill .
 //! ```
 //!
-//! `--device-mib` and `--host-mib` are what the plan may take of the device and of host memory, and `--spill` is the directory
+//! `--devices` is for how many devices the plan is: the processor simulates them.
+//!
+//! `--device-mib` and `--host-mib` are what the plan may take of each device and of host memory, and `--spill` is the directory
 //! for the rest.
 //!
 //! `--overhead` also tells what a replay of the plan takes beyond its launches ([`host::profile::overhead`]); it times each launch by itself.
+//!
+//! `--costs` reads a table of `cargo xtask cost-table`, and predicted times stand beside the measured ones.
 //!
 //! `--roof` is what the device's memory can move in GB/s, by its data sheet or a measurement; without it rates are not compared.
 
@@ -22,7 +26,8 @@ use fhe_core::rlwe::KeyGenerator;
 use host::memory::Limits;
 use host::profile::Roof;
 use host::{BackendKind, Session};
-use scheduler::{MemoryLimits, Options, dsl};
+use scheduler::cost::CostTable;
+use scheduler::{MemoryLimits, Options, Topology, dsl};
 use std::error::Error;
 
 struct Args {
@@ -31,7 +36,9 @@ struct Args {
     threads: Option<usize>,
     trace: Option<String>,
     overhead: bool,
+    costs: Option<String>,
     roof: Option<Roof>,
+    topology: Topology,
     memory: MemoryLimits,
     spill: Option<String>,
 }
@@ -43,7 +50,9 @@ fn args() -> Result<Args, Box<dyn Error>> {
         threads: None,
         trace: None,
         overhead: false,
+        costs: None,
         roof: None,
+        topology: Topology::default(),
         memory: MemoryLimits::default(),
         spill: None,
     };
@@ -54,8 +63,10 @@ fn args() -> Result<Args, Box<dyn Error>> {
             "--backend" => args.backend = value()?.parse()?,
             "--threads" => args.threads = Some(value()?.parse()?),
             "--overhead" => args.overhead = true,
+            "--costs" => args.costs = Some(value()?),
             "--trace" => args.trace = Some(value()?),
             "--roof" => args.roof = Some(Roof { bytes_per_second: value()?.parse::<f64>()? * 1e9 }),
+            "--devices" => args.topology = Topology::new(value()?.parse()?)?,
             "--device-mib" => args.memory.device = Some(value()?.parse::<u64>()? << 20),
             "--host-mib" => args.memory.host = Some(value()?.parse::<u64>()? << 20),
             "--spill" => args.spill = Some(value()?),
@@ -93,7 +104,7 @@ fn profile<W: Word>(session: &Session, params: &Params, args: &Args) -> Result<(
         let h = dsl::linear::matvec(x, "matrix", &matrix, 64, 64)?;
         g.output("y", h.square() + x.rotate(1), 64)
     })?;
-    let options = Options { memory: args.memory, ..Options::default() };
+    let options = Options { topology: args.topology, memory: args.memory, ..Options::default() };
     let mut loaded = session.compile(&program, params, &options)?;
     let manifest = loaded.manifest().clone();
 
@@ -119,7 +130,13 @@ fn profile<W: Word>(session: &Session, params: &Params, args: &Args) -> Result<(
     println!("{}\n", run.profile.launch_table(8, args.roof));
     println!("{}", loaded.memory_report());
     let copied = loaded.plan().copied_bytes();
-    println!("copied in a run: {} MiB fetched, {} MiB spilled", copied.fetched >> 20, copied.spilled >> 20);
+    let mib = [copied.fetched, copied.spilled, copied.exchanged].map(|bytes| bytes >> 20);
+    println!("copied in a run: {} MiB fetched, {} MiB spilled, {} MiB exchanged", mib[0], mib[1], mib[2]);
+    if let Some(file) = &args.costs {
+        let costs: CostTable = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+        let (prediction, profile) = (loaded.predict(&costs), &loaded.last_run().profile);
+        println!("\n{}\n\n{}", prediction.kernel_table(profile), prediction.node_table(profile, 8));
+    }
     if let Some(file) = &args.trace {
         std::fs::write(file, loaded.trace())?;
     }

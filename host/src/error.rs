@@ -32,6 +32,19 @@ pub enum Error {
         /// The plan's.
         found: String,
     },
+    /// A plan for another number of devices than the backend has.
+    #[error(
+        "backend `{backend}` has {expected} device, the plan is for {found}: compile it for {expected} (`Options::topology`), or choose \
+         the backend `cpu`, which simulates any number"
+    )]
+    Devices {
+        /// Its name.
+        backend: &'static str,
+        /// The plan's.
+        found: u32,
+        /// The backend's.
+        expected: u32,
+    },
     /// A plan that breaks a rule: a bug of the compiler, or of whoever made the plan.
     #[error("plan refused: rule `{rule}` is broken: {problem}")]
     InvalidPlan {

@@ -3,7 +3,7 @@
 use crate::backend::Instance;
 use crate::error::Result;
 use crate::profile::{HostRecord, HostWork, Profile, Stopwatch};
-use scheduler::plan::{HostStep, PlanStep};
+use scheduler::plan::{CopyKind, HostStep, PlanStep};
 use std::time::Duration;
 
 /// Does the steps of the host. It is the caller's half of a plan: where inputs come from, what a key is.
@@ -39,7 +39,7 @@ pub struct RunTimes {
     pub host: Duration,
     /// In calls.
     pub calls: Duration,
-    /// In copies between tiers; on a device those that a call waits for count there.
+    /// In copies between tiers and devices; on a device those that a call waits for count there.
     pub copies: Duration,
     /// Launch by launch, where asked for.
     pub profile: Profile,
@@ -98,9 +98,14 @@ pub fn run(instance: &mut dyn Instance, host: &mut dyn HostSteps, options: RunOp
                 let time = clock.elapsed();
                 times.copies += time;
                 if options.profile {
-                    let rows =
-                        |up| copies.iter().filter(|c| c.is_fetch() == up).map(|c| u64::from(c.rows)).sum();
-                    let what = HostWork::Copy { fetched: rows(true), spilled: rows(false) };
+                    let plan = instance.plan().plan();
+                    let rows = |kind| {
+                        let of_kind = copies.iter().filter(|c| plan.copy_kind(c) == Some(kind));
+                        of_kind.map(|c| u64::from(c.rows)).sum()
+                    };
+                    let [fetched, spilled, exchanged] =
+                        [CopyKind::Fetch, CopyKind::Spill, CopyKind::Exchange].map(rows);
+                    let what = HostWork::Copy { fetched, spilled, exchanged };
                     let start = times.profile.at(clock);
                     times.profile.record_host(HostRecord { what, start, time });
                 }

@@ -57,12 +57,14 @@ pub enum HostWork {
     Step(HostStep),
     /// Reading and checking the inputs of a run, before its first step.
     ReadInputs,
-    /// Copies between tiers; on a device, submitting those that need no help of the host.
+    /// Copies between tiers and devices; on a device, submitting those that need no help of the host.
     Copy {
         /// Rows to the arena.
         fetched: u64,
         /// Rows from the arena.
         spilled: u64,
+        /// Rows from the arena of one device to that of another.
+        exchanged: u64,
     },
 }
 

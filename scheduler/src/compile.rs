@@ -40,20 +40,53 @@ pub struct OutputSpec {
 /// How many bytes of each tier a plan may take; `None` is no limit. The file tier has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryLimits {
-    /// Of the device, for buffers: tables and items come on top.
+    /// Of each device, for buffers: tables and items come on top.
     pub device: Option<u64>,
-    /// Of host memory, for what does not fit the device.
+    /// Of host memory, for what does not fit the devices.
     pub host: Option<u64>,
+}
+
+/// The machine that a plan is for: the one source of a number of devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Topology {
+    n_devices: u32,
+}
+
+impl Topology {
+    /// So many devices that are alike.
+    ///
+    /// # Errors
+    /// [`Error::Devices`] for none, or more than [`plan::MAX_DEVICES`].
+    pub fn new(n_devices: u32) -> Result<Self> {
+        if !(1..=plan::MAX_DEVICES).contains(&n_devices) {
+            return Err(Error::Devices { found: n_devices, limit: plan::MAX_DEVICES });
+        }
+        Ok(Self { n_devices })
+    }
+
+    /// Number of devices.
+    pub fn n_devices(self) -> u32 {
+        self.n_devices
+    }
+}
+
+impl Default for Topology {
+    /// One device.
+    fn default() -> Self {
+        Self { n_devices: 1 }
+    }
 }
 
 /// What a compilation may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Consecutive operations are batched into common launches up to this many rows. More rows fill a
+    /// For how many devices. Bits do not depend on it.
+    pub topology: Topology,
+    /// Consecutive operations are batched into common launches up to this many rows a device. More rows fill a
     /// device better and keep more of them alive: 1024 rows of 64 KiB are 64 MiB, a little more than the L2
     /// cache of an H100 (50 MB).
     pub batch_rows: u32,
-    /// Conversions and the transforms of what they give alternate in pieces of at most this many bytes (or one polynomial), so
+    /// Conversions and the transforms of what they give alternate in pieces of at most this many bytes a device (or one polynomial), so
     /// that a transform finds its operand in the cache: 28 MiB of the 50 of an H100, beside the sources. There, a forward transform of
     /// 2^16 words takes 0.43 us among 190 in memory, 0.34 among 96 in the cache, 0.39 among 48 (2026-11-25).
     pub cache_bytes: u64,
@@ -70,6 +103,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            topology: Topology::default(),
             batch_rows: 1024,
             cache_bytes: 28 << 20,
             segment_launches: 256,
@@ -186,7 +220,7 @@ pub fn compile_placed(placed: ckks_ir::Function, params: &Params, options: &Opti
     Ok(Compiled { placed, poly, plan, manifest, stats })
 }
 
-/// The same program in other memory: only the plan is made again.
+/// The same program in other memory or for other devices: only the plan is made again.
 ///
 /// # Errors
 /// [`Error::DeviceBudget`]; [`Error::Verify`].
@@ -294,7 +328,9 @@ fn manifest(placed: &ckks_ir::Function, plan: &Plan, params: &Params) -> Result<
             KeyId::Relinearization => None,
         })
         .collect();
+    // A key has a buffer on each device.
     galois_elements.sort_unstable();
+    galois_elements.dedup();
     let needs_relinearization = keys.into_iter().any(|key| key == KeyId::Relinearization);
     let constants = placed.constants.clone();
     Ok(Manifest { inputs, outputs, galois_elements, needs_relinearization, constants })

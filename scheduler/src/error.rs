@@ -226,6 +226,14 @@ pub enum Error {
         /// The limit.
         available: u64,
     },
+    /// A number of devices that no plan is made for.
+    #[error("topology: {found} devices, expected 1 to {limit}")]
+    Devices {
+        /// What was given.
+        found: u32,
+        /// The largest number.
+        limit: u32,
+    },
     /// The parameters or the reference refuse.
     #[error(transparent)]
     Core(#[from] fhe_core::Error),

@@ -91,7 +91,7 @@ mod helpers {
     }
 
     pub(crate) fn first(plan: &mut Plan, is_fetch: bool) -> &mut RowCopy {
-        copies(plan).find(|copy| copy.is_fetch() == is_fetch).unwrap()
+        copies(plan).find(|copy| (copy.to.buffer == BufferId(0)) == is_fetch).unwrap()
     }
 
     pub(crate) fn spill_buffer(plan: &mut Plan) -> &mut plan::Buffer {

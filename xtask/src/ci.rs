@@ -29,6 +29,7 @@ const STEPS: &[Step] = &[
     Step { name: "test", what: "cargo test --workspace (unit, integration and doc tests)", run: test },
     Step { name: "doc", what: "cargo doc --no-deps --workspace, warnings denied", run: doc },
     Step { name: "bench", what: "the suite of benches, --quick on the CPU (smoke run)", run: bench },
+    Step { name: "report", what: "compile_report of three programs on the CPU (smoke run)", run: report },
 ];
 
 /// Names that `--step` accepts.
@@ -107,6 +108,25 @@ fn test(root: &Path) -> Result<String> {
 fn bench(root: &Path) -> Result<String> {
     let suite = ["run", "--release", "--locked", "-p", "benches", "--bin", "suite", "--"];
     finish(cargo(root).args(suite).args(["--quick", "--backend", "cpu"]))
+}
+
+fn report(root: &Path) -> Result<String> {
+    let example = [
+        "run",
+        "--release",
+        "--locked",
+        "--example",
+        "compile_report",
+        "--",
+        "--samples",
+        "1",
+        "--large",
+        "0",
+    ];
+    for only in ["convolution 3x3", "matrix 64", "degree 7"] {
+        finish(cargo(root).args(example).args(["--only", only]))?;
+    }
+    Ok(String::new())
 }
 
 fn finish(command: &mut Command) -> Result<String> {

@@ -25,16 +25,16 @@ pub trait Backend: Send + Sync {
     /// Its name, with what tells it from others of its kind.
     fn name(&self) -> String;
 
-    /// Bytes that the buffers of a plan may take at present in each tier, beside its tables.
+    /// Bytes that the buffers of a plan may take at present on each device and in each tier below, beside its tables.
     ///
     /// # Errors
-    /// [`Error::UnsupportedRing`]; [`Error::Driver`], [`Error::DeviceLost`].
+    /// [`Error::UnsupportedRing`], [`Error::Devices`]; [`Error::Driver`], [`Error::DeviceLost`].
     fn room(&self, plan: &Plan) -> Result<MemoryLimits>;
 
     /// Allocates all that a plan says.
     ///
     /// # Errors
-    /// [`Error::TooBig`], [`Error::OverBudget`], [`Error::NotNow`]; [`Error::SpillFile`],
+    /// [`Error::Devices`]; [`Error::TooBig`], [`Error::OverBudget`], [`Error::NotNow`]; [`Error::SpillFile`],
     /// [`Error::NoSpillDirectory`]; nothing stays allocated.
     fn load(&self, plan: Arc<CheckedPlan>) -> Result<Box<dyn Instance>>;
 }
@@ -103,7 +103,7 @@ pub trait Instance: Send {
         Ok(times.into_iter().map(median).collect())
     }
 
-    /// Copies rows between the arena and other tiers.
+    /// Copies rows between an arena and other tiers or devices.
     ///
     /// # Errors
     /// [`Error::InvalidPlan`] when they may not be copied so; in the file tier [`Error::SpillFile`] and

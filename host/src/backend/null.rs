@@ -10,7 +10,7 @@ use crate::profile::{Profile, StepRecord, Stopwatch};
 use crate::work::Work;
 use kernels_gpu::abi::KernelId;
 use scheduler::compile::MemoryLimits;
-use scheduler::plan::{BufferId, Plan, RowCopy, SegmentId, Step};
+use scheduler::plan::{BufferId, CopyKind, Plan, RowCopy, SegmentId, Step};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -26,10 +26,12 @@ pub struct Counts {
     pub bytes_in: u64,
     /// Bytes read from outside: outputs.
     pub bytes_out: u64,
-    /// Bytes copied to the arena from other tiers.
+    /// Bytes copied to an arena from other tiers.
     pub bytes_fetched: u64,
-    /// Bytes copied from the arena to other tiers.
+    /// Bytes copied from an arena to other tiers.
     pub bytes_spilled: u64,
+    /// Bytes copied from the arena of one device to that of another.
+    pub bytes_exchanged: u64,
     /// Work by kernel name.
     pub kernels: BTreeMap<&'static str, Work>,
 }
@@ -131,10 +133,14 @@ impl Instance for NullInstance {
 
     fn copy(&mut self, copies: &[RowCopy]) -> Result<()> {
         for copy in copies {
-            self.plan.check_copy(copy)?;
+            let kind = self.plan.check_copy(copy)?;
             let bytes = u64::from(copy.rows) * self.plan.plan().row_bytes() as u64;
             let mut counts = self.backend.lock();
-            *(if copy.is_fetch() { &mut counts.bytes_fetched } else { &mut counts.bytes_spilled }) += bytes;
+            *match kind {
+                CopyKind::Fetch => &mut counts.bytes_fetched,
+                CopyKind::Spill => &mut counts.bytes_spilled,
+                CopyKind::Exchange => &mut counts.bytes_exchanged,
+            } += bytes;
         }
         Ok(())
     }

@@ -3,7 +3,8 @@
 //!
 //! | rule | says |
 //! |---|---|
-//! | `buffers` | buffer 0 is the arena, no other is; rows of buffers add up to the plan's peaks |
+//! | `buffers` | the first buffers are the arenas, by device, no others are; rows of buffers add up to the plan's peaks |
+//! | `devices` | a buffer and a segment are of a device that has an arena; a call binds buffers of its segment's device; a copy between devices is between arenas |
 //! | `pool` | items and tables lie in the pool |
 //! | `rows` | each row is one of a slot of the segment; only read slots are only read, only written ones only written |
 //! | `primes` | prime indexes are those of the plan |
@@ -11,8 +12,8 @@
 //! | `sizes` | inner products have terms, conversions 1 to 64 sources and 1 to 256 targets, roundings targets |
 //! | `begun` | only terms that there are, of a kernel that ends transforms, are begun |
 //! | `hazards` | no row is written twice in a launch, or written by one item and read by another; in place only as the ABI allows |
-//! | `calls` | slots are bound to buffers that are large enough, written ones to the arena or an output, and to one slot |
-//! | `tiers` | the arena and all that a call binds are on the device; a copy is between the arena and a buffer of another tier, within both, and writes the arena, an output or a spill buffer |
+//! | `calls` | slots are bound to buffers that are large enough, slot 0 to the device's arena, written ones to it or an output, and to one slot |
+//! | `tiers` | arenas and all that a call binds are in device memory; a copy is within its buffers; on one device it is between the arena and a buffer of another tier, and writes the arena, an output or a spill buffer |
 //! | `host-steps` | each writes or reads a buffer of its own kind, in the list it belongs to |
 //!
 //! The ABI version and the ring have errors of their own.
@@ -24,8 +25,8 @@ use crate::error::{Error, Result};
 use crate::work::Work;
 use kernels_gpu::abi::{ABI_VERSION, ARENA, KernelId};
 use scheduler::plan::{
-    Access, Buffer, BufferId, BufferKind, HostStep, Place, Plan, PlanStep, RowCopy, Segment, SegmentId, Step,
-    Tier,
+    Access, Buffer, BufferId, BufferKind, CopyKind, DeviceIdx, HostStep, MAX_DEVICES, Place, Plan, PlanStep,
+    RowCopy, Segment, SegmentId, Step, Tier,
 };
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -59,7 +60,9 @@ impl CheckedPlan {
             match step {
                 PlanStep::Call { segment, bindings } => drop(checked.check_call(*segment, bindings)?),
                 PlanStep::Host(step) => checked.check_host_step(step, false)?,
-                PlanStep::Copy(copies) => copies.iter().try_for_each(|copy| checked.check_copy(copy))?,
+                PlanStep::Copy(copies) => {
+                    copies.iter().try_for_each(|copy| checked.check_copy(copy).map(drop))?;
+                }
             }
         }
         checked.plan.setup.iter().try_for_each(|step| checked.check_host_step(step, true))?;
@@ -97,6 +100,12 @@ impl CheckedPlan {
     /// Bytes of all buffers of a tier.
     pub fn tier_bytes(&self, tier: Tier) -> u64 {
         self.plan.buffers.iter().filter(|b| b.tier == tier).map(|b| self.buffer_bytes(b)).sum()
+    }
+
+    /// Bytes of all buffers in the memory of a device.
+    pub fn device_bytes(&self, device: DeviceIdx) -> u64 {
+        let buffers = self.plan.buffers.iter().filter(|b| (b.device, b.tier) == (device, Tier::Device));
+        buffers.map(|b| self.buffer_bytes(b)).sum()
     }
 
     /// A buffer that has the given rows.
@@ -139,7 +148,7 @@ impl CheckedPlan {
     /// A segment that may be called with the given bindings.
     ///
     /// # Errors
-    /// [`Error::InvalidPlan`], rule `calls`.
+    /// [`Error::InvalidPlan`], rules `calls`, `devices`, `tiers`.
     pub fn check_call(&self, segment: SegmentId, bindings: &[BufferId]) -> Result<&Segment> {
         let Some(found) = self.plan.segment(segment) else {
             let n = self.plan.segments.len();
@@ -149,8 +158,10 @@ impl CheckedPlan {
         if bindings.len() != found.slots.len() {
             return fail(format!("{} bindings, expected {}", bindings.len(), found.slots.len()));
         }
-        if bindings.get(ARENA as usize) != Some(&BufferId(0)) {
-            return fail("slot 0 is not bound to the arena".into());
+        // Arenas are the first buffers, by device.
+        let device = found.device;
+        if bindings.get(ARENA as usize) != Some(&BufferId(device.0)) {
+            return fail(format!("slot 0 is not bound to the arena of device {}", device.0));
         }
         let mut bound: Vec<(BufferId, Access)> = Vec::with_capacity(bindings.len());
         for (i, (&id, slot)) in bindings.iter().zip(&found.slots).enumerate() {
@@ -164,6 +175,11 @@ impl CheckedPlan {
             if buffer.tier != Tier::Device {
                 let problem = format!("slot {i} is bound to buffer {} in {:?}", id.0, buffer.tier);
                 return Err(broken("tiers", format!("segment `{}`: {problem}", found.name)));
+            }
+            if buffer.device != device {
+                let problem = format!("slot {i} is bound to buffer {} of device {}", id.0, buffer.device.0);
+                let problem = format!("segment `{}`: {problem}, expected of device {}", found.name, device.0);
+                return Err(broken("devices", problem));
             }
             let writes = slot.access != Access::Read;
             if writes && !matches!(buffer.kind, BufferKind::Arena | BufferKind::Output(_)) {
@@ -180,30 +196,31 @@ impl CheckedPlan {
         Ok(found)
     }
 
-    /// A copy that may be made.
+    /// Where a copy goes that may be made.
     ///
     /// # Errors
-    /// [`Error::InvalidPlan`], rule `tiers`.
-    pub fn check_copy(&self, copy: &RowCopy) -> Result<()> {
-        let fail = |problem: String| Err(broken("tiers", format!("copy {copy}: {problem}")));
-        let (up, down) = copy.ends();
-        if up.buffer != BufferId(ARENA) {
-            return fail("expected the arena on one side".into());
-        }
+    /// [`Error::InvalidPlan`], rule `tiers`, or `devices` for one between devices.
+    pub fn check_copy(&self, copy: &RowCopy) -> Result<CopyKind> {
+        let fail = |rule, problem: String| Err(broken(rule, format!("copy {copy}: {problem}")));
         let rows = |place: Place| place.row..place.row.saturating_add(copy.rows);
-        for place in [up, down] {
+        for place in [copy.from, copy.to] {
             if self.check_rows(place.buffer, &rows(place)).is_err() {
-                return fail(format!("rows {:?} are not of buffer {}", rows(place), place.buffer.0));
+                return fail("tiers", format!("rows {:?} are not of buffer {}", rows(place), place.buffer.0));
             }
         }
-        let below = self.plan.buffer(down.buffer).map(|b| (b.tier, b.kind));
-        match below {
-            Some((Tier::Host | Tier::File, kind))
-                if copy.is_fetch() || matches!(kind, BufferKind::Output(_) | BufferKind::Spill) =>
+        let of = |place: Place| self.plan.buffer(place.buffer).map(|b| (b.device.0, b.tier, b.kind));
+        let (from, to) = (of(copy.from), of(copy.to));
+        if from.map(|b| b.0) != to.map(|b| b.0) && self.plan.copy_kind(copy).is_none() {
+            return fail("devices", format!("found {from:?} and {to:?}, expected the arenas of two devices"));
+        }
+        match self.plan.copy_kind(copy) {
+            Some(CopyKind::Spill)
+                if !to.is_some_and(|b| matches!(b.2, BufferKind::Output(_) | BufferKind::Spill)) =>
             {
-                Ok(())
+                fail("tiers", format!("found {to:?}, expected what is written by the program"))
             }
-            _ => fail(format!("found {below:?}, expected another tier's, and to be written by the program")),
+            Some(kind) => Ok(kind),
+            None => fail("tiers", format!("found {from:?} and {to:?}, expected the arena and another tier")),
         }
     }
 
@@ -230,15 +247,24 @@ impl CheckedPlan {
 }
 
 fn check_buffers(plan: &Plan) -> Result<()> {
-    let arenas: Vec<usize> = (plan.buffers.iter().enumerate())
-        .filter(|(_, b)| b.kind == BufferKind::Arena)
-        .map(|(i, _)| i)
-        .collect();
-    if arenas != [0] {
-        return Err(broken("buffers", format!("arenas are buffers {arenas:?}, expected [0]")));
+    let n = plan.n_devices();
+    let first = (0..).map(DeviceIdx).zip(&plan.buffers).take(n as usize);
+    let in_order = first.into_iter().all(|(device, b)| b.kind == BufferKind::Arena && b.device == device);
+    if !(1..=MAX_DEVICES).contains(&n) || !in_order {
+        let expected = format!("1 to {MAX_DEVICES}, the first buffers, by device");
+        return Err(broken("buffers", format!("{n} arenas, expected {expected}")));
     }
-    if let Some(arena) = plan.buffers.first().filter(|b| b.tier != Tier::Device) {
-        return Err(broken("tiers", format!("the arena is in {:?}", arena.tier)));
+    let buffers = plan.buffers.iter().map(|b| (b.device, "buffer"));
+    let foreign = buffers.chain(plan.segments.iter().map(|s| (s.device, "segment")));
+    if let Some((device, what)) = foreign.into_iter().find(|(device, _)| device.0 >= n) {
+        return Err(broken("devices", format!("a {what} is of device {}, expected below {n}", device.0)));
+    }
+    let arenas = plan.buffers.iter().take(n as usize);
+    if let Some(arena) = arenas.into_iter().find(|b| b.tier != Tier::Device) {
+        return Err(broken(
+            "tiers",
+            format!("the arena of device {} is in {:?}", arena.device.0, arena.tier),
+        ));
     }
     let mut rows: BTreeMap<_, u64> = BTreeMap::new();
     for buffer in &plan.buffers {

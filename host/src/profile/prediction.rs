@@ -6,10 +6,11 @@ use crate::error::Result;
 use crate::session::Session;
 use crate::work::Work;
 use fhe_core::params::Params;
-use kernels_gpu::abi::KernelId;
+use kernels_gpu::abi::{KernelId, RowRef};
 use scheduler::cost::{CostTable, Observation};
-use scheduler::plan::{PlanStep, Step};
+use scheduler::plan::{Access, NodeId, PlanStep, Step};
 use scheduler::{Options, dsl};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -25,17 +26,12 @@ pub struct Prediction {
 impl Prediction {
     pub(crate) fn new(plan: &CheckedPlan, costs: &CostTable) -> Self {
         let mut prediction = Self::default();
-        for step in &plan.plan().schedule {
-            let PlanStep::Call { segment, .. } = step else { continue };
-            let Some(of) = plan.plan().segment(*segment) else { continue };
-            for (i, Step::Launch { launch, .. }) in of.steps.iter().enumerate() {
-                let Work { bytes, multiplications, .. } = plan.work(*segment, i);
-                let time = costs.predict(launch.kernel, bytes, multiplications).unwrap_or_else(|| {
-                    prediction.unknown.push(launch.kernel);
-                    0.0
-                });
-                prediction.launches.push((launch.kernel, Duration::from_nanos(time as u64)));
-            }
+        for Observation { kernel, bytes, stored, multiplications, .. } in observations(plan, &[]) {
+            let time = costs.predict(kernel, bytes, stored, multiplications).unwrap_or_else(|| {
+                prediction.unknown.push(kernel);
+                0.0
+            });
+            prediction.launches.push((kernel, Duration::from_nanos(time as u64)));
         }
         prediction.unknown.sort_unstable();
         prediction.unknown.dedup();
@@ -48,49 +44,77 @@ impl Prediction {
     }
 
     /// Predicted beside measured, by kernel: a run's profile has as many launches.
-    pub fn table(&self, measured: &Profile) -> String {
-        let mut kernels: BTreeMap<KernelId, (Duration, Entry)> = BTreeMap::new();
-        for ((kernel, predicted), record) in self.launches.iter().zip(measured.steps()) {
-            let sums = kernels.entry(*kernel).or_default();
-            sums.0 += *predicted;
-            sums.1.add(record);
+    pub fn kernel_table(&self, measured: &Profile) -> String {
+        let mut sums = self.sums(measured, |record| record.kernel);
+        sums.sort_by_key(|(kernel, _)| *kernel);
+        table(sums.into_iter().map(|(kernel, both)| (kernel.name().to_owned(), both)))
+    }
+
+    /// The same for the `n` nodes of the plan that took longest.
+    pub fn node_table(&self, measured: &Profile, n: usize) -> String {
+        let mut sums = self.sums(measured, |record| (record.node, record.kernel));
+        sums.sort_by_key(|(key, both)| (Reverse(both.measured.time), *key));
+        let name = |(node, kernel): (NodeId, KernelId)| format!("{} {}", node.0, kernel.name());
+        table(sums.into_iter().take(n).map(|(key, both)| (name(key), both)))
+    }
+
+    fn sums<K: Ord>(&self, measured: &Profile, key: impl Fn(&StepRecord) -> K) -> Vec<(K, Both)> {
+        let mut sums: BTreeMap<K, Both> = BTreeMap::new();
+        for ((_, predicted), record) in self.launches.iter().zip(measured.steps()) {
+            let both = sums.entry(key(record)).or_default();
+            both.predicted += *predicted;
+            both.measured.add(record);
         }
-        let mut text = format!(
-            "{:28} {:>9} {:>13} {:>12} {:>7}",
-            "", "launches", "predicted ms", "measured ms", "ratio"
-        );
-        let mut total = (Duration::ZERO, Entry::default());
-        let mut line = |name: &str, predicted: Duration, entry: &Entry| {
-            let (p, m) = (predicted.as_secs_f64() * 1e3, entry.time.as_secs_f64() * 1e3);
-            let ratio = p / m.max(1e-9);
-            text.push_str(&format!(
-                "\n{name:28} {:>9} {p:>13.3} {m:>12.3} {ratio:>7.2}",
-                entry.work.launches
-            ));
-        };
-        for (kernel, (predicted, entry)) in &kernels {
-            line(kernel.name(), *predicted, entry);
-            total.0 += *predicted;
-            total.1.work += entry.work;
-            total.1.time += entry.time;
-        }
-        line("total", total.0, &total.1);
-        text
+        sums.into_iter().collect()
     }
 }
 
-/// A launch as the fit wants it.
-pub(crate) fn observation(kernel: KernelId, work: Work, time: Duration) -> Observation {
-    let Work { bytes, multiplications, .. } = work;
-    Observation { kernel, bytes, multiplications, nanoseconds: time.as_secs_f64() * 1e9 }
+#[derive(Default)]
+struct Both {
+    predicted: Duration,
+    measured: Entry,
 }
 
-impl Profile {
-    /// What the launches took, for [`CostTable::fit`].
-    pub fn observations(&self) -> Vec<Observation> {
-        let of = |record: &StepRecord| observation(record.kernel, record.work, record.time);
-        self.steps().iter().map(of).collect()
+/// A line for each, and their sum.
+fn table(lines: impl Iterator<Item = (String, Both)>) -> String {
+    let mut text =
+        format!("{:28} {:>9} {:>13} {:>12} {:>7}", "", "launches", "predicted ms", "measured ms", "ratio");
+    let mut line = |name: &str, Both { predicted, measured }: &Both| {
+        let (p, m) = (predicted.as_secs_f64() * 1e3, measured.time.as_secs_f64() * 1e3);
+        let (launches, ratio) = (measured.work.launches, p / m.max(1e-9));
+        text.push_str(&format!("\n{name:28} {launches:>9} {p:>13.3} {m:>12.3} {ratio:>7.2}"));
+    };
+    let mut total = Both::default();
+    for (name, both) in lines {
+        line(&name, &both);
+        total.predicted += both.predicted;
+        total.measured.work += both.measured.work;
+        total.measured.time += both.measured.time;
     }
+    line("total", &total);
+    text
+}
+
+/// The launches of a run, in order, with their times where known.
+pub(crate) fn observations(plan: &CheckedPlan, times: &[Duration]) -> Vec<Observation> {
+    let row_bytes = plan.plan().row_bytes() as u64;
+    let mut observed: Vec<Observation> = Vec::new();
+    for step in &plan.plan().schedule {
+        let PlanStep::Call { segment, .. } = step else { continue };
+        let Some(of) = plan.plan().segment(*segment) else { continue };
+        let is_stored =
+            |row: &RowRef| of.slots.get(row.slot as usize).is_some_and(|slot| slot.access == Access::Read);
+        for (i, Step::Launch { launch, .. }) in of.steps.iter().enumerate() {
+            let Work { bytes, multiplications, .. } = plan.work(*segment, i);
+            let items = plan.plan().items(launch).unwrap_or_default();
+            let rows =
+                items.iter().map(|item| item.rows(launch.kernel).iter().filter(|r| is_stored(r)).count());
+            let stored = rows.sum::<usize>() as u64 * row_bytes;
+            let nanoseconds = times.get(observed.len()).map_or(0.0, |time| time.as_secs_f64() * 1e9);
+            observed.push(Observation { kernel: launch.kernel, bytes, stored, multiplications, nanoseconds });
+        }
+    }
+    observed
 }
 
 /// Measures a cost table: medians of every launch of a program that uses all kernels of levelled programs at every level of the
@@ -108,21 +132,32 @@ pub fn calibrate(session: &Session, params: &Params, note: &str, samples: u32) -
     Ok(CostTable::fit(&session.backend_name(), note, &params.to_string(), &observed))
 }
 
-/// At each level a sum of rotations with plaintexts and of a square, and what is linear.
+/// Bytes of plaintexts that no cache holds.
+const UNCACHED: usize = 256 << 20;
+
+/// At each level a sum of rotations with plaintexts and of a square, and what is linear. At the top a sum over so many plaintexts that
+/// they come from memory.
 fn workout(params: &Params) -> Result<dsl::Program> {
+    let rows = params.primes().len() * params.n() * params.word().bytes();
+    let n_plain = (UNCACHED / rows).clamp(8, 1024);
     Ok(dsl::build("workout", |g| {
         let mut y = g.input("x", 64)?;
-        let w: Vec<f64> = (0..64).map(|i| 0.01 * f64::from(i) - 0.3).collect();
+        let plain = |name: &str, number: usize| {
+            let w: Vec<f64> = (0..64).map(|i| 0.01 * f64::from(i) - 0.3 + number as f64 / 64.0).collect();
+            g.plain(&format!("{name}{number}"), &w)
+        };
         for level in (1..=params.max_level().0).rev() {
-            let weights: Vec<f64> = w.iter().map(|x| x + f64::from(level)).collect();
-            let weights = g.plain(&format!("w{level}"), &weights)?;
+            let weights = plain("w", level as usize)?;
             let few = y.rotate(1) * weights + y.rotate(2) * weights;
             let many = (3..9).fold(y * weights, |sum, k| sum + y.rotate(k) * weights);
             let square = y.square() - y * y.conjugate();
-            y = few + square - many - y * 0.5 + 1.0;
-            if level % 2 == 0 {
-                y = -(y.rotate(1) + y);
+            let mut next = few + square - many - y * 0.5 + 1.0;
+            if level == params.max_level().0 {
+                for number in 0..n_plain {
+                    next = next + y.rotate((number % 4) as i64) * plain("v", number)?;
+                }
             }
+            y = if level % 2 == 0 { -(next.rotate(1) + next) } else { next };
         }
         g.output("y", y, 64)
     })?)

@@ -1,7 +1,7 @@
 //! A profile as a trace in the format of Chrome's trace events, which Perfetto and chrome://tracing draw.
 //!
 //! ```text
-//! process   one a profile (a setup, a run)     track 0: steps of the host     track 1: launches
+//! process   one a profile (a setup, a run)     track 0: steps of the host     track 1 + d: launches of device d
 //! event     complete ("ph": "X"), ts and dur in microseconds from the profile's start
 //! ```
 //!
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// The track of host steps.
 pub const HOST_TRACK: u32 = 0;
-/// The track of launches.
+/// The track of the first device's launches; the others follow.
 pub const LAUNCH_TRACK: u32 = 1;
 
 #[derive(Serialize)]
@@ -79,7 +79,12 @@ pub fn to_chrome(
     for (pid, (process, profile)) in (0..).zip(profiles) {
         trace_events.push(named(pid, HOST_TRACK, "process_name", process));
         trace_events.push(named(pid, HOST_TRACK, "thread_name", "host steps"));
-        trace_events.push(named(pid, LAUNCH_TRACK, "thread_name", "launches"));
+        let n_devices = plan.n_devices().max(1);
+        for device in 0..n_devices {
+            let name =
+                if n_devices == 1 { "launches".to_owned() } else { format!("launches of device {device}") };
+            trace_events.push(named(pid, LAUNCH_TRACK + device, "thread_name", &name));
+        }
         trace_events.extend(profile.host_steps().iter().map(|record| host_event(plan, pid, record, &name)));
         trace_events.extend(profile.steps().iter().map(|record| launch_event(plan, pid, record, &level)));
     }
@@ -111,7 +116,8 @@ fn launch_event(plan: &Plan, pid: u32, record: &StepRecord, level: impl Fn(&str)
         level: plan.segment(segment).and_then(|s| level(&s.name)),
         ..Args::default()
     };
-    complete(pid, LAUNCH_TRACK, kernel.name().to_owned(), (start, time), args)
+    let device = plan.segment(segment).map_or(0, |s| s.device.0);
+    complete(pid, LAUNCH_TRACK.saturating_add(device), kernel.name().to_owned(), (start, time), args)
 }
 
 fn host_event(
@@ -122,7 +128,7 @@ fn host_event(
 ) -> Event {
     let (name, level) = name(&record.what);
     let rows = match record.what {
-        HostWork::Copy { fetched, spilled } => Some(fetched + spilled),
+        HostWork::Copy { fetched, spilled, exchanged } => Some(fetched + spilled + exchanged),
         what => what.buffer().and_then(|id| plan.buffer(id)).map(|b| u64::from(b.rows)),
     };
     let bytes = rows.map(|rows| rows * plan.row_bytes() as u64);
@@ -150,7 +156,11 @@ impl HostWork {
     pub fn name(&self) -> String {
         match self {
             Self::ReadInputs => "read inputs".to_owned(),
-            Self::Copy { fetched, spilled } => format!("fetch {fetched} rows, spill {spilled}"),
+            Self::Copy { fetched, spilled, exchanged: 0 } => format!("fetch {fetched} rows, spill {spilled}"),
+            Self::Copy { fetched: 0, spilled: 0, exchanged } => format!("exchange {exchanged} rows"),
+            Self::Copy { fetched, spilled, exchanged } => {
+                format!("fetch {fetched} rows, spill {spilled}, exchange {exchanged}")
+            }
             Self::Step(HostStep::Encode { encoded, .. }) => format!("encode constant {}", encoded.constant.0),
             Self::Step(HostStep::LoadSlots { encoded, .. }) => {
                 format!("load slots of constant {}", encoded.constant.0)

@@ -32,6 +32,9 @@ pub(super) trait Keys: Send + Sync {
 
 /// What the word of the parameters decides.
 pub(super) trait Codec: Send + Sync {
+    /// The parameters.
+    fn params(&self) -> &Params;
+
     /// Encodes a constant, repeated to all slots.
     fn encode(&self, constant: &Constant, encoded: &Encoded) -> Result<Box<dyn Rows>>;
 
@@ -122,6 +125,10 @@ impl<W: Word> Keys for EvaluationKeySet<W> {
 }
 
 impl<W: Word> Codec for WordCodec<W> {
+    fn params(&self) -> &Params {
+        self.ring.params()
+    }
+
     fn encode(&self, constant: &Constant, encoded: &Encoded) -> Result<Box<dyn Rows>> {
         let (slots, level, scale) = (self.repeated(constant), encoded.level, encoded.log_scale);
         Ok(Box::new(match encoded.raised {

@@ -16,6 +16,7 @@
 //! There is no function for a secret key.
 
 mod codec;
+mod parts;
 mod program;
 
 pub use program::{LoadedProgram, RunReport};
@@ -79,8 +80,8 @@ impl SessionBuilder {
         self
     }
 
-    /// Bytes of the device, or of the processor's memory, that all programs of the session may take together; all if
-    /// not called. A program that [`Session::compile`] cannot fit is planned with host memory and files.
+    /// Bytes of each device, or of the processor's memory in the place of each, that all programs of the session may take together;
+    /// all if not called. A program that [`Session::compile`] cannot fit is planned with host memory and files.
     #[must_use]
     pub fn memory_budget(mut self, bytes: u64) -> Self {
         self.limits.get_or_insert_with(Limits::default).budget = Some(bytes);
@@ -234,7 +235,7 @@ impl Session {
         self.null.as_ref().map(NullBackend::counts)
     }
 
-    /// Compiles a program and loads it. The plan fits the memory that is there: what the device has no room for is
+    /// Compiles a program and loads it, for the devices that the options say: one unless they say more. The plan fits the memory that is there: what the device has no room for is
     /// fetched from host memory and files and spilled there.
     ///
     /// # Errors
@@ -252,8 +253,10 @@ impl Session {
             (Err(Error::UnsupportedRing { .. }), Some(processor)) => processor.room(&compiled.plan)?,
             (room, _) => room?,
         };
-        let exceeds = |tier, limit: Option<u64>| limit.is_some_and(|l| compiled.plan.peak_bytes(tier) > l);
-        if !exceeds(Tier::Device, room.device) && !exceeds(Tier::Host, room.host) {
+        let exceeds = |bytes: u64, limit: Option<u64>| limit.is_some_and(|l| bytes > l);
+        let plan = &compiled.plan;
+        if !exceeds(plan.device_peak_bytes(), room.device) && !exceeds(plan.peak_bytes(Tier::Host), room.host)
+        {
             return Ok(compiled);
         }
         let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
@@ -268,7 +271,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Core`] when it was compiled for other parameters or a constant does not encode;
-    /// [`Error::AbiMismatch`], [`Error::UnsupportedRing`], [`Error::InvalidPlan`]; [`Error::TooBig`],
+    /// [`Error::AbiMismatch`], [`Error::UnsupportedRing`], [`Error::Devices`], [`Error::InvalidPlan`]; [`Error::TooBig`],
     /// [`Error::OverBudget`], [`Error::NotNow`]; [`Error::NoSpillDirectory`], [`Error::SpillFile`].
     pub fn load(&self, compiled: Compiled, params: &Params) -> Result<LoadedProgram> {
         let Compiled { plan, manifest, .. } = compiled;

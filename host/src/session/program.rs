@@ -1,12 +1,14 @@
 //! A program in the memory of a backend.
 
 use super::codec::{Codec, Keys, Rows};
+use super::parts::{Arriving, Object, fill, rows_of};
 use crate::backend::Instance;
+use crate::check::broken;
 use crate::error::{Error, Result};
 use crate::executor::{self, RunOptions, RunTimes};
 use crate::memory::MemoryReport;
 use crate::profile::overhead::{self, LaunchOverhead};
-use crate::profile::prediction::{Prediction, observation};
+use crate::profile::prediction::{Prediction, observations};
 use crate::profile::{HostWork, Profile, Stopwatch, trace};
 use crate::work::Work;
 use fhe_core::params::Level;
@@ -15,7 +17,9 @@ use rayon::ThreadPool;
 use scheduler::ckks_ir::ConstId;
 use scheduler::compile::Manifest;
 use scheduler::cost::{CostTable, Observation};
-use scheduler::plan::{BufferId, HostStep, Plan, PlanStep, Step};
+use scheduler::plan::{HostStep, Plan};
+use scheduler::poly_ir::Encoded;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,28 +84,14 @@ impl fmt::Debug for LoadedProgram {
     }
 }
 
-/// Fills a buffer, all of it.
-fn fill(instance: &mut dyn Instance, buffer: BufferId, chunks: &[&[u8]]) -> Result<()> {
-    let plan = instance.plan();
-    let len: usize = chunks.iter().map(|c| c.len()).sum();
-    let rows = plan.check_write(buffer, 0, len)?;
-    let expected = plan.plan().buffer(buffer).map_or(0, |b| b.rows);
-    if rows.end != expected {
-        let (found, expected) = (format!("{} rows", rows.end), format!("all {expected} rows"));
-        return Err(Error::BufferAccess { buffer: buffer.0, found, expected });
-    }
-    let row_bytes = plan.plan().row_bytes();
-    let mut row = 0;
-    for chunk in chunks {
-        instance.write(buffer, row, chunk)?;
-        row += (chunk.len() / row_bytes) as u32;
-    }
-    Ok(())
+/// Blocks of an evaluation key: two halves of each digit.
+fn n_key_blocks(codec: &dyn Codec) -> u32 {
+    2 * codec.params().digits().len() as u32
 }
 
 /// A host step that is not in the list where it belongs, or names what the manifest has not.
 fn foreign(step: &HostStep) -> Error {
-    crate::check::broken("host-steps", format!("{step:?} is not of the manifest"))
+    broken("host-steps", format!("{step:?} is not of the manifest"))
 }
 
 /// The level that the lowering names a segment after: `s7_level3`.
@@ -117,20 +107,27 @@ impl LoadedProgram {
         pool: Arc<ThreadPool>,
         options: RunOptions,
     ) -> Result<Self> {
+        // The plaintext that was encoded last: its parts are loaded one after the other.
+        let mut last: Option<(Encoded, Box<dyn Rows>)> = None;
         let mut encode = |step: &HostStep, instance: &mut dyn Instance| {
             let of =
                 |constant: ConstId| manifest.constants.get(constant.0 as usize).ok_or_else(|| foreign(step));
-            let (buffer, rows) = match *step {
+            match *step {
                 HostStep::Encode { encoded, buffer } => {
-                    (buffer, codec.encode(of(encoded.constant)?, &encoded)?)
+                    let basis = encoded.basis(codec.params())?;
+                    let (_, rows) = match last.take().filter(|(last, _)| *last == encoded) {
+                        Some(last_one) => last.insert(last_one),
+                        None => last.insert((encoded, codec.encode(of(encoded.constant)?, &encoded)?)),
+                    };
+                    fill(instance, buffer, &rows.chunks(), Some(&Object { basis: &basis, n_blocks: 1 }))
                 }
                 HostStep::LoadSlots { encoded, buffer } => {
-                    (buffer, codec.slots(of(encoded.constant)?, &encoded)?)
+                    let rows = codec.slots(of(encoded.constant)?, &encoded)?;
+                    fill(instance, buffer, &rows.chunks(), None)
                 }
-                HostStep::LoadFactors { buffer } => (buffer, codec.factors()),
-                _ => return Err(foreign(step)),
-            };
-            fill(instance, buffer, &rows.chunks())
+                HostStep::LoadFactors { buffer } => fill(instance, buffer, &codec.factors().chunks(), None),
+                _ => Err(foreign(step)),
+            }
         };
         let is_key = |s: &HostStep| matches!(s, HostStep::LoadKey { .. });
         let encoded = executor::setup(&mut *instance, &mut encode, |s| !is_key(s))?;
@@ -193,7 +190,8 @@ impl LoadedProgram {
     }
 
     fn n_keys(&self) -> usize {
-        self.plan().setup.iter().filter(|s| matches!(s, HostStep::LoadKey { .. })).count()
+        let key = |s: &HostStep| if let HostStep::LoadKey { key, .. } = s { Some(*key) } else { None };
+        self.plan().setup.iter().filter_map(key).collect::<BTreeSet<_>>().len()
     }
 
     /// Copies the keys that the program needs out of an evaluation key set, in place of earlier ones. Keys that it does
@@ -208,8 +206,10 @@ impl LoadedProgram {
             let keys = self.codec.read_keys(bytes)?;
             self.check_keys(&*keys)?;
             self.has_keys = false;
+            let (limbs, n_blocks) = (self.plan().limbs(), n_key_blocks(&*self.codec));
+            let object = Object { basis: &limbs, n_blocks };
             let mut load = |step: &HostStep, instance: &mut dyn Instance| match *step {
-                HostStep::LoadKey { key, buffer } => fill(instance, buffer, &keys.rows(key)?),
+                HostStep::LoadKey { key, buffer } => fill(instance, buffer, &keys.rows(key)?, Some(&object)),
                 _ => Err(foreign(step)),
             };
             let is_key = |s: &HostStep| matches!(s, HostStep::LoadKey { .. });
@@ -220,12 +220,15 @@ impl LoadedProgram {
         })
     }
 
-    /// Every key is there, and of the size of its buffer.
+    /// Every key is there, and of the size of its buffers.
     fn check_keys(&self, keys: &dyn Keys) -> Result<()> {
+        let (limbs, n_blocks) = (self.plan().limbs(), n_key_blocks(&*self.codec));
+        let object = Object { basis: &limbs, n_blocks };
         for step in &self.plan().setup {
             let HostStep::LoadKey { key, buffer } = *step else { continue };
-            let len = keys.rows(key)?.iter().map(|row| row.len()).sum();
-            self.instance.plan().check_write(buffer, 0, len)?;
+            let (rows, all) = rows_of(self.plan(), buffer, &object);
+            let len: usize = keys.rows(key)?.iter().map(|row| row.len()).sum();
+            self.instance.plan().check_write(buffer, 0, len / all.max(1) as usize * rows.len())?;
         }
         Ok(())
     }
@@ -262,16 +265,7 @@ impl LoadedProgram {
     pub fn observe(&mut self, samples: u32) -> Result<Vec<Observation>> {
         let pool = Arc::clone(&self.pool);
         let times = pool.install(|| self.instance.launch_times(samples))?;
-        let plan = self.instance.plan();
-        let calls = plan.plan().schedule.iter().filter_map(|step| match step {
-            PlanStep::Call { segment, .. } => Some((*segment, plan.plan().segment(*segment)?)),
-            _ => None,
-        });
-        let launches = calls.flat_map(|(id, segment)| {
-            let steps = segment.steps.iter().enumerate();
-            steps.map(move |(i, Step::Launch { launch, .. })| (launch.kernel, plan.work(id, i)))
-        });
-        Ok(launches.zip(times).map(|((kernel, work), time)| observation(kernel, work, time)).collect())
+        Ok(observations(self.instance.plan(), &times))
     }
 
     /// The time of a run's launches as a cost table predicts it.
@@ -303,23 +297,33 @@ impl LoadedProgram {
         let rows = self.read_inputs(inputs)?;
         let read_inputs = clock.elapsed();
         let mut outputs = vec![Vec::new(); self.manifest.outputs.len()];
+        let mut arriving = vec![Arriving::default(); outputs.len()];
         let (codec, manifest) = (&self.codec, &self.manifest);
         let mut transfer = |step: &HostStep, instance: &mut dyn Instance| match *step {
             HostStep::Upload { input, buffer } => {
-                let rows = rows.get(input.0 as usize).ok_or_else(|| foreign(step))?;
-                fill(instance, buffer, &rows.chunks())
+                let idx = input.0 as usize;
+                let (spec, rows) =
+                    manifest.inputs.get(idx).zip(rows.get(idx)).ok_or_else(|| foreign(step))?;
+                let basis = &codec.params().level(spec.level)?.basis;
+                fill(instance, buffer, &rows.chunks(), Some(&Object { basis, n_blocks: 2 }))
             }
             HostStep::Download { buffer, output } => {
                 let idx = output.0 as usize;
                 let spec = manifest.outputs.get(idx).ok_or_else(|| foreign(step))?;
-                let n_rows = instance.plan().plan().buffer(buffer).map_or(0, |b| b.rows);
-                outputs[idx] = codec.write_output(spec, &instance.read(buffer, 0..n_rows)?)?;
+                let basis = &codec.params().level(spec.level)?.basis;
+                if let Some(rows) = arriving[idx].take(instance, buffer, &Object { basis, n_blocks: 2 })? {
+                    outputs[idx] = codec.write_output(spec, &rows)?;
+                }
                 Ok(())
             }
             _ => Err(foreign(step)),
         };
         let RunTimes { host, calls, copies, mut profile, .. } =
             executor::run(&mut *self.instance, &mut transfer, self.options)?;
+        if let Some(output) = arriving.iter().position(Arriving::has_begun) {
+            let problem = format!("output {output} is not downloaded from all devices that have rows of it");
+            return Err(broken("host-steps", problem));
+        }
         let total = clock.elapsed();
         if self.options.profile {
             profile.precede(HostWork::ReadInputs, read_inputs);

@@ -1,4 +1,4 @@
-//! The memory of one device and what lies below it: a ledger for each tier, and where the file tier may be.
+//! The memory of devices and what lies below it: a ledger for each device and each tier below, and where the file tier may be.
 
 mod file;
 
@@ -7,7 +7,7 @@ pub(crate) use file::SpillFile;
 use crate::check::CheckedPlan;
 use crate::error::{Error, Result};
 use crate::memory::{Ledger, Limits, Reservation};
-use scheduler::plan::Tier;
+use scheduler::plan::{DeviceIdx, MAX_DEVICES, Tier};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,7 +26,8 @@ pub struct LowerTiers {
 /// The ledgers of a backend.
 #[derive(Debug)]
 pub(crate) struct Tiers {
-    pub(crate) device: Arc<Ledger>,
+    /// By device.
+    devices: Vec<Arc<Ledger>>,
     pub(crate) host: Arc<Ledger>,
     pub(crate) file: Arc<Ledger>,
     directory: Option<PathBuf>,
@@ -39,39 +40,62 @@ pub(crate) struct Reservations {
 }
 
 impl Tiers {
-    /// Limits of the device alone.
+    /// Limits of each device alone.
     pub(crate) fn new(device: Limits) -> Self {
         let lower = LowerTiers::default();
         let (host, file) = (Ledger::new(lower.host), Ledger::new(lower.file));
-        Self { device: Ledger::new(device), host, file, directory: None }
+        let devices = (0..MAX_DEVICES).map(|_| Ledger::new(device)).collect();
+        Self { devices, host, file, directory: None }
     }
 
     /// With other limits below the device.
     pub(crate) fn with_lower(self, lower: LowerTiers) -> Self {
         let (host, file) = (Ledger::new(lower.host), Ledger::new(lower.file));
-        Self { device: self.device, host, file, directory: lower.directory }
+        Self { devices: self.devices, host, file, directory: lower.directory }
     }
 
-    fn ledger(&self, tier: Tier) -> &Arc<Ledger> {
-        match tier {
-            Tier::Device => &self.device,
-            Tier::Host => &self.host,
-            Tier::File => &self.file,
-        }
+    /// The ledger of a device that a checked plan may name.
+    pub(crate) fn device(&self, device: DeviceIdx) -> &Arc<Ledger> {
+        &self.devices[device.0 as usize % self.devices.len()]
     }
 
-    /// Reserves what a plan says, and some memory of the device beside it.
+    /// Bytes that can be reserved of each of some devices, where `beside` more are needed on the first; `None` is unknown.
+    pub(crate) fn left(&self, n_devices: u32, beside: u64) -> Option<u64> {
+        let left = |device: u32| {
+            let left = self.device(DeviceIdx(device)).left()?;
+            Some(if device == 0 { left.saturating_sub(beside) } else { left })
+        };
+        (0..n_devices.max(1)).filter_map(left).min()
+    }
+
+    /// Bytes that are reserved.
+    pub(crate) fn in_use(&self) -> u64 {
+        self.devices.iter().chain([&self.host, &self.file]).map(|ledger| ledger.in_use()).sum()
+    }
+
+    /// Reserves what a plan says, and some memory of the first device beside it.
     ///
     /// # Errors
     /// [`Error::TooBig`], [`Error::OverBudget`].
     pub(crate) fn reserve(&self, plan: &CheckedPlan, beside: u64) -> Result<Reservations> {
         let mut held = Vec::new();
-        for tier in Tier::ALL {
-            let bytes = plan.tier_bytes(tier) + if tier == Tier::Device { beside } else { 0 };
+        let mut reserve = |ledger: &Arc<Ledger>, what: String, bytes: u64| -> Result<()> {
             if bytes > 0 {
-                held.push(self.ledger(tier).reserve(&what(plan, tier), bytes)?);
+                held.push(ledger.reserve(&what, bytes)?);
             }
+            Ok(())
+        };
+        let n_devices = plan.plan().n_devices();
+        for device in (0..n_devices).map(DeviceIdx) {
+            let beside = if device.0 == 0 { beside } else { 0 };
+            let mut what = what(plan, Tier::Device);
+            if n_devices > 1 {
+                what.push_str(&format!(", device {}", device.0));
+            }
+            reserve(self.device(device), what, plan.device_bytes(device) + beside)?;
         }
+        reserve(&self.host, what(plan, Tier::Host), plan.tier_bytes(Tier::Host))?;
+        reserve(&self.file, what(plan, Tier::File), plan.tier_bytes(Tier::File))?;
         Ok(Reservations { _held: held })
     }
 

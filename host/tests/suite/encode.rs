@@ -201,7 +201,7 @@ fn slots_that_might_not_fit_are_refused() {
     let params = Preset::Toy12.params().unwrap();
     let session = Session::builder().backend(BackendKind::Cpu).threads(1).build().unwrap();
     let values = [Complex64::new(1.0, 0.0), Complex64::new(0.5, 0.0)];
-    let good = plaintexts(&params, [&values, &values[..1]]);
+    let good = plaintexts(&params, [&values, &[values[1], values[0]]]);
     let level = good.manifest.inputs[0].level;
     let log_scale = params.level(level).unwrap().log_scale.to_f64();
     let with = |value: Complex64| {

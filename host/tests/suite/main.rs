@@ -21,9 +21,13 @@ mod merged;
 #[cfg(test)]
 mod null;
 #[cfg(test)]
+mod prediction;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod session;
+#[cfg(test)]
+mod sharded;
 #[cfg(test)]
 mod sharing;
 #[cfg(test)]

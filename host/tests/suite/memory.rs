@@ -207,7 +207,7 @@ fn profiles_tell_of_copies() {
     fixture.run(&mut loaded).unwrap();
     let (mut rows_up, mut rows_down) = (0, 0);
     for step in loaded.last_run().profile.host_steps() {
-        if let HostWork::Copy { fetched, spilled } = step.what {
+        if let HostWork::Copy { fetched, spilled, .. } = step.what {
             (rows_up, rows_down) = (rows_up + fetched, rows_down + spilled);
         }
     }

@@ -129,6 +129,7 @@ impl PlanMaker {
             ],
             segments: vec![Segment {
                 name: "all".into(),
+                device: DeviceIdx(0),
                 slots: vec![
                     slot(arena_rows, Access::ReadWrite),
                     slot(input_rows, Access::Read),

@@ -1,15 +1,18 @@
 //! Times of launches as a machine has shown them, and what they predict.
 //!
 //! ```text
-//! time of a launch = launch + bytes / 1024 * per_kib + multiplications / 1024 * per_kilo_multiplication
+//! time of a launch = launch + bytes / 1024 * per_kib + stored / 1024 * per_kib_stored
+//!                  + multiplications / 1024 * per_kilo_multiplication
 //! ```
 //!
-//! with bytes and multiplications as `host::work` counts them: rows of a launch that are read or written, products of two words. A
-//! [`CostTable`] holds the three numbers for each kernel, in nanoseconds, and what they were measured on. It is data:
+//! with bytes and multiplications as `host::work` counts them: rows of a launch that are read or written, products of two words.
+//! Stored bytes are those among them of keys, constants and inputs, which a run reads once or seldom, so that they come from
+//! memory, where others may be in a cache. A
+//! [`CostTable`] holds the four numbers for each kernel, in nanoseconds, and what they were measured on. It is data:
 //! `cargo xtask cost-table` writes one.
 //!
 //! [`CostTable::fit`] finds, kernel by kernel, the numbers (none negative) that are best in the sum of squares of *relative* errors, so that small
-//! launches count as much as large ones. With three unknowns every choice of which are zero is tried.
+//! launches count as much as large ones. With four unknowns every choice of which are zero is tried.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +26,8 @@ pub struct Observation {
     pub kernel: KernelId,
     /// Bytes read and written.
     pub bytes: u64,
+    /// Those of keys, constants and inputs.
+    pub stored: u64,
     /// Products of two words.
     pub multiplications: u64,
     /// Its time.
@@ -36,15 +41,17 @@ pub struct KernelCost {
     pub launch: f64,
     /// 1024 bytes that are read or written.
     pub per_kib: f64,
+    /// 1024 bytes of keys, constants and inputs, on top.
+    pub per_kib_stored: f64,
     /// 1024 products of two words.
     pub per_kilo_multiplication: f64,
 }
 
 impl KernelCost {
     /// Nanoseconds of a launch.
-    pub fn predict(&self, bytes: u64, multiplications: u64) -> f64 {
-        let [a, b, c] = features(bytes, multiplications);
-        self.launch * a + self.per_kib * b + self.per_kilo_multiplication * c
+    pub fn predict(&self, bytes: u64, stored: u64, multiplications: u64) -> f64 {
+        let [a, b, c, d] = features(bytes, stored, multiplications);
+        self.per_kib * a + self.per_kib_stored * b + self.per_kilo_multiplication * c + self.launch * d
     }
 }
 
@@ -61,8 +68,11 @@ pub struct CostTable {
     pub kernels: BTreeMap<String, KernelCost>,
 }
 
-fn features(bytes: u64, multiplications: u64) -> [f64; 3] {
-    [1.0, bytes as f64 / 1024.0, multiplications as f64 / 1024.0]
+const N_FEATURES: usize = 4;
+
+fn features(bytes: u64, stored: u64, multiplications: u64) -> [f64; N_FEATURES] {
+    // In this order: of two that explain as much, what grows with the launch goes before what does not.
+    [bytes as f64 / 1024.0, stored as f64 / 1024.0, multiplications as f64 / 1024.0, 1.0]
 }
 
 impl CostTable {
@@ -79,41 +89,41 @@ impl CostTable {
     }
 
     /// Nanoseconds of a launch; none for a kernel that the table has not.
-    pub fn predict(&self, kernel: KernelId, bytes: u64, multiplications: u64) -> Option<f64> {
-        self.kernels.get(kernel.name()).map(|cost| cost.predict(bytes, multiplications))
+    pub fn predict(&self, kernel: KernelId, bytes: u64, stored: u64, multiplications: u64) -> Option<f64> {
+        self.kernels.get(kernel.name()).map(|cost| cost.predict(bytes, stored, multiplications))
     }
 }
 
 /// The best of all choices of features.
 fn fit(observed: &[&Observation]) -> KernelCost {
-    let mut best = (f64::INFINITY, [0.0; 3]);
-    for used in 1u32..8 {
+    let mut best = (f64::INFINITY, [0.0; N_FEATURES]);
+    for used in 1u32..1 << N_FEATURES {
         let Some(numbers) = solve(observed, used) else { continue };
         if numbers.iter().any(|&x| x < 0.0) {
             continue;
         }
         let error = observed.iter().map(|o| {
             let predicted: f64 =
-                features(o.bytes, o.multiplications).iter().zip(numbers).map(|(f, x)| f * x).sum();
+                features(o.bytes, o.stored, o.multiplications).iter().zip(numbers).map(|(f, x)| f * x).sum();
             (predicted / o.nanoseconds - 1.0).powi(2)
         });
         let error: f64 = error.sum();
         // A number more must explain something.
-        if error < best.0 * (1.0 - 1e-9) {
+        if error < best.0 * (1.0 - 1e-9) - 1e-12 || best.0.is_infinite() {
             best = (error, numbers);
         }
     }
-    let [launch, per_kib, per_kilo_multiplication] = best.1;
-    KernelCost { launch, per_kib, per_kilo_multiplication }
+    let [per_kib, per_kib_stored, per_kilo_multiplication, launch] = best.1;
+    KernelCost { launch, per_kib, per_kib_stored, per_kilo_multiplication }
 }
 
 /// Least squares of the relative errors over the features of a bit mask: the normal equations, by elimination. `None` where they
 /// have no single solution.
-fn solve(observed: &[&Observation], used: u32) -> Option<[f64; 3]> {
-    let columns: Vec<usize> = (0..3).filter(|i| used >> i & 1 == 1).collect();
+fn solve(observed: &[&Observation], used: u32) -> Option<[f64; N_FEATURES]> {
+    let columns: Vec<usize> = (0..N_FEATURES).filter(|i| used >> i & 1 == 1).collect();
     let n = columns.len();
     // Features by their largest value, so that "zero" means something.
-    let row = |o: &Observation| features(o.bytes, o.multiplications);
+    let row = |o: &Observation| features(o.bytes, o.stored, o.multiplications);
     let largest = |i: usize| observed.iter().map(|o| row(o)[i]).fold(0.0, f64::max);
     let scales: Vec<f64> = columns.iter().map(|&i| largest(i)).collect();
     if scales.contains(&0.0) {
@@ -140,7 +150,7 @@ fn solve(observed: &[&Observation], used: u32) -> Option<[f64; 3]> {
             system[j].iter_mut().zip(from).for_each(|(x, y)| *x -= factor * y);
         }
     }
-    let mut numbers = [0.0; 3];
+    let mut numbers = [0.0; N_FEATURES];
     for (i, (&column, scale)) in columns.iter().zip(scales).enumerate() {
         numbers[column] = system[i][n] / system[i][i] / scale;
     }
@@ -151,12 +161,11 @@ fn solve(observed: &[&Observation], used: u32) -> Option<[f64; 3]> {
 mod tests {
     use super::*;
 
-    fn observe(kernel: KernelId, cost: KernelCost, sizes: &[(u64, u64)]) -> Vec<Observation> {
-        let time = |&(bytes, multiplications): &(u64, u64)| Observation {
-            kernel,
-            bytes,
-            multiplications,
-            nanoseconds: cost.predict(bytes, multiplications),
+    /// Bytes, stored bytes, multiplications.
+    fn observe(kernel: KernelId, cost: KernelCost, sizes: &[(u64, u64, u64)]) -> Vec<Observation> {
+        let time = |&(bytes, stored, multiplications): &(u64, u64, u64)| {
+            let nanoseconds = cost.predict(bytes, stored, multiplications);
+            Observation { kernel, bytes, stored, multiplications, nanoseconds }
         };
         sizes.iter().map(time).collect()
     }
@@ -167,39 +176,45 @@ mod tests {
 
     #[test]
     fn what_follows_the_model_is_found_again() {
-        let convert = KernelCost { launch: 3000.0, per_kib: 0.5, per_kilo_multiplication: 20.0 };
-        let add = KernelCost { launch: 0.0, per_kib: 0.25, per_kilo_multiplication: 0.0 };
-        let mut all = observe(
-            KernelId::ConvertBasis,
-            convert,
-            &[(1 << 20, 1 << 18), (1 << 22, 1 << 21), (1 << 24, 1 << 20), (1 << 12, 9)],
-        );
-        all.extend(observe(KernelId::Add, add, &[(1 << 16, 0), (1 << 20, 0), (1 << 22, 0)]));
+        let convert =
+            KernelCost { launch: 3000.0, per_kib: 0.5, per_kib_stored: 0.0, per_kilo_multiplication: 20.0 };
+        let add = KernelCost { per_kib: 0.25, ..KernelCost::default() };
+        let inner = KernelCost { per_kib: 0.25, per_kib_stored: 0.75, ..KernelCost::default() };
+        let sizes = [(1 << 20, 0, 1 << 18), (1 << 22, 0, 1 << 21), (1 << 24, 0, 1 << 20), (1 << 12, 0, 9)];
+        let mut all = observe(KernelId::ConvertBasis, convert, &sizes);
+        all.extend(observe(KernelId::Add, add, &[(1 << 16, 0, 0), (1 << 20, 0, 0), (1 << 22, 0, 0)]));
+        let sizes = [(1 << 16, 1 << 15, 7), (1 << 20, 1 << 18, 1 << 10), (1 << 22, 9, 1 << 19)];
+        all.extend(observe(KernelId::InnerProduct, inner, &sizes));
         let table = CostTable::fit("test", "today", "toy", &all);
-        for (kernel, expected) in [(KernelId::ConvertBasis, convert), (KernelId::Add, add)] {
+        for (kernel, expected) in
+            [(KernelId::ConvertBasis, convert), (KernelId::Add, add), (KernelId::InnerProduct, inner)]
+        {
             let found = table.kernels[kernel.name()];
             assert!(close(found.launch, expected.launch), "{found:?}");
             assert!(close(found.per_kib, expected.per_kib), "{found:?}");
+            assert!(close(found.per_kib_stored, expected.per_kib_stored), "{found:?}");
             assert!(close(found.per_kilo_multiplication, expected.per_kilo_multiplication), "{found:?}");
         }
-        assert_eq!(table.predict(KernelId::Ntt, 1, 1), None);
+        assert_eq!(table.predict(KernelId::Ntt, 1, 0, 1), None);
     }
 
     #[test]
     fn no_number_is_negative_and_one_size_is_enough() {
-        // Twice the bytes in the same time: a line through both would cross zero the wrong way.
+        // Twice the bytes in half the time: a line through both would cross zero the wrong way.
         let o = |bytes, nanoseconds| Observation {
             kernel: KernelId::Ntt,
             bytes,
+            stored: 0,
             multiplications: bytes,
             nanoseconds,
         };
         let table = CostTable::fit("test", "", "", &[o(1 << 10, 1000.0), o(1 << 11, 500.0)]);
-        let cost = table.kernels["ntt"];
-        assert!(cost.launch >= 0.0 && cost.per_kib >= 0.0 && cost.per_kilo_multiplication >= 0.0);
-        let table =
-            CostTable::fit("test", "", "", &[o(1 << 20, 1000.0), o(1 << 20, 1000.0), o(1 << 20, 0.0)]);
-        assert!(close(table.predict(KernelId::Ntt, 1 << 20, 1 << 20).unwrap(), 1000.0));
+        let KernelCost { launch, per_kib, per_kib_stored, per_kilo_multiplication } = table.kernels["ntt"];
+        assert!([launch, per_kib, per_kib_stored, per_kilo_multiplication].iter().all(|&x| x >= 0.0));
+        let same = [o(1 << 20, 1000.0), o(1 << 20, 1000.0), o(1 << 20, 0.0)];
+        let table = CostTable::fit("test", "", "", &same);
+        assert!(close(table.predict(KernelId::Ntt, 1 << 21, 0, 1 << 21).unwrap(), 2000.0));
+        assert!(close(table.predict(KernelId::Ntt, 1 << 20, 0, 1 << 20).unwrap(), 1000.0));
         assert_eq!(CostTable::fit("test", "", "", &[]).kernels.len(), 0);
     }
 }

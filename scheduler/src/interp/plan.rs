@@ -1,6 +1,8 @@
 //! A plan, row by row on `u64` words with `u128` products: a third witness, which shares only the transform
 //! with the reference and no code with the kernels.
 
+use std::collections::BTreeMap;
+
 use fhe_core::ckks::{Ciphertext, Encoder, check_raw_slots};
 use fhe_core::math::fft::SpecialFft;
 use fhe_core::math::word::Word;
@@ -9,8 +11,11 @@ use fhe_core::ring::RnsPoly;
 use kernels_gpu::abi::{KernelId, RowRef, fraction_bits};
 
 use super::Env;
+use crate::ckks_ir::OutputIdx;
 use crate::error::{Error, Result};
-use crate::plan::{BufferId, HostStep, Item, Place, Plan, PlanStep, RowCopy, Step, sums};
+use crate::plan::{
+    BufferId, CopyKind, DeviceIdx, HostStep, Item, Place, Plan, PlanStep, RowCopy, Step, sums,
+};
 
 /// Sets a plan up and runs it once; outputs are given at `levels`, by output.
 ///
@@ -45,7 +50,8 @@ impl<'a, W: Word> Machine<'a, W> {
     /// # Errors
     /// As [`run`].
     pub fn run(&mut self, levels: &[Level]) -> Result<Vec<Ciphertext<W>>> {
-        let mut outputs = Vec::new();
+        let mut outputs: BTreeMap<OutputIdx, Vec<Option<Vec<u64>>>> = BTreeMap::new();
+        let level_of = |output: OutputIdx| levels.get(output.0 as usize).copied().unwrap_or(Level(0));
         for step in &self.plan.schedule {
             match step {
                 PlanStep::Call { segment, bindings } => {
@@ -59,15 +65,15 @@ impl<'a, W: Word> Machine<'a, W> {
                     }
                 }
                 PlanStep::Host(HostStep::Download { buffer, output }) => {
-                    let level = levels.get(output.0 as usize).copied().unwrap_or(Level(0));
-                    outputs.push((*output, self.download(*buffer, level)?));
+                    let basis = &self.env.ring.params().level(level_of(*output))?.basis;
+                    let rows = outputs.entry(*output).or_insert_with(|| vec![None; 2 * basis.len()]);
+                    self.download(*buffer, basis, rows)?;
                 }
                 PlanStep::Host(step) => self.host(step)?,
                 PlanStep::Copy(copies) => copies.iter().try_for_each(|copy| self.copy(copy))?,
             }
         }
-        outputs.sort_by_key(|(output, _)| *output);
-        Ok(outputs.into_iter().map(|(_, ciphertext)| ciphertext).collect())
+        outputs.into_iter().map(|(output, rows)| self.ciphertext(&rows, level_of(output))).collect()
     }
 
     /// Executes a step that writes a buffer.
@@ -75,26 +81,35 @@ impl<'a, W: Word> Machine<'a, W> {
     /// # Errors
     /// As [`run`].
     pub fn host(&mut self, step: &HostStep) -> Result<()> {
-        let (buffer, rows): (BufferId, Vec<Vec<u64>>) = match *step {
+        let params = self.env.ring.params();
+        // The object, and its basis if it is shared out by limbs.
+        let (buffer, rows, basis): (BufferId, Vec<Vec<u64>>, Option<Vec<LimbIdx>>) = match *step {
             HostStep::Encode { encoded, buffer } => {
                 let encoder = Encoder::new(self.env.ring);
-                (buffer, limbs(&self.env.encode(&encoder, &encoded)?))
+                let plain = self.env.encode(&encoder, &encoded)?;
+                (buffer, limbs(&plain), Some(plain.basis().to_vec()))
             }
             HostStep::LoadSlots { encoded, buffer } => {
                 let slots = self.env.slots(encoded.constant)?;
-                check_raw_slots(self.env.ring.params(), &slots, encoded.level, encoded.log_scale)?;
-                (buffer, doubles(&slots))
+                check_raw_slots(params, &slots, encoded.level, encoded.log_scale)?;
+                (buffer, doubles(&slots), None)
             }
             HostStep::LoadFactors { buffer } => {
-                (buffer, doubles(&SpecialFft::new(self.plan.row_words()).inverse_factors()))
+                (buffer, doubles(&SpecialFft::new(self.plan.row_words()).inverse_factors()), None)
             }
             HostStep::LoadKey { key, buffer } => {
-                (buffer, self.env.key(key)?.rows().map(|row| words(row)).collect())
+                (buffer, self.env.key(key)?.rows().map(|row| words(row)).collect(), Some(self.plan.limbs()))
             }
             HostStep::Upload { input, buffer } => {
-                (buffer, self.env.input(input)?.polys().iter().flat_map(limbs).collect())
+                let input = self.env.input(input)?;
+                let basis = params.level(input.level())?.basis.clone();
+                (buffer, input.polys().iter().flat_map(limbs).collect(), Some(basis))
             }
             HostStep::Download { .. } => return Ok(()),
+        };
+        let rows = match basis {
+            Some(basis) => self.owned(buffer, rows, &basis),
+            None => rows,
         };
         let expected = self.plan.buffer(buffer).map(|b| b.rows as usize);
         if expected != Some(rows.len()) {
@@ -104,32 +119,54 @@ impl<'a, W: Word> Machine<'a, W> {
         Ok(())
     }
 
+    fn device(&self, buffer: BufferId) -> DeviceIdx {
+        self.plan.buffer(buffer).map_or(DeviceIdx(0), |b| b.device)
+    }
+
+    /// Of an object's rows those that a buffer's device owns.
+    fn owned(&self, buffer: BufferId, mut rows: Vec<Vec<u64>>, basis: &[LimbIdx]) -> Vec<Vec<u64>> {
+        let n_blocks = (rows.len() / basis.len().max(1)) as u32;
+        let own = self.plan.sharding().rows(self.device(buffer), basis, n_blocks);
+        own.into_iter().map(|row| core::mem::take(&mut rows[row as usize])).collect()
+    }
+
     fn place(&mut self, place: Place, at: u32) -> Result<&mut Option<Vec<u64>>> {
         let buffer = self.buffers.get_mut(place.buffer.0 as usize);
         let row = buffer.and_then(|b| b.get_mut(place.row as usize + at as usize));
         row.ok_or_else(|| Error::Interp(format!("{place} + {at} is outside of its buffer")))
     }
 
-    /// A fetch leaves what it read, a spill does not.
+    /// A spill leaves nothing of what it read, other copies do.
     fn copy(&mut self, copy: &RowCopy) -> Result<()> {
+        let kind = self.plan.copy_kind(copy);
+        let kind = kind.ok_or_else(|| Error::Interp(format!("`{copy}` is no copy that may be made")))?;
         for at in 0..copy.rows {
             let from = self.place(copy.from, at)?;
-            let words = if copy.is_fetch() { from.clone() } else { from.take() };
+            let words = if kind == CopyKind::Spill { from.take() } else { from.clone() };
             let missing = || Error::Interp(format!("`{copy}` before row {at} is written"));
             *self.place(copy.to, at)? = Some(words.ok_or_else(missing)?);
         }
         Ok(())
     }
 
-    fn download(&self, buffer: BufferId, level: Level) -> Result<Ciphertext<W>> {
-        let params = self.env.ring.params();
-        let info = params.level(level)?;
+    /// A buffer's rows of a ciphertext.
+    fn download(&self, buffer: BufferId, basis: &[LimbIdx], into: &mut [Option<Vec<u64>>]) -> Result<()> {
         let rows = self.buffers.get(buffer.0 as usize).map_or(&[][..], Vec::as_slice);
-        if rows.len() != 2 * info.basis.len() {
+        let own = self.plan.sharding().rows(self.device(buffer), basis, 2);
+        if rows.len() != own.len() {
             return Err(Error::Interp(format!("buffer {} has {} rows", buffer.0, rows.len())));
         }
+        for (row, at) in rows.iter().zip(own) {
+            into[at as usize].clone_from(row);
+        }
+        Ok(())
+    }
+
+    fn ciphertext(&self, rows: &[Option<Vec<u64>>], level: Level) -> Result<Ciphertext<W>> {
+        let params = self.env.ring.params();
+        let info = params.level(level)?;
         let poly = |rows: &[Option<Vec<u64>>]| -> Result<_> {
-            let missing = || Error::Interp(format!("buffer {} is not all written", buffer.0));
+            let missing = || Error::Interp("an output is not all written".to_owned());
             let mut data: Vec<W> = Vec::new();
             for row in rows {
                 data.extend(row.as_ref().ok_or_else(missing)?.iter().map(|&w| W::truncate(w)));

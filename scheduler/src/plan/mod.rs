@@ -4,34 +4,40 @@
 //! ```text
 //! Plan
 //!   pool      items and tables of all launches (kernels_gpu::abi)
-//!   buffers   what to allocate: rows of N words; the arena is one of them
-//!   segments  launches in order; their rows name *slots*, not buffers
+//!   buffers   what to allocate: rows of N words; the first are the arenas, one a device
+//!   segments  launches of one device in order; their rows name *slots*, not buffers
 //!   setup     host steps done once: load keys, encode constants
 //!   schedule  host steps, calls and copies of every run; a call binds slot i of its segment to bindings[i]
 //! ```
 //!
-//! **Rows.** Row `r` of a buffer is the `N` words from `r * N`. A ciphertext's row is
-//! `poly * basis.len() + position in basis`; an encoded plaintext's row is the position in the basis; a key's
-//! is `(digit * 2 + half) * n_primes + limb`, half 0 = `b`, 1 = `a`, over all digits and all primes. Slots, and factors of the
-//! special FFT, are two rows of doubles: real and imaginary parts ([`kernels_gpu::abi`]).
+//! **Rows.** Row `r` of a buffer is the `N` words from `r * N`. An object is blocks of rows over a basis, so its row is
+//! `block * basis.len() + position in basis`. A ciphertext has a block for each polynomial, over the basis of its level; an encoded
+//! plaintext has one; a key has block `digit * 2 + half`, half 0 = `b`, 1 = `a`, for all digits, over all primes. Each device's buffer of an
+//! object holds the rows of the limbs that the device owns, in the object's order: [`Sharding`]; there is none where it owns no limb. Slots,
+//! and factors of the special FFT, are two rows of doubles, real and imaginary parts ([`kernels_gpu::abi`]), on whichever device.
 //!
 //! **Order.** The steps of a segment, and of a schedule, take effect in order. Steps that touch no common row
-//! may run at the same time. Slot [`kernels_gpu::abi::ARENA`] of every segment is the arena. The arena's
-//! contents need not survive a run.
+//! may run at the same time: so do steps of different devices, until rows are exchanged. Slot [`kernels_gpu::abi::ARENA`] of every segment
+//! is the arena of its device. An arena's contents need not survive a run.
+//!
+//! **Devices.** A segment's launches see buffers of its device only. Rows pass from the arena of one device to that of another by copies
+//! (docs/adr/0011).
 //!
 //! **Tiers.** Launches see device memory only. Rows of other tiers are copied to the arena before their use; a
 //! copy down moves, after it the arena's row holds nothing (docs/adr/0006).
 
 mod items;
 pub mod refine;
+mod shard;
 pub mod text;
 pub mod verify;
 
 pub(crate) use items::sums;
 pub use items::{Item, PoolWriter};
+pub use shard::{MAX_DEVICES, Sharding};
 
 use fhe_core::math::word::WordKind;
-use fhe_core::params::GaloisElement;
+use fhe_core::params::{GaloisElement, LimbIdx};
 use kernels_gpu::abi;
 
 use crate::ckks_ir::{ConstId, InputIdx, OutputIdx};
@@ -96,7 +102,7 @@ pub enum KeyId {
 /// What a buffer holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BufferKind {
-    /// Values between kernels; exactly one, buffer 0.
+    /// Values between kernels; exactly one a device, buffer `d` on device `d`.
     Arena,
     /// An encrypted input, degree 1, written by [`HostStep::Upload`].
     Input(InputIdx),
@@ -110,7 +116,7 @@ pub enum BufferKind {
     Slots(ConstId),
     /// The factors of the inverse special FFT, written by [`HostStep::LoadFactors`].
     Factors,
-    /// Values between kernels for which the arena has no room; at most one for each tier below the device.
+    /// Values between kernels for which the arena has no room; at most one a device and tier below it.
     Spill,
 }
 
@@ -164,14 +170,16 @@ pub enum Step {
 pub struct Segment {
     /// Name in profiles, unique in the plan.
     pub name: String,
-    /// What each slot must be; slot 0 is the arena.
+    /// The device that executes it.
+    pub device: DeviceIdx,
+    /// What each slot must be; slot 0 is the arena of the device.
     pub slots: Vec<SlotUse>,
     /// The launches, in order.
     pub steps: Vec<Step>,
 }
 
-/// A step that only the host can do. `Upload` and `Download` occur in [`Plan::schedule`] only, the others in [`Plan::setup`]
-/// only.
+/// A step that only the host can do, with a buffer of one device: an object that is on several takes a step for each. `Upload` and
+/// `Download` occur in [`Plan::schedule`] only, the others in [`Plan::setup`] only.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum HostStep {
     /// Encode a constant (repeated to all slots) at a level and a scale into a buffer, evaluation domain.
@@ -208,7 +216,7 @@ pub enum HostStep {
         /// Where to.
         buffer: BufferId,
     },
-    /// Copy a buffer to an output ciphertext.
+    /// Copy a buffer to its rows of an output ciphertext.
     Download {
         /// Where from.
         buffer: BufferId,
@@ -226,8 +234,18 @@ pub struct Place {
     pub row: u32,
 }
 
-/// Consecutive rows that change their tier: up to the arena (a fetch), or down from it (a spill, after which the
-/// rows of the arena hold nothing).
+/// Where a copy goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyKind {
+    /// To the arena, from another tier of its device.
+    Fetch,
+    /// From the arena, to another tier of its device. It moves: the rows of the arena hold nothing afterwards.
+    Spill,
+    /// From the arena of one device to that of another.
+    Exchange,
+}
+
+/// Consecutive rows that change their tier or device; which, their buffers say: [`Plan::copy_kind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowCopy {
     /// First row to read.
@@ -239,24 +257,40 @@ pub struct RowCopy {
 }
 
 impl RowCopy {
-    /// Whether it goes up to the arena.
-    pub fn is_fetch(&self) -> bool {
-        self.to.buffer.0 == abi::ARENA
-    }
-
-    /// The end in the arena, and the one below.
-    pub fn ends(&self) -> (Place, Place) {
-        if self.is_fetch() { (self.to, self.from) } else { (self.from, self.to) }
+    /// Appends the copy of a row; it joins the last copy of the list where it follows on both sides.
+    pub(crate) fn append(copies: &mut Vec<Self>, from: Place, to: Place) {
+        let follows = |place: Place, next: Place, rows: u32| {
+            (next.buffer, next.row) == (place.buffer, place.row + rows)
+        };
+        match copies.last_mut() {
+            Some(last) if follows(last.from, from, last.rows) && follows(last.to, to, last.rows) => {
+                last.rows += 1;
+            }
+            _ => copies.push(Self { from, to, rows: 1 }),
+        }
     }
 }
 
 /// What the copies of a run move, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CopiedBytes {
-    /// To the arena.
+    /// To an arena, from other tiers.
     pub fetched: u64,
-    /// From the arena.
+    /// From an arena, to other tiers.
     pub spilled: u64,
+    /// From the arena of one device to that of another.
+    pub exchanged: u64,
+}
+
+impl CopiedBytes {
+    /// Counts a copy.
+    pub fn add(&mut self, kind: CopyKind, bytes: u64) {
+        *match kind {
+            CopyKind::Fetch => &mut self.fetched,
+            CopyKind::Spill => &mut self.spilled,
+            CopyKind::Exchange => &mut self.exchanged,
+        } += bytes;
+    }
 }
 
 /// A step of a run.
@@ -266,12 +300,12 @@ pub enum PlanStep {
     Call {
         /// Which segment.
         segment: SegmentId,
-        /// The buffer of each slot; `bindings[0]` is the arena.
+        /// The buffer of each slot; `bindings[0]` is the arena of the segment's device.
         bindings: Vec<BufferId>,
     },
     /// A step of the host.
     Host(HostStep),
-    /// Copies between the arena and other tiers, in order.
+    /// Copies between an arena and other tiers or devices, in order.
     Copy(Vec<RowCopy>),
 }
 
@@ -340,10 +374,43 @@ impl Plan {
         self.segments.get(id.0 as usize)
     }
 
-    /// The buffer of that kind, if there is exactly one or the first of several (a constant may be encoded at
+    /// The buffer of that kind on a device, if there is exactly one or the first of several (a constant may be encoded at
     /// several levels).
-    pub fn buffer_of(&self, kind: BufferKind) -> Option<BufferId> {
-        self.buffers.iter().position(|b| b.kind == kind).map(|i| BufferId(i as u32))
+    pub fn buffer_of(&self, kind: BufferKind, device: DeviceIdx) -> Option<BufferId> {
+        self.buffers.iter().position(|b| (b.kind, b.device) == (kind, device)).map(|i| BufferId(i as u32))
+    }
+
+    /// Number of devices: that of arenas.
+    pub fn n_devices(&self) -> u32 {
+        self.buffers.iter().filter(|b| b.kind == BufferKind::Arena).count() as u32
+    }
+
+    /// Which device has which rows.
+    pub fn sharding(&self) -> Sharding {
+        Sharding::new(self.n_devices())
+    }
+
+    /// All limbs: the basis of keys.
+    pub fn limbs(&self) -> Vec<LimbIdx> {
+        (0..self.primes.len() as u32).map(LimbIdx).collect()
+    }
+
+    /// Where a copy goes, by the buffers at its ends; none where that is nowhere a copy may go.
+    pub fn copy_kind(&self, copy: &RowCopy) -> Option<CopyKind> {
+        let (from, to) = (self.buffer(copy.from.buffer)?, self.buffer(copy.to.buffer)?);
+        let is_arena = |b: &Buffer| (b.kind == BufferKind::Arena).then_some(b.tier);
+        match (is_arena(from), is_arena(to)) {
+            (Some(Tier::Device), Some(Tier::Device)) => {
+                (from.device != to.device).then_some(CopyKind::Exchange)
+            }
+            (None, Some(Tier::Device)) if from.tier != Tier::Device && from.device == to.device => {
+                Some(CopyKind::Fetch)
+            }
+            (Some(Tier::Device), None) if to.tier != Tier::Device && from.device == to.device => {
+                Some(CopyKind::Spill)
+            }
+            _ => None,
+        }
     }
 
     /// Number of launches of a run.
@@ -362,9 +429,8 @@ impl Plan {
         let mut sum = CopiedBytes::default();
         for step in &self.schedule {
             let PlanStep::Copy(copies) = step else { continue };
-            for copy in copies {
-                let bytes = u64::from(copy.rows) * self.row_bytes() as u64;
-                *(if copy.is_fetch() { &mut sum.fetched } else { &mut sum.spilled }) += bytes;
+            for (copy, kind) in copies.iter().filter_map(|copy| Some((copy, self.copy_kind(copy)?))) {
+                sum.add(kind, u64::from(copy.rows) * self.row_bytes() as u64);
             }
         }
         sum
@@ -375,7 +441,12 @@ impl Plan {
         self.peaks.iter().filter(|p| p.tier == tier).map(|p| p.bytes).sum()
     }
 
-    /// The smallest device memory with which the program can be planned: the rows of its largest item.
+    /// The peak of device memory on the device that holds most.
+    pub fn device_peak_bytes(&self) -> u64 {
+        self.peaks.iter().filter(|p| p.tier == Tier::Device).map(|p| p.bytes).max().unwrap_or(0)
+    }
+
+    /// The smallest memory of a device with which the program can be planned: the rows of its largest item.
     pub fn least_device_bytes(&self) -> u64 {
         let launches = self.segments.iter().flat_map(|s| &s.steps);
         let rows = launches.flat_map(|Step::Launch { launch, .. }| {

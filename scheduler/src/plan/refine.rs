@@ -2,15 +2,18 @@
 //!
 //! Every row of the function, and every row that a launch of the plan writes, gets a number: equal numbers
 //! mean equal computations from the same inputs, keys and constants. Outputs must have equal numbers. So a
-//! row that is overwritten while its value is still needed, a wrong operand, constant or order is found,
-//! whatever the memory planner thought.
+//! row that is overwritten while its value is still needed, a wrong operand, constant, copy or order is found,
+//! whatever the memory planner thought. The numbers know nothing of devices: those of a row and of its copy are equal.
 
 use std::collections::BTreeMap;
 
 use fhe_core::params::{LimbIdx, Params};
 use kernels_gpu::abi::{KernelId, RowRef};
 
-use super::{BufferId, BufferKind, HostStep, Item, KeyId, Place, Plan, PlanStep, RowCopy, Step, sums};
+use super::{
+    BufferId, BufferKind, CopyKind, DeviceIdx, HostStep, Item, KeyId, Place, Plan, PlanStep, RowCopy, Step,
+    sums,
+};
 use crate::ckks_ir::{ConstId, InputIdx};
 use crate::error::{Error, Result};
 use crate::lower::constants::{inverse_mod, product_mod};
@@ -60,17 +63,22 @@ pub fn refines(plan: &Plan, function: &Function, params: &Params) -> Result<()> 
     let broken = |problem: String| Error::Verify { after: "lower_plan".to_owned(), rule: "refine", problem };
     let mut numbering = Numbering::default();
     let of = number_function(function, params, &mut numbering);
-    let buffers = number_plan(plan, &mut numbering).map_err(broken)?;
+    let buffers = number_plan(plan, function, params, &mut numbering).map_err(broken)?;
+    let sharding = plan.sharding();
     for output in &function.outputs {
         let expected = &of[output.value.0 as usize];
+        let basis = &function.value(output.value).basis;
         let kind = BufferKind::Output(output.output);
-        let buffer = plan.buffer_of(kind).ok_or_else(|| broken(format!("no buffer for {kind}")))?;
         for (position, &number) in expected.iter().enumerate() {
-            let row = usize::from(output.poly) * expected.len() + position;
-            if buffers[buffer.0 as usize].get(row) != Some(&Some(number)) {
+            let place = sharding.row(basis, output.poly.into(), position);
+            let (device, row) = place.unwrap_or((DeviceIdx(0), u32::MAX));
+            let buffer = plan.buffer_of(kind, device);
+            let buffer =
+                buffer.ok_or_else(|| broken(format!("no buffer for {kind} on device {}", device.0)))?;
+            if buffers[buffer.0 as usize].get(row as usize) != Some(&Some(number)) {
                 return Err(broken(format!(
-                    "row {row} of {kind} is not limb {position} of {}",
-                    output.value
+                    "row {row} of {kind} on device {} is not limb {position} of {}",
+                    device.0, output.value
                 )));
             }
         }
@@ -168,38 +176,24 @@ fn number_function(function: &Function, params: &Params, numbering: &mut Numberi
 
 type Rows = Vec<Vec<Option<u32>>>;
 
-fn number_plan(plan: &Plan, numbering: &mut Numbering) -> core::result::Result<Rows, String> {
+fn number_plan(
+    plan: &Plan,
+    function: &Function,
+    params: &Params,
+    numbering: &mut Numbering,
+) -> core::result::Result<Rows, String> {
     let mut rows: Rows = plan.buffers.iter().map(|b| vec![None; b.rows as usize]).collect();
-    let fill = |buffer: BufferId, rows: &mut Rows, numbering: &mut Numbering, f: &dyn Fn(u32) -> Number| {
-        for (at, row) in (0u32..).zip(&mut rows[buffer.0 as usize]) {
-            *row = Some(numbering.number(f(at)));
-        }
-    };
-    let host = |step: &HostStep, rows: &mut Rows, numbering: &mut Numbering| match *step {
-        HostStep::Encode { encoded: Encoded { constant, level, log_scale, raised }, buffer } => {
-            let scale = log_scale.parts().0.to_bits();
-            fill(buffer, rows, numbering, &|at| Number::Constant(constant, level.0, scale, raised, at));
-        }
-        HostStep::LoadSlots { encoded: Encoded { constant, level, log_scale, .. }, buffer } => {
-            let scale = log_scale.parts().0.to_bits();
-            fill(buffer, rows, numbering, &|at| Number::Slots(constant, level.0, scale, at));
-        }
-        HostStep::LoadFactors { buffer } => fill(buffer, rows, numbering, &Number::Factors),
-        HostStep::LoadKey { key, buffer } => fill(buffer, rows, numbering, &|at| Number::Key(key, at)),
-        HostStep::Upload { input, buffer } => fill(buffer, rows, numbering, &|at| Number::Input(input, at)),
-        HostStep::Download { .. } => {}
-    };
     for step in &plan.setup {
-        host(step, &mut rows, numbering);
+        number_host(plan, function, params, step, &mut rows, numbering)?;
     }
     for step in &plan.schedule {
         let (segment, bindings) = match step {
             PlanStep::Host(step) => {
-                host(step, &mut rows, numbering);
+                number_host(plan, function, params, step, &mut rows, numbering)?;
                 continue;
             }
             PlanStep::Copy(copies) => {
-                copies.iter().try_for_each(|copy| number_copy(copy, &mut rows))?;
+                copies.iter().try_for_each(|copy| number_copy(plan, copy, &mut rows))?;
                 continue;
             }
             PlanStep::Call { segment, bindings } => (segment, bindings),
@@ -227,8 +221,56 @@ fn number_plan(plan: &Plan, numbering: &mut Numbering) -> core::result::Result<R
     Ok(rows)
 }
 
+/// Numbers of the rows that a step of the host writes: those of the object that its device owns.
+fn number_host(
+    plan: &Plan,
+    function: &Function,
+    params: &Params,
+    step: &HostStep,
+    rows: &mut Rows,
+    numbering: &mut Numbering,
+) -> core::result::Result<(), String> {
+    let sharding = plan.sharding();
+    let mut fill = |buffer: BufferId,
+                    of_object: &dyn Fn(DeviceIdx) -> Vec<u32>,
+                    f: &dyn Fn(u32) -> Number| {
+        let device = plan.buffer(buffer).map_or(DeviceIdx(0), |b| b.device);
+        let expected = of_object(device);
+        let found = rows.get_mut(buffer.0 as usize).filter(|rows| rows.len() == expected.len());
+        let found = found.ok_or_else(|| format!("`{step}`, expected a buffer of {} rows", expected.len()))?;
+        for (row, at) in found.iter_mut().zip(expected) {
+            *row = Some(numbering.number(f(at)));
+        }
+        Ok(())
+    };
+    let doubles = |_| vec![0, 1];
+    match *step {
+        HostStep::Encode { encoded, buffer } => {
+            let Encoded { constant, level, log_scale, raised } = encoded;
+            let (scale, basis) = (log_scale.parts().0.to_bits(), encoded.basis(params).unwrap_or_default());
+            fill(buffer, &|device| sharding.rows(device, &basis, 1), &|at| {
+                Number::Constant(constant, level.0, scale, raised, at)
+            })
+        }
+        HostStep::LoadSlots { encoded: Encoded { constant, level, log_scale, .. }, buffer } => {
+            let scale = log_scale.parts().0.to_bits();
+            fill(buffer, &doubles, &|at| Number::Slots(constant, level.0, scale, at))
+        }
+        HostStep::LoadFactors { buffer } => fill(buffer, &doubles, &Number::Factors),
+        HostStep::LoadKey { key, buffer } => {
+            let (limbs, n_blocks) = (plan.limbs(), 2 * params.digits().len() as u32);
+            fill(buffer, &|device| sharding.rows(device, &limbs, n_blocks), &|at| Number::Key(key, at))
+        }
+        HostStep::Upload { input, buffer } => {
+            let basis = function.inputs.get(input.0 as usize).map_or(&[][..], Vec::as_slice);
+            fill(buffer, &|device| sharding.rows(device, basis, 2), &|at| Number::Input(input, at))
+        }
+        HostStep::Download { .. } => Ok(()),
+    }
+}
+
 /// Numbers go with their rows; a spill leaves none behind.
-fn number_copy(copy: &RowCopy, rows: &mut Rows) -> core::result::Result<(), String> {
+fn number_copy(plan: &Plan, copy: &RowCopy, rows: &mut Rows) -> core::result::Result<(), String> {
     for at in 0..copy.rows {
         let outside = || format!("`{copy}` is outside of its buffers");
         let mut row = |place: Place, set: Option<u32>| {
@@ -236,7 +278,7 @@ fn number_copy(copy: &RowCopy, rows: &mut Rows) -> core::result::Result<(), Stri
             Some(core::mem::replace(held, set))
         };
         let number = row(copy.from, None).ok_or_else(outside)?;
-        if copy.is_fetch() {
+        if plan.copy_kind(copy) != Some(CopyKind::Spill) {
             row(copy.from, number);
         }
         let number = number.ok_or_else(|| format!("`{copy}` reads before it is written"))?;

@@ -1,5 +1,5 @@
 //! The text form: prints and parses back. A row of a launch is `slot:row`, one of a copy `buffer:row`; a tier is
-//! named where it is not the device's own.
+//! named where it is not the device's own, and a segment's device where it is not the first.
 //!
 //! ```text
 //! plan "square" abi 1 {
@@ -160,7 +160,9 @@ impl fmt::Display for Plan {
             writeln!(f, "  setup {step}")?;
         }
         for segment in &self.segments {
-            writeln!(f, "  segment {} {{", quote(&segment.name))?;
+            let device =
+                if segment.device.0 == 0 { String::new() } else { format!(" device {}", segment.device.0) };
+            writeln!(f, "  segment {}{device} {{", quote(&segment.name))?;
             for slot in &segment.slots {
                 writeln!(f, "    slot rows {} {}", slot.rows, slot.access.name())?;
             }
@@ -236,10 +238,11 @@ pub fn parse(text: &str) -> Result<Plan> {
         }
         if line.take("segment") {
             let name = line.string()?;
+            let device = if line.take("device") { DeviceIdx(line.number()?) } else { DeviceIdx(0) };
             line.punct('{')?;
             line.done()?;
             let pool = pool.get_or_insert_with(|| PoolWriter::new(&plan.primes, word));
-            let segment = parse_segment(name, &mut all, pool)?;
+            let segment = parse_segment(name, device, &mut all, pool)?;
             plan.segments.push(segment.ok_or_else(end)?);
             continue;
         }
@@ -381,10 +384,11 @@ fn parse_host_step(line: &mut Line, word: &str) -> Result<HostStep> {
 /// `None` when the text ends inside.
 fn parse_segment(
     name: String,
+    device: DeviceIdx,
     all: &mut impl Iterator<Item = Line>,
     pool: &mut PoolWriter,
 ) -> Result<Option<Segment>> {
-    let mut segment = Segment { name, slots: Vec::new(), steps: Vec::new() };
+    let mut segment = Segment { name, device, slots: Vec::new(), steps: Vec::new() };
     while let Some(mut line) = all.next() {
         if line.take_punct('}') {
             line.done()?;

@@ -5,26 +5,29 @@
 //! |---|---|
 //! | `abi` | the ABI version is ours |
 //! | `ring` | log N is 4 to 17; primes fit the word and are 1 modulo 2N; there is a root for each, below it |
-//! | `buffer` | buffer 0 is the arena and there is no other |
+//! | `buffer` | the first buffers are the arenas of devices 0, 1, ..., at most [`MAX_DEVICES`]; there are no others |
+//! | `device` | a buffer and a segment are of a device that has an arena; a call binds buffers of its segment's device; a copy between two devices is between their arenas |
 //! | `segment` | names differ; a slot 0; at least one item a launch |
 //! | `pool` | items and tables lie in the pool; sizes are in the ABI's limits; padding is zero |
 //! | `row` | every row lies in its slot; the slot's access allows the use; an operand is `NONE` where none is read |
 //! | `constant` | prime indexes exist; residues are below their primes; Galois elements are odd and below 2N; scales are positive and finite |
 //! | `begun` | only terms that there are, of a kernel that ends transforms, are begun |
 //! | `alias` | no item writes a row that another item of the launch touches; in an item, `dst` is an operand only where the ABI says so; conversion sources are not targets |
-//! | `tier` | the arena is on the device; calls bind device buffers only; a copy is between the arena and a buffer of another tier, within both; each tier below has one spill buffer at most, the device none |
-//! | `binding` | a call binds every slot to a buffer with enough rows, slot 0 to the arena, and a written buffer once |
-//! | `host` | host steps are where they belong, on buffers of their kind, once a buffer; keys, constants and inputs are written by the host only |
+//! | `tier` | arenas are in device memory; calls bind buffers there only; a copy on one device is between its arena and a buffer of another tier; copies are within both; each tier below has one spill buffer a device at most, device memory none |
+//! | `binding` | a call binds every slot to a buffer with enough rows, slot 0 to the device's arena, and a written buffer once |
+//! | `host` | host steps are where they belong, on buffers of their kind, once a buffer, and every output is downloaded; keys, constants and inputs are written by the host only |
 //! | `written` | a row is written before it is read; all rows of an output before its download; a spill moves: what it copied is no longer in the arena |
 //! | `flow` | a row is read under the prime and in the domain in which it was written; doubles by the encoder's kernels only; what is begun where it is ended, and nothing else there |
 //! | `peak` | the peaks are the sums of the buffers |
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kernels_gpu::abi::{ABI_VERSION, ARENA, KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, RowRef};
+use fhe_core::params::LimbIdx;
+use kernels_gpu::abi::{ABI_VERSION, KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, RowRef};
 
 use super::{
-    Access, BufferId, BufferKind, HostStep, Item, Place, Plan, PlanStep, RowCopy, Segment, Step, Tier, sums,
+    Access, BufferId, BufferKind, CopyKind, DeviceIdx, HostStep, Item, MAX_DEVICES, Place, Plan, PlanStep,
+    RowCopy, Segment, Step, Tier, sums,
 };
 use crate::error::{Error, Result};
 use crate::lower::plan::peaks;
@@ -49,9 +52,7 @@ fn check(plan: &Plan) -> Check {
         format!("version {}, expected {ABI_VERSION}", plan.abi_version)
     })?;
     check_ring(plan)?;
-    let arenas = plan.buffers.iter().filter(|b| b.kind == BufferKind::Arena).count();
-    let first = plan.buffers.first().is_some_and(|b| b.kind == BufferKind::Arena);
-    ensure(first && arenas == 1, "buffer", || format!("{arenas} arenas, buffer 0 must be the only one"))?;
+    check_devices(plan)?;
     check_tiers(plan)?;
     let mut names = BTreeSet::new();
     for segment in &plan.segments {
@@ -82,13 +83,30 @@ fn check_ring(plan: &Plan) -> Check {
     Ok(())
 }
 
+fn check_devices(plan: &Plan) -> Check {
+    let n = plan.n_devices();
+    let first = (0..).map(DeviceIdx).zip(&plan.buffers).take(n as usize);
+    let in_order = first.into_iter().all(|(device, b)| b.kind == BufferKind::Arena && b.device == device);
+    ensure((1..=MAX_DEVICES).contains(&n) && in_order, "buffer", || {
+        format!("{n} arenas, expected 1 to {MAX_DEVICES}, the first buffers, by device")
+    })?;
+    let known = |device: DeviceIdx, what: &str, i: usize| {
+        ensure(device.0 < n, "device", || format!("{what} {i} is of device {}, there are {n}", device.0))
+    };
+    plan.buffers.iter().enumerate().try_for_each(|(i, b)| known(b.device, "buffer", i))?;
+    plan.segments.iter().enumerate().try_for_each(|(i, s)| known(s.device, "segment", i))
+}
+
 fn check_tiers(plan: &Plan) -> Check {
-    let arena = plan.buffers.first().map(|b| b.tier);
-    ensure(arena == Some(Tier::Device), "tier", || format!("the arena is in {arena:?}"))?;
-    for tier in Tier::ALL {
-        let found = plan.buffers.iter().filter(|b| b.kind == BufferKind::Spill && b.tier == tier).count();
-        let most = usize::from(tier != Tier::Device);
-        ensure(found <= most, "tier", || format!("{found} spill buffers in {tier:?}, expected {most}"))?;
+    let mut spills: BTreeSet<(DeviceIdx, Tier)> = BTreeSet::new();
+    for (i, b) in plan.buffers.iter().enumerate() {
+        let (device, tier) = (b.device, b.tier);
+        let ok = match b.kind {
+            BufferKind::Arena => tier == Tier::Device,
+            BufferKind::Spill => tier != Tier::Device && spills.insert((device, tier)),
+            _ => true,
+        };
+        ensure(ok, "tier", || format!("buffer {i} is {} in {tier:?} of device {}", b.kind, device.0))?;
     }
     Ok(())
 }
@@ -242,7 +260,7 @@ fn check_run(plan: &Plan) -> Check {
     let mut rows: Vec<Vec<Option<Content>>> =
         plan.buffers.iter().map(|b| vec![None; b.rows as usize]).collect();
     let mut done: BTreeSet<(bool, BufferId)> = BTreeSet::new();
-    let n_primes = plan.primes.len() as u32;
+    let (sharding, limbs) = (plan.sharding(), plan.limbs());
     let mut host = |step: &HostStep, setup: bool, rows: &mut Vec<Vec<Option<Content>>>| -> Check {
         let (kind, buffer, belongs) = match *step {
             HostStep::Encode { encoded, buffer } => (BufferKind::Constant(encoded.constant), buffer, setup),
@@ -253,6 +271,7 @@ fn check_run(plan: &Plan) -> Check {
             HostStep::Download { buffer, output } => (BufferKind::Output(output), buffer, !setup),
         };
         let found = plan.buffer(buffer).map(|b| b.kind);
+        let device = plan.buffer(buffer).map_or(DeviceIdx(0), |b| b.device);
         let once = done.insert((matches!(step, HostStep::Download { .. }), buffer));
         ensure(belongs && found == Some(kind) && once, "host", || format!("`{step}` on {found:?}"))?;
         let contents = &mut rows[buffer.0 as usize];
@@ -260,8 +279,10 @@ fn check_run(plan: &Plan) -> Check {
             let whole = contents.iter().all(|c| c.is_some_and(|(_, domain)| domain == Domain::Eval));
             return ensure(whole, "written", || format!("`{step}` before all its rows, as values"));
         }
-        for (row, content) in (0u32..).zip(contents) {
-            let prime = matches!(kind, BufferKind::Key(_)).then_some(row % n_primes);
+        let owned: Vec<LimbIdx> = sharding.owned(device, &limbs).collect();
+        for (row, content) in contents.iter_mut().enumerate() {
+            let limb = || owned.get(row % owned.len().max(1)).map(|limb| limb.0);
+            let prime = matches!(kind, BufferKind::Key(_)).then(limb).flatten();
             let doubles = matches!(kind, BufferKind::Slots(_) | BufferKind::Factors);
             *content = Some((prime, if doubles { Domain::Slots } else { Domain::Eval }));
         }
@@ -285,26 +306,32 @@ fn check_run(plan: &Plan) -> Check {
             }
         }
     }
+    for (id, buffer) in (0..).map(BufferId).zip(&plan.buffers) {
+        let kept = matches!(buffer.kind, BufferKind::Output(_)) && !done.contains(&(true, id));
+        ensure(!kept, "host", || format!("buffer {}, {}, is never downloaded", id.0, buffer.kind))?;
+    }
     Ok(())
 }
 
 fn check_copy(plan: &Plan, copy: &RowCopy, rows: &mut [Vec<Option<Content>>]) -> Check {
-    let (up, down) = copy.ends();
     let inside = |place: Place| {
         let end = place.row.checked_add(copy.rows);
         plan.buffer(place.buffer).filter(|b| end.is_some_and(|end| end <= b.rows))
     };
-    let below = inside(down).filter(|b| b.tier != Tier::Device);
-    let ok = copy.rows > 0 && up.buffer == BufferId(ARENA) && inside(up).is_some() && below.is_some();
-    ensure(ok, "tier", || format!("`{copy}`, expected rows of the arena and of another tier's buffer"))?;
-    let by_program = below.is_some_and(|b| matches!(b.kind, BufferKind::Output(_) | BufferKind::Spill));
-    ensure(copy.is_fetch() || by_program, "host", || {
-        format!("`{copy}` writes {below:?}, which only the host writes")
+    let (from, to) = (inside(copy.from), inside(copy.to));
+    let kind = plan.copy_kind(copy).filter(|_| copy.rows > 0 && from.is_some() && to.is_some());
+    let apart = from.map(|b| b.device) != to.map(|b| b.device);
+    let rule = if from.is_some() && to.is_some() && apart { "device" } else { "tier" };
+    let expected = "expected rows of an arena and of another tier's buffer, or of two arenas";
+    let kind = kind.ok_or_else(|| (rule, format!("`{copy}`, {expected}, found {from:?} and {to:?}")))?;
+    let by_program = to.is_some_and(|b| matches!(b.kind, BufferKind::Output(_) | BufferKind::Spill));
+    ensure(kind != CopyKind::Spill || by_program, "host", || {
+        format!("`{copy}` writes {to:?}, which only the host writes")
     })?;
     for at in 0..copy.rows {
         let (from, to) = (copy.from.row + at, copy.to.row + at);
         let held = &mut rows[copy.from.buffer.0 as usize][from as usize];
-        let content = if copy.is_fetch() { *held } else { held.take() };
+        let content = if kind == CopyKind::Spill { held.take() } else { *held };
         ensure(content.is_some(), "written", || format!("`{copy}` reads row {from} before it is written"))?;
         rows[copy.to.buffer.0 as usize][to as usize] = content;
     }
@@ -314,13 +341,21 @@ fn check_copy(plan: &Plan, copy: &RowCopy, rows: &mut [Vec<Option<Content>>]) ->
 fn check_bindings(plan: &Plan, segment: &Segment, bindings: &[BufferId]) -> Check {
     let (n, slots) = (bindings.len(), segment.slots.len());
     ensure(n == slots, "binding", || format!("{n} buffers for {slots} slots"))?;
-    ensure(bindings.first() == Some(&BufferId(ARENA)), "binding", || "slot 0 is not the arena".to_owned())?;
+    let device = segment.device;
+    let arena = plan.buffer_of(BufferKind::Arena, device);
+    ensure(bindings.first().copied() == arena, "binding", || {
+        format!("slot 0 is not the arena of device {}", device.0)
+    })?;
     for (i, (slot, id)) in segment.slots.iter().zip(bindings).enumerate() {
         let buffer = plan.buffer(*id);
         let fits = buffer.is_some_and(|b| b.rows >= slot.rows);
         ensure(fits, "binding", || format!("slot {i} needs {} rows, found {buffer:?}", slot.rows))?;
         let on_device = buffer.is_some_and(|b| b.tier == Tier::Device);
         ensure(on_device, "tier", || format!("slot {i} is bound to {buffer:?}, expected on the device"))?;
+        let here = buffer.is_some_and(|b| b.device == device);
+        ensure(here, "device", || {
+            format!("slot {i} is bound to {buffer:?}, expected on device {}", device.0)
+        })?;
         let twice = bindings.iter().zip(&segment.slots).enumerate().any(|(j, (other, other_slot))| {
             j != i && other == id && (slot.access != Access::Read || other_slot.access != Access::Read)
         });

@@ -33,6 +33,11 @@ pub(crate) fn random_steps() -> impl Strategy<Value = Vec<RandomStep>> {
     prop::collection::vec(step, 1..14)
 }
 
+/// Some numbers of devices, one among them and more than there are limbs at low levels.
+pub(crate) fn devices() -> impl Strategy<Value = u32> {
+    prop::sample::select(vec![1, 2, 3, 4, 8])
+}
+
 /// Three inputs, one of them often unused; values stay bounded and at most `depth` deep.
 pub(crate) fn random_program(steps: &[RandomStep], depth: u32) -> Program {
     dsl::build("random", |g| {

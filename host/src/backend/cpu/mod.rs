@@ -1,6 +1,6 @@
-//! The processor as a device: kernel bodies on vector registers, items and parts of items on threads.
+//! The processor as a device, or as several that it simulates one after the other: kernel bodies on vector registers, items and parts of items on threads.
 //!
-//! Device and host tier are both memory of the processor, with limits of their own; the file tier is a file.
+//! The memory of each device and the host tier are memory of the processor, with limits of their own; the file tier is a file.
 //!
 //! Results do not depend on lanes or threads, bit for bit: every word is computed by one thread from words that no
 //! other thread of the launch writes.
@@ -19,7 +19,7 @@ use kernels_gpu::cpu::{Base, CpuWord, LaneKind};
 use launch::Launcher;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use scheduler::compile::MemoryLimits;
-use scheduler::plan::{BufferId, DeviceIdx, Plan, RowCopy, SegmentId, Step, Tier};
+use scheduler::plan::{BufferId, DeviceIdx, Place, Plan, RowCopy, SegmentId, Step, Tier};
 use std::ops::Range;
 use std::sync::Arc;
 use tables::{TableCache, Tables};
@@ -111,7 +111,7 @@ impl CpuBackend {
 
     /// Bytes that loaded plans and their tables hold.
     pub fn memory_in_use(&self) -> u64 {
-        self.tiers.device.in_use() + self.tiers.host.in_use() + self.tiers.file.in_use()
+        self.tiers.in_use()
     }
 
     fn load_words<W: CpuWord>(
@@ -120,7 +120,7 @@ impl CpuBackend {
         plan: Arc<CheckedPlan>,
     ) -> Result<Box<dyn Instance>> {
         let reservations = self.tiers.reserve(&plan, 0)?;
-        let tables = cache.get(plan.plan(), self.lanes, &self.tiers.device)?;
+        let tables = cache.get(plan.plan(), self.lanes, self.tiers.device(DeviceIdx(0)))?;
         let file = self.tiers.open_file(&plan)?;
         let mut memory: Vec<Option<AlignedBytes>> = Vec::with_capacity(plan.plan().buffers.len());
         for buffer in &plan.plan().buffers {
@@ -135,6 +135,7 @@ impl CpuBackend {
         let launcher = Launcher { lanes: self.lanes, pool: Arc::clone(&self.pool) };
         tracing::debug!(
             program = %plan.plan().name,
+            devices = plan.plan().n_devices(),
             bytes = plan.tier_bytes(Tier::Device),
             in_host = plan.tier_bytes(Tier::Host),
             in_file = plan.tier_bytes(Tier::File),
@@ -165,7 +166,7 @@ impl Backend for CpuBackend {
             WordKind::U32 => self.narrow.missing_bytes(plan),
             WordKind::U64 => self.wide.missing_bytes(plan),
         };
-        let device = self.tiers.device.left().map(|left| left.saturating_sub(tables));
+        let device = self.tiers.left(plan.n_devices(), tables);
         let host = device.map(|_| self.tiers.host.left().unwrap_or(0));
         Ok(MemoryLimits { device, host })
     }
@@ -204,19 +205,18 @@ impl<W: CpuWord> CpuInstance<W> {
     }
 
     fn copy_rows(&mut self, copy: &RowCopy) -> Result<()> {
-        let (up, down) = copy.ends();
-        let up_range = self.byte_range(&(up.row..up.row + copy.rows));
-        let down_range = self.byte_range(&(down.row..down.row + copy.rows));
-        let in_file = self.in_file(down.buffer, down.row);
-        let Some((Some(arena), others)) = self.memory.split_first_mut() else { return Ok(()) };
-        let arena = &mut arena.bytes_mut()[up_range];
-        let below = others.get_mut((down.buffer.0 as usize).wrapping_sub(1)).and_then(Option::as_mut);
-        match (below, &mut self.file, copy.is_fetch()) {
-            (Some(below), _, true) => arena.copy_from_slice(&below.bytes()[down_range]),
-            (Some(below), _, false) => below.bytes_mut()[down_range].copy_from_slice(arena),
-            (None, Some(file), true) => file.read(in_file, arena)?,
-            (None, Some(file), false) => file.write(in_file, arena)?,
-            (None, None, _) => {}
+        let from_range = self.byte_range(&(copy.from.row..copy.from.row + copy.rows));
+        let to_range = self.byte_range(&(copy.to.row..copy.to.row + copy.rows));
+        let in_file = |place: Place| self.in_file(place.buffer, place.row);
+        let (from_file, to_file) = (in_file(copy.from), in_file(copy.to));
+        let ends = [copy.from, copy.to].map(|place| place.buffer.0 as usize);
+        // They are two: on one device the arena and another tier's buffer, or else two arenas.
+        let Ok([from, to]) = self.memory.get_disjoint_mut(ends) else { return Ok(()) };
+        match (from, to, &mut self.file) {
+            (Some(from), Some(to), _) => to.bytes_mut()[to_range].copy_from_slice(&from.bytes()[from_range]),
+            (None, Some(to), Some(file)) => file.read(from_file, &mut to.bytes_mut()[to_range])?,
+            (Some(from), None, Some(file)) => file.write(to_file, &from.bytes()[from_range])?,
+            _ => {}
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::check::CheckedPlan;
 use crate::driver::{DeviceMemory, Driver, DriverError, PinnedMemory};
 use crate::memory::{MemoryClass, MemoryReport};
 use crate::tiers::SpillFile;
-use scheduler::plan::{BufferId, DeviceIdx, RowCopy, Tier};
+use scheduler::plan::{BufferId, CopyKind, DeviceIdx, RowCopy, Tier};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -155,14 +155,15 @@ impl Memory {
     }
 
     /// Copies rows that were checked.
-    pub(super) fn copy(&mut self, copy: &RowCopy) -> Result<(), Failure> {
-        let (up, down) = copy.ends();
+    pub(super) fn copy(&mut self, copy: &RowCopy, kind: CopyKind) -> Result<(), Failure> {
+        let is_fetch = kind == CopyKind::Fetch;
+        let (up, down) = if is_fetch { (copy.to, copy.from) } else { (copy.from, copy.to) };
         let (_, up) = self.layout.place(up.buffer, up.row);
         let (tier, down) = self.layout.place(down.buffer, down.row);
         let row_bytes = self.layout.row_bytes;
         let len = u64::from(copy.rows) * row_bytes;
         let staging = self.staging.get_mut().unwrap_or_else(PoisonError::into_inner);
-        match (tier, &mut self.host, &mut self.file, copy.is_fetch()) {
+        match (tier, &mut self.host, &mut self.file, is_fetch) {
             (Tier::Host, Some(host), _, true) => Ok(self.slab.submit_from(up, host, down, len)?),
             (Tier::Host, Some(host), _, false) => Ok(self.slab.submit_into(up, host, down, len)?),
             (Tier::File, _, Some(file), true) => staging.upload(&mut self.slab, up, len, |range, chunk| {

@@ -72,7 +72,7 @@ impl CudaBackend {
 
     /// Bytes of the device that programs hold.
     pub fn memory_in_use(&self) -> u64 {
-        self.tiers.device.in_use()
+        self.tiers.device(DeviceIdx(0)).in_use()
     }
 }
 
@@ -94,6 +94,14 @@ fn check_ring(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
+/// Refuses plans for other numbers of devices than there are.
+fn check_devices(plan: &Plan) -> Result<()> {
+    match plan.n_devices() {
+        1 => Ok(()),
+        found => Err(Error::Devices { backend: "cuda", found, expected: 1 }),
+    }
+}
+
 impl Backend for CudaBackend {
     fn name(&self) -> String {
         format!("cuda ({})", self.driver.device_name())
@@ -101,16 +109,18 @@ impl Backend for CudaBackend {
 
     fn room(&self, plan: &Plan) -> Result<MemoryLimits> {
         check_ring(plan)?;
+        check_devices(plan)?;
         let during = || "memory of the device".to_owned();
         self.health.check(during)?;
         let (free, _) = self.driver.memory().map_err(|e| self.health.error(&*self.driver, &e, during()))?;
         let beside = Kernels::table_bytes(plan) + plan.pool.len() as u64 * 8 + RESERVE_BYTES.min(free / 8);
-        let left = self.tiers.device.left().map_or(free, |left| left.min(free));
+        let left = self.tiers.left(1, 0).map_or(free, |left| left.min(free));
         Ok(MemoryLimits { device: Some(left.saturating_sub(beside)), host: self.tiers.host.left() })
     }
 
     fn load(&self, plan: Arc<CheckedPlan>) -> Result<Box<dyn Instance>> {
         check_ring(plan.plan())?;
+        check_devices(plan.plan())?;
         let program = what(&plan, Tier::Device);
         self.health.check(|| program.clone())?;
         let layout = Layout::new(&plan);
@@ -287,10 +297,10 @@ impl Instance for CudaInstance {
 
     fn copy(&mut self, copies: &[RowCopy]) -> Result<()> {
         for copy in copies {
-            self.plan.check_copy(copy)?;
+            let kind = self.plan.check_copy(copy)?;
             let during = || format!("copy {copy}");
             self.health.check(during)?;
-            self.memory.copy(copy).map_err(|e| self.failure(e, during()))?;
+            self.memory.copy(copy, kind).map_err(|e| self.failure(e, during()))?;
         }
         Ok(())
     }

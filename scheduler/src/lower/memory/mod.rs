@@ -2,31 +2,37 @@
 //! (docs/adr/0006).
 //!
 //! ```text
+//! streams    what each device does, apart, and in one order again
 //! trace      launches split by items; every write of a row makes a value, with the launches that read it
 //! residency  which buffers leave the device
 //! paging     which value is in which row of the arena when: Belady's rule
 //! tiers      what is in host memory and what in the file; copies as the plan has them
 //! ```
 //!
-//! A program that fits keeps its launches as they are.
+//! A program that fits keeps its launches as they are, and so do devices that fit.
 
 mod arena;
 mod paging;
 mod residency;
+mod streams;
 mod tiers;
 mod trace;
 
 pub(crate) use arena::Arena;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::plan::Addressed;
 use crate::compile::MemoryLimits;
 use crate::error::{Error, Result};
-use crate::plan::{Buffer, RowCopy};
+use crate::plan::{Buffer, BufferId, BufferKind, DeviceIdx, RowCopy};
+use streams::Act;
+use tiers::Paged;
 
 /// A part of the schedule between uploads and downloads.
 #[derive(Debug)]
 pub(crate) enum Stage {
-    /// Copies between the arena and other tiers.
+    /// Copies between an arena and other tiers or devices.
     Copies(Vec<RowCopy>),
     /// Launches that see all their rows.
     Launches(Vec<Addressed>),
@@ -41,42 +47,66 @@ pub(crate) struct Fitted {
     pub(crate) stages: Vec<Stage>,
 }
 
-fn total(buffers: &[Buffer]) -> u64 {
-    buffers.iter().map(|b| u64::from(b.rows)).sum()
+/// The devices whose buffers take more rows than there are.
+fn exceeded(buffers: &[Buffer], room: u64) -> BTreeSet<DeviceIdx> {
+    let mut rows: BTreeMap<DeviceIdx, u64> = BTreeMap::new();
+    for buffer in buffers {
+        *rows.entry(buffer.device).or_default() += u64::from(buffer.rows);
+    }
+    rows.into_iter().filter(|&(_, rows)| rows > room).map(|(device, _)| device).collect()
 }
 
-/// Fits launches, whose rows are named by buffer, and their buffers, all on the device, into the limits.
+/// Fits launches, whose rows are named by buffer, and their buffers, all in device memory, into the limits of each device.
 ///
 /// # Errors
-/// [`Error::DeviceBudget`] when the rows of one item take more than the device has.
+/// [`Error::DeviceBudget`] when the rows of one item take more than a device has.
 pub(crate) fn fit(
-    launches: Vec<Addressed>,
-    buffers: Vec<Buffer>,
+    stages: Vec<Stage>,
+    mut buffers: Vec<Buffer>,
     row_bytes: u64,
     limits: &MemoryLimits,
 ) -> Result<Fitted> {
     let available = limits.device.unwrap_or(u64::MAX);
     let room = available / row_bytes;
-    if total(&buffers) <= room {
-        return Ok(Fitted { buffers, stages: vec![Stage::Launches(launches)] });
+    let exceeded = exceeded(&buffers, room);
+    if exceeded.is_empty() {
+        return Ok(Fitted { buffers, stages });
     }
-    if let Some(found) = largest_item(&launches).filter(|item| item.rows > room) {
-        return Err(Error::DeviceBudget { item: found.name, needed: found.rows * row_bytes, available });
+    let n_devices = buffers.iter().filter(|b| b.kind == BufferKind::Arena).count() as u32;
+    let apart = streams::apart(stages, n_devices);
+    let (mut paged, mut events) = (Vec::new(), BTreeMap::new());
+    for (device, acts) in apart.acts {
+        if !exceeded.contains(&device) {
+            events.insert(device, streams::events(device, acts));
+            continue;
+        }
+        if let Some(found) = largest_item(&acts).filter(|item| item.rows > room) {
+            return Err(Error::DeviceBudget { item: found.name, needed: found.rows * row_bytes, available });
+        }
+        paged.push(page(device, &acts, &buffers, room)?);
     }
-    let mut best: Option<(Vec<bool>, paging::Paging)> = None;
-    for absent in residency::choices(&launches, &buffers, room) {
-        let paged = trace::trace(&launches, &absent.buffers, absent.capacity).and_then(paging::page);
-        let Some(paged) = paged else { continue };
-        if best.as_ref().is_none_or(|(_, b)| paged.n_copied < b.n_copied) {
-            best = Some((absent.buffers, paged));
+    events.extend(tiers::place(&mut buffers, paged, row_bytes, limits));
+    Ok(Fitted { buffers, stages: streams::together(events, &apart.exchanged) })
+}
+
+/// The choice of absent buffers that copies least.
+fn page(device: DeviceIdx, acts: &[Act], buffers: &[Buffer], room: u64) -> Result<Paged> {
+    let mut best: Option<Paged> = None;
+    for absent in residency::choices(device, acts, buffers, room) {
+        let trace = trace::trace(acts, BufferId(device.0), &absent.buffers, absent.capacity);
+        let Some(paging) = trace.and_then(paging::page) else { continue };
+        if best.as_ref().is_none_or(|best| paging.n_copied < best.paging.n_copied) {
+            best = Some(Paged { device, absent: absent.buffers, paging });
         }
     }
-    let (absent, paging) = best.ok_or_else(|| Error::Verify {
+    best.ok_or_else(|| Error::Verify {
         after: "lower_plan".to_owned(),
         rule: "peak",
-        problem: format!("no choice of buffers fits {room} rows, though every item does"),
-    })?;
-    Ok(tiers::place(buffers, &absent, paging, row_bytes, limits))
+        problem: format!(
+            "no choice of buffers fits {room} rows of device {}, though every item does",
+            device.0
+        ),
+    })
 }
 
 struct LargestItem {
@@ -84,8 +114,8 @@ struct LargestItem {
     name: String,
 }
 
-fn largest_item(launches: &[Addressed]) -> Option<LargestItem> {
-    let sizes = launches.iter().flat_map(|launch| {
+fn largest_item(acts: &[Act]) -> Option<LargestItem> {
+    let sizes = residency::launches(acts).flat_map(|launch| {
         let name = || format!("node {} ({})", launch.node.0, launch.kernel.name());
         let rows = launch.items.iter().map(|item| item.rows(launch.kernel).len() as u64).max();
         rows.map(|rows| LargestItem { rows, name: name() })

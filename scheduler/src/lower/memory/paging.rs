@@ -3,16 +3,17 @@
 //! below once, or came from there, is dropped without a copy.
 //!
 //! A segment is opened by copies and goes on while the fetches of its next launch find rows that were free when it
-//! was opened: those fetches then come before the segment, ahead of their use.
+//! was opened: those fetches then come before the segment, ahead of their use. Rows are exchanged with other devices between segments.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kernels_gpu::abi::{ARENA, RowRef};
+use kernels_gpu::abi::RowRef;
 
 use super::super::plan::Addressed;
 use super::Arena;
+use super::streams::Act;
 use super::trace::{Moment, Trace, Value, ValueIdx};
-use crate::plan::Place;
+use crate::plan::{BufferId, Place};
 
 /// A row below the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,11 +33,30 @@ pub(super) struct Transfer {
     pub(super) is_fetch: bool,
 }
 
+/// What comes between segments, in order.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Move {
+    /// A copy between tiers.
+    Transfer(Transfer),
+    /// The end of a row that is exchanged with another device: a row of the arena.
+    Exchange(u32),
+}
+
 /// Copies, and the launches that may run after them.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    pub(super) transfers: Vec<Transfer>,
+    pub(super) moves: Vec<Move>,
     pub(super) launches: Vec<Addressed>,
+}
+
+impl Window {
+    /// Its copies between tiers.
+    pub(super) fn transfers(&self) -> impl Iterator<Item = &Transfer> {
+        self.moves.iter().filter_map(|m| match m {
+            Move::Transfer(transfer) => Some(transfer),
+            Move::Exchange(_) => None,
+        })
+    }
 }
 
 /// A run in an arena of limited size.
@@ -47,14 +67,15 @@ pub(super) struct Paging {
     pub(super) arena_rows: u32,
     /// Rows of the spill buffers.
     pub(super) n_slots: u32,
-    /// Rows that are copied.
+    /// Rows that are copied between tiers.
     pub(super) n_copied: usize,
 }
 
 /// Pages a walk; `None` where a launch takes more than the arena.
 pub(super) fn page(trace: Trace) -> Option<Paging> {
-    let Trace { capacity, values, moments } = trace;
+    let Trace { arena, capacity, values, moments } = trace;
     let mut pager = Pager {
+        arena,
         now: vec![State::default(); values.len()],
         values,
         free: FreeRows {
@@ -107,6 +128,7 @@ struct State {
 }
 
 struct Pager {
+    arena: BufferId,
     values: Vec<Value>,
     now: Vec<State>,
     /// Rows that are free and were so when the window was opened.
@@ -134,6 +156,10 @@ impl Pager {
     }
 
     fn moment(&mut self, moment: Moment) -> Option<()> {
+        // The launches before an exchange are done when it is made.
+        if matches!(moment.act, Act::Exchange(_)) && !self.open.launches.is_empty() {
+            self.close();
+        }
         for &(_, value) in &moment.reads {
             self.held.remove(&self.key(value));
         }
@@ -151,7 +177,7 @@ impl Pager {
         for (below, value) in fetches {
             let row = self.free.take()?;
             self.now[value].row = Some(row);
-            self.open.transfers.push(Transfer { row, below, is_fetch: true });
+            self.open.moves.push(Move::Transfer(Transfer { row, below, is_fetch: true }));
         }
         let mut rows: BTreeMap<RowRef, u32> = BTreeMap::new();
         for &(name, value) in &moment.reads {
@@ -172,9 +198,15 @@ impl Pager {
         for made in &moment.makes {
             self.keep_or_release(made.value);
         }
-        let physical = |row: RowRef| rows.get(&row).map_or(row, |&at| RowRef { slot: ARENA, row: at });
-        let items = moment.launch.items.iter().map(|item| item.map_rows(physical)).collect();
-        self.open.launches.push(moment.launch.with_items(items));
+        match moment.act {
+            Act::Launch(launch) => {
+                let slot = self.arena.0;
+                let physical = |row: RowRef| rows.get(&row).map_or(row, |&at| RowRef { slot, row: at });
+                let items = launch.items.iter().map(|item| item.map_rows(physical)).collect();
+                self.open.launches.push(launch.with_items(items));
+            }
+            Act::Exchange(_) => self.open.moves.extend(rows.values().copied().map(Move::Exchange)),
+        }
         Some(())
     }
 
@@ -196,7 +228,7 @@ impl Pager {
     /// Ends the window: what it freed is free for copies too.
     fn close(&mut self) {
         let done = core::mem::take(&mut self.open);
-        if !done.launches.is_empty() || !done.transfers.is_empty() {
+        if !done.launches.is_empty() || !done.moves.is_empty() {
             self.windows.push(done);
         }
         self.free.given_back.append(&mut self.freed);
@@ -225,7 +257,7 @@ impl Pager {
             None => Below::Slot(self.slots.take()),
         };
         self.now[value].spilled = Some(below);
-        self.open.transfers.push(Transfer { row, below, is_fetch: false });
+        self.open.moves.push(Move::Transfer(Transfer { row, below, is_fetch: false }));
     }
 
     /// Returns what is still in the arena.
@@ -240,7 +272,7 @@ impl Pager {
             }
         }
         self.close();
-        let n_copied = self.windows.iter().map(|w| w.transfers.len()).sum();
+        let n_copied = self.windows.iter().map(|w| w.transfers().count()).sum();
         let (arena_rows, n_slots) = (self.free.next, self.slots.peak());
         Paging { windows: self.windows, arena_rows, n_slots, n_copied }
     }
@@ -248,9 +280,10 @@ impl Pager {
 
 #[cfg(test)]
 mod tests {
+    use super::super::streams::End;
     use super::super::trace::trace;
     use super::*;
-    use crate::plan::{Item, NodeId};
+    use crate::plan::{DeviceIdx, Item, NodeId};
     use fhe_core::params::Level;
     use kernels_gpu::abi::{KernelId, RowItem};
 
@@ -258,16 +291,22 @@ mod tests {
     fn launch(dst: (u32, u32), a: (u32, u32)) -> Addressed {
         let row = |(slot, row)| RowRef { slot, row };
         let item = RowItem::new(row(dst), row(a), 0);
-        Addressed { kernel: KernelId::Ntt, items: vec![Item::Row(item)], node: NodeId(0), level: Level(0) }
+        let (device, kernel, node) = (DeviceIdx(0), KernelId::Ntt, NodeId(0));
+        Addressed { device, kernel, items: vec![Item::Row(item)], node, level: Level(0) }
+    }
+
+    fn walk(launches: &[Addressed], absent: &[bool], capacity: u64) -> Option<Trace> {
+        let acts: Vec<Act> = launches.iter().cloned().map(Act::Launch).collect();
+        trace(&acts, BufferId(0), absent, capacity)
     }
 
     fn paged(launches: &[Addressed], capacity: u64) -> Paging {
-        trace(launches, &[true, true], capacity).and_then(page).unwrap()
+        walk(launches, &[true, true], capacity).and_then(page).unwrap()
     }
 
     /// Rows of the arena that are spilled, and number of fetches.
     fn copies(paging: &Paging) -> (Vec<u32>, usize) {
-        let all = || paging.windows.iter().flat_map(|w| &w.transfers);
+        let all = || paging.windows.iter().flat_map(Window::transfers);
         (all().filter(|t| !t.is_fetch).map(|t| t.row).collect(), all().filter(|t| t.is_fetch).count())
     }
 
@@ -304,7 +343,7 @@ mod tests {
     fn fetches_come_ahead_while_there_is_room() {
         let paging = paged(&reads(0, 1), 6);
         assert_eq!(paging.windows.len(), 1);
-        assert_eq!((paging.windows[0].transfers.len(), paging.windows[0].launches.len()), (3, 5));
+        assert_eq!((paging.windows[0].moves.len(), paging.windows[0].launches.len()), (3, 5));
     }
 
     #[test]
@@ -319,7 +358,42 @@ mod tests {
 
     #[test]
     fn an_item_that_does_not_fit() {
-        assert!(trace(&[launch((0, 0), (1, 0))], &[true, true], 1).is_none());
-        assert!(trace(&[launch((0, 0), (1, 0))], &[true, false], 1).is_some());
+        assert!(walk(&[launch((0, 0), (1, 0))], &[true, true], 1).is_none());
+        assert!(walk(&[launch((0, 0), (1, 0))], &[true, false], 1).is_some());
+    }
+
+    #[test]
+    fn exchanges_stand_between_segments_and_take_one_row() {
+        let end = |row, is_sent| Act::Exchange(End { row, is_sent });
+        // Two inputs become values, which are sent; then two rows come, are transformed and go back.
+        let acts = [
+            Act::Launch(launch((0, 0), (1, 0))),
+            Act::Launch(launch((0, 1), (1, 1))),
+            end(0, true),
+            end(1, true),
+            end(2, false),
+            end(3, false),
+            Act::Launch(launch((0, 2), (0, 2))),
+            Act::Launch(launch((0, 3), (0, 3))),
+            end(3, true),
+            end(2, true),
+        ];
+        for (capacity, n_spilled) in [(8, 0), (4, 0), (2, 1)] {
+            let trace = trace(&acts, BufferId(0), &[true, true], capacity).unwrap();
+            let paging = page(trace).unwrap();
+            let is_exchange = |m: &&Move| matches!(m, Move::Exchange(_));
+            let n_exchanged = paging.windows.iter().flat_map(|w| &w.moves).filter(is_exchange).count();
+            assert_eq!(n_exchanged, 6);
+            assert_eq!(copies(&paging).0.len(), n_spilled, "{capacity} rows");
+            let shape = |w: &Window| (w.moves.iter().filter(is_exchange).count(), w.launches.len());
+            let shapes: Vec<(usize, usize)> = paging.windows.iter().map(shape).collect();
+            // Launches, four exchanges, launches, two exchanges, in this order.
+            let (mut n_before, mut seen) = (0, Vec::new());
+            for (n, launches) in shapes {
+                n_before += n;
+                seen.extend([n_before].repeat(launches));
+            }
+            assert_eq!(seen, [0, 0, 4, 4]);
+        }
     }
 }

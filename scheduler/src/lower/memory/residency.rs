@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use super::super::plan::Addressed;
-use crate::plan::{Buffer, BufferKind};
+use super::streams::Act;
+use crate::plan::{Buffer, BufferKind, DeviceIdx};
 
 /// How many choices are planned before the best is taken; planning is about as much work as the rest of the
 /// lowering.
@@ -13,7 +14,7 @@ const N_TRIED: usize = 4;
 /// A choice: the arena and the buffers that are not on the device, and the rows that this leaves to the arena.
 #[derive(Clone, Debug)]
 pub(super) struct Absent {
-    /// By buffer; always so for the arena, whose values come and go.
+    /// By buffer; always so for the device's arena, whose values come and go, never for those of other devices.
     pub(super) buffers: Vec<bool>,
     /// Rows of the arena.
     pub(super) capacity: u64,
@@ -21,9 +22,9 @@ pub(super) struct Absent {
 
 /// Fetches in a run if a buffer is absent and each launch fetches what it reads, less the copies of host steps that
 /// absence saves: an input or output in host memory is copied to or from the device by its fetches and spills alone.
-fn traffic(launches: &[Addressed], buffers: &[Buffer]) -> Vec<u64> {
+fn traffic(acts: &[Act], buffers: &[Buffer]) -> Vec<u64> {
     let mut fetches = vec![0u64; buffers.len()];
-    for launch in launches {
+    for launch in launches(acts) {
         let reads = launch.items.iter().flat_map(|item| item.reads(launch.kernel));
         let rows: BTreeSet<_> = reads.map(|(row, _)| row).collect();
         for row in rows {
@@ -40,6 +41,14 @@ fn traffic(launches: &[Addressed], buffers: &[Buffer]) -> Vec<u64> {
     fetches
 }
 
+/// The launches of a device.
+pub(super) fn launches(acts: &[Act]) -> impl Iterator<Item = &Addressed> {
+    acts.iter().filter_map(|act| match act {
+        Act::Launch(launch) => Some(launch),
+        Act::Exchange(_) => None,
+    })
+}
+
 /// Buffers by their traffic for each row, the least first.
 pub(super) fn by_traffic(traffic: &[u64], buffers: &[Buffer]) -> Vec<usize> {
     let mut order: Vec<usize> =
@@ -53,9 +62,11 @@ pub(super) fn by_traffic(traffic: &[u64], buffers: &[Buffer]) -> Vec<usize> {
     order
 }
 
-/// The choices to plan, from as few absent buffers as leave room for an arena to all.
-pub(super) fn choices(launches: &[Addressed], buffers: &[Buffer], room: u64) -> Vec<Absent> {
-    let order = by_traffic(&traffic(launches, buffers), buffers);
+/// The choices to plan for a device, from as few absent buffers as leave room for an arena to all.
+pub(super) fn choices(device: DeviceIdx, acts: &[Act], buffers: &[Buffer], room: u64) -> Vec<Absent> {
+    let mut order = by_traffic(&traffic(acts, buffers), buffers);
+    order.retain(|&i| buffers[i].device == device);
+    let is_arena = |b: &Buffer| b.kind == BufferKind::Arena && b.device == device;
     let mut resident: u64 = order.iter().map(|&i| u64::from(buffers[i].rows)).sum();
     // How many leave, and what is left to the arena.
     let mut feasible: Vec<(usize, u64)> = Vec::new();
@@ -68,14 +79,14 @@ pub(super) fn choices(launches: &[Addressed], buffers: &[Buffer], room: u64) -> 
         }
     }
     // The first that leaves the arena as large as it would be, and some between the ends.
-    let whole_arena = buffers.first().map_or(0, |b| u64::from(b.rows));
+    let whole_arena = buffers.iter().find(|b| is_arena(b)).map_or(0, |b| u64::from(b.rows));
     let natural = feasible.iter().position(|&(_, capacity)| capacity >= whole_arena);
     let last = feasible.len().saturating_sub(1);
     let mut picked: BTreeSet<usize> = (0..N_TRIED).map(|i| i * last / (N_TRIED - 1)).collect();
     picked.extend(natural);
     let choice = |i: usize| {
         let &(n_absent, capacity) = feasible.get(i)?;
-        let mut absent: Vec<bool> = buffers.iter().map(|b| b.kind == BufferKind::Arena).collect();
+        let mut absent: Vec<bool> = buffers.iter().map(is_arena).collect();
         order[..n_absent].iter().for_each(|&i| absent[i] = true);
         Some(Absent { buffers: absent, capacity })
     };

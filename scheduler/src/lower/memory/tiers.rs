@@ -1,59 +1,68 @@
 //! What is in host memory and what in the file: spilled rows first, which are written and read in every run, then
 //! absent buffers, those first that are fetched most for their size.
 
-use super::paging::{Below, Paging, Transfer};
-use super::residency::by_traffic;
-use super::{Fitted, Stage};
-use crate::compile::MemoryLimits;
-use crate::plan::{Buffer, BufferId, BufferKind, Place, RowCopy, Tier};
-use kernels_gpu::abi::ARENA;
+use std::collections::VecDeque;
 
-/// Gives absent buffers and spilled rows their tiers.
+use super::paging::{Below, Move, Paging, Transfer, Window};
+use super::residency::by_traffic;
+use super::streams::Event;
+use crate::compile::MemoryLimits;
+use crate::plan::{Buffer, BufferId, BufferKind, DeviceIdx, Place, Tier};
+
+/// A device that is too small, and what it does in the memory that it has.
+#[derive(Debug)]
+pub(super) struct Paged {
+    pub(super) device: DeviceIdx,
+    /// By buffer, of this device.
+    pub(super) absent: Vec<bool>,
+    pub(super) paging: Paging,
+}
+
+/// Gives absent buffers and spilled rows of all devices their tiers, and events their rows.
 pub(super) fn place(
-    mut buffers: Vec<Buffer>,
-    absent: &[bool],
-    paging: Paging,
+    buffers: &mut Vec<Buffer>,
+    paged: Vec<Paged>,
     row_bytes: u64,
     limits: &MemoryLimits,
-) -> Fitted {
+) -> Vec<(DeviceIdx, VecDeque<Event>)> {
     let mut host_room = limits.host.map_or(u64::MAX, |bytes| bytes / row_bytes);
-    let in_host = u32::try_from(host_room).unwrap_or(u32::MAX).min(paging.n_slots);
-    host_room -= u64::from(in_host);
-    let order = by_traffic(&traffic(&paging, buffers.len()), &buffers);
-    for i in order.into_iter().rev().filter(|&i| absent[i]) {
+    let mut in_host = Vec::with_capacity(paged.len());
+    for Paged { paging, .. } in &paged {
+        let rows = u32::try_from(host_room).unwrap_or(u32::MAX).min(paging.n_slots);
+        host_room -= u64::from(rows);
+        in_host.push(rows);
+    }
+    let order = by_traffic(&traffic(&paged, buffers.len()), buffers);
+    let absent = |i: usize| paged.iter().any(|p| p.absent.get(i) == Some(&true));
+    for i in order.into_iter().rev().filter(|&i| absent(i)) {
         let rows = u64::from(buffers[i].rows);
         buffers[i].tier = if rows <= host_room { Tier::Host } else { Tier::File };
         if buffers[i].tier == Tier::Host {
             host_room -= rows;
         }
     }
-    let host = buffers.len() as u32;
-    let spill = Spill { host: BufferId(host), in_host, file: BufferId(host + u32::from(in_host > 0)) };
-    if let Some(arena) = buffers.first_mut() {
-        arena.rows = paging.arena_rows;
-        let device = arena.device;
+    let mut events = Vec::with_capacity(paged.len());
+    for (Paged { device, paging, .. }, in_host) in paged.into_iter().zip(in_host) {
+        let host = buffers.len() as u32;
+        let file = BufferId(host + u32::from(in_host > 0));
+        let spill = Spill { arena: BufferId(device.0), host: BufferId(host), in_host, file };
+        if let Some(arena) = buffers.get_mut(device.0 as usize) {
+            arena.rows = paging.arena_rows;
+        }
         for (tier, rows) in [(Tier::Host, in_host), (Tier::File, paging.n_slots - in_host)] {
             if rows > 0 {
                 buffers.push(Buffer { device, tier, rows, kind: BufferKind::Spill });
             }
         }
+        events.push((device, paging.windows.into_iter().flat_map(|window| spill.events(window)).collect()));
     }
-    let mut stages = Vec::with_capacity(2 * paging.windows.len());
-    for window in paging.windows {
-        if !window.transfers.is_empty() {
-            stages.push(Stage::Copies(spill.copies(&window.transfers)));
-        }
-        if !window.launches.is_empty() {
-            stages.push(Stage::Launches(window.launches));
-        }
-    }
-    Fitted { buffers, stages }
+    events
 }
 
 /// Rows of each buffer that a run copies.
-fn traffic(paging: &Paging, n_buffers: usize) -> Vec<u64> {
+fn traffic(paged: &[Paged], n_buffers: usize) -> Vec<u64> {
     let mut copied = vec![0; n_buffers];
-    for transfer in paging.windows.iter().flat_map(|w| &w.transfers) {
+    for transfer in paged.iter().flat_map(|p| &p.paging.windows).flat_map(Window::transfers) {
         if let Below::Home(place) = transfer.below {
             copied[place.buffer.0 as usize] += 1;
         }
@@ -61,8 +70,9 @@ fn traffic(paging: &Paging, n_buffers: usize) -> Vec<u64> {
     copied
 }
 
-/// The spill buffers: the first rows are in the host tier, the others in the file.
+/// The spill buffers of a device: the first rows are in the host tier, the others in the file.
 struct Spill {
+    arena: BufferId,
     host: BufferId,
     in_host: u32,
     file: BufferId,
@@ -77,23 +87,21 @@ impl Spill {
         }
     }
 
-    /// Copies of rows that follow one another on both sides are one.
-    fn copies(&self, transfers: &[Transfer]) -> Vec<RowCopy> {
-        let mut copies: Vec<RowCopy> = Vec::new();
-        for transfer in transfers {
-            let arena = Place { buffer: BufferId(ARENA), row: transfer.row };
-            let below = self.place(transfer.below);
-            let (from, to) = if transfer.is_fetch { (below, arena) } else { (arena, below) };
-            let follows = |place: Place, next: Place, rows: u32| {
-                next.buffer == place.buffer && next.row == place.row + rows
-            };
-            match copies.last_mut() {
-                Some(last) if follows(last.from, from, last.rows) && follows(last.to, to, last.rows) => {
-                    last.rows += 1;
-                }
-                _ => copies.push(RowCopy { from, to, rows: 1 }),
-            }
+    fn copy(&self, transfer: &Transfer) -> Event {
+        let arena = Place { buffer: self.arena, row: transfer.row };
+        let below = self.place(transfer.below);
+        if transfer.is_fetch { Event::Copy(below, arena) } else { Event::Copy(arena, below) }
+    }
+
+    fn events(&self, window: Window) -> Vec<Event> {
+        let mut events = vec![Event::Open];
+        events.extend(window.moves.iter().map(|m| match m {
+            Move::Transfer(transfer) => self.copy(transfer),
+            Move::Exchange(row) => Event::Exchange(Place { buffer: self.arena, row: *row }),
+        }));
+        if !window.launches.is_empty() {
+            events.push(Event::Launches(window.launches));
         }
-        copies
+        events
     }
 }

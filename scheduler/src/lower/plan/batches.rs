@@ -99,6 +99,7 @@ impl Lowering<'_> {
 
     /// The launches of the function, in order.
     pub(super) fn batches(&self, options: &Options) -> Vec<Batch> {
+        let n_devices = self.sharding.devices().count();
         let mut batches = Vec::new();
         let mut group: Vec<PolyId> = Vec::new();
         let mut size = 0;
@@ -109,7 +110,7 @@ impl Lowering<'_> {
             let origin = value.origin;
             let here = (origin.value, origin.level);
             if last != Some(here) {
-                let full = size + of_origin > options.batch_rows as usize;
+                let full = size + of_origin > options.batch_rows as usize * n_devices;
                 if last.is_some_and(|(_, level)| level != origin.level) || full {
                     self.close(&mut group, options, &mut batches);
                     size = 0;
@@ -168,7 +169,7 @@ impl Lowering<'_> {
         batches: &mut Vec<Batch>,
     ) {
         let row_bytes = u64::from(self.params.word().bits() / 8) << self.params.log_n();
-        let limit = options.cache_bytes / row_bytes;
+        let limit = options.cache_bytes / row_bytes * self.sharding.devices().count() as u64;
         let mut rest = transforms;
         while let Some(first) = rest.first() {
             let mut rows = 0;

@@ -10,19 +10,20 @@ use kernels_gpu::abi::{
 
 use super::{Batch, Lowering};
 use crate::lower::constants::{inverse_mod, product_mod};
-use crate::plan::Item;
+use crate::plan::{DeviceIdx, Item};
 use crate::poly_ir::{Op, PolyId};
 
 /// Limbs of an item that rounds: each reads the coefficients again, so few items; but one alone would leave a device idle.
 const ROUND_LIMBS: usize = 8;
 
 impl Lowering<'_> {
-    /// The items of a launch. Two inner products whose first factors are the same become one item of two sums a limb: both
-    /// halves of a key switch read a digit once.
-    pub(super) fn items_of(&self, batch: &Batch, items: &mut Vec<Item>) {
+    /// The items of a launch on a device. Two inner products whose first factors are the same become one item of two sums a limb:
+    /// both halves of a key switch read a digit once.
+    pub(super) fn items_of(&self, batch: &Batch, device: DeviceIdx) -> Vec<Item> {
+        let mut items = Vec::new();
         if batch.kernel.item() != ItemKind::InnerProduct {
-            batch.values.iter().for_each(|&id| self.items_of_value(id, items));
-            return;
+            batch.values.iter().for_each(|&id| self.items_of_value(id, device, &mut items));
+            return items;
         }
         // What a sum must have in common with another one, and the one that waits for it.
         let mut waiting: BTreeMap<(Vec<PolyId>, Vec<usize>), PolyId> = BTreeMap::new();
@@ -42,10 +43,10 @@ impl Lowering<'_> {
             }
         }
         for (first, second) in sums {
-            items.extend(
-                self.needed_positions(first).into_iter().map(|p| self.inner_product(first, second, p)),
-            );
+            let positions = self.needed_on(first, device).into_iter();
+            items.extend(positions.map(|p| self.inner_product(first, second, p)));
         }
+        items
     }
 
     /// The sum of one or two inner products at a position.
@@ -70,17 +71,21 @@ impl Lowering<'_> {
         }
     }
 
-    /// The items of a value, in order of its limbs.
-    fn items_of_value(&self, id: PolyId, items: &mut Vec<Item>) {
+    /// The items of a value on a device, in order of its limbs.
+    fn items_of_value(&self, id: PolyId, device: DeviceIdx, items: &mut Vec<Item>) {
         let value = self.function.value(id);
         let names = &self.of[id.0 as usize];
+        let positions = self.needed_on(id, device);
+        if positions.is_empty() {
+            return;
+        }
         match value.op {
-            Op::ConvertBasis(a) => return items.push(self.conversion(id, a)),
+            Op::ConvertBasis(a) => return items.push(self.conversion(id, a, device, &positions)),
             Op::EmbedInverse(_) => return items.push(self.embedding(id)),
-            Op::RoundResidues(a) => return self.roundings(id, a, items),
+            Op::RoundResidues(a) => return self.roundings(id, a, device, &positions, items),
             _ => {}
         }
-        for position in self.needed_positions(id) {
+        for position in positions {
             let at = |a: PolyId| self.address(self.of[a.0 as usize][position]);
             let (dst, prime) = (self.address(names[position]), value.basis[position].0);
             let row = |a: PolyId| RowItem::new(dst, at(a), prime);
@@ -112,33 +117,39 @@ impl Lowering<'_> {
         Item::EmbedInverse(EmbedInverseItem { dst: pair(&dst), src: pair(src), factors: pair(factors) })
     }
 
-    fn roundings(&self, id: PolyId, a: PolyId, items: &mut Vec<Item>) {
-        let src = [0, 1].map(|part| self.address(self.of[a.0 as usize][part]));
+    fn roundings(
+        &self,
+        id: PolyId,
+        a: PolyId,
+        device: DeviceIdx,
+        positions: &[usize],
+        items: &mut Vec<Item>,
+    ) {
+        let src = [0, 1].map(|part| self.address_on(self.of[a.0 as usize][part], device));
         let scale = self.function.slots_of(a).map_or(1.0, |slots| slots.log_scale.exp2()).to_bits();
         let target = |&position: &usize| RoundTarget {
             row: self.address(self.of[id.0 as usize][position]),
             prime: self.function.value(id).basis[position].0,
             pad: 0,
         };
-        for positions in self.needed_positions(id).chunks(ROUND_LIMBS) {
+        for positions in positions.chunks(ROUND_LIMBS) {
             items.push(Item::RoundResidues { src, scale, targets: positions.iter().map(target).collect() });
         }
     }
 
-    fn conversion(&self, id: PolyId, a: PolyId) -> Item {
+    fn conversion(&self, id: PolyId, a: PolyId, device: DeviceIdx, positions: &[usize]) -> Item {
         let from = &self.function.value(a).basis;
         let value = self.function.value(id);
         let word = self.params.word().bits();
         let shift = fraction_bits(word) + word;
         let others = |i: LimbIdx| from.iter().copied().filter(|&l| l != i).collect::<Vec<_>>();
         let source = |(position, &limb): (usize, &LimbIdx)| ConvertSource {
-            row: self.address(self.of[a.0 as usize][position]),
+            row: self.address_on(self.of[a.0 as usize][position], device),
             inv: inverse_mod(self.params, &others(limb), limb),
             frac: ((1u128 << shift) / u128::from(self.params.prime(limb))) as u64,
             prime: limb.0,
             pad: 0,
         };
-        let positions = self.needed_positions(id);
         let target = |&position: &usize| ConvertTarget {
             row: self.address(self.of[id.0 as usize][position]),
             big: product_mod(self.params, from, value.basis[position]),
