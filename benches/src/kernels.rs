@@ -177,6 +177,7 @@ impl Repetition<'_> {
             prime: self.prime(i).1,
             terms: (0..TERMS).map(term).collect(),
             begun: if self.kernel == KernelId::NttRowsInnerProduct { (1 << TERMS) - 1 } else { 0 },
+            galois: GALOIS,
         }
     }
 

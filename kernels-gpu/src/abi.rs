@@ -25,7 +25,7 @@ pub mod launch;
 use bytemuck::{Pod, Zeroable};
 
 /// Changes whenever a kernel, a table or an address rule changes; host refuses any other.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// The binding slot of the plan's arena.
 pub const ARENA: u32 = 0;
@@ -69,8 +69,8 @@ pub enum KernelId {
     SubMulScalar,
     /// [`RowItem`]: `dst = a * scalar + b`.
     MulScalarAdd,
-    /// [`InnerProductItem`]: `dst = init + sum over terms of a * b`, one or two of them with the same `a`: products, tensor
-    /// products and key inner products alike.
+    /// [`InnerProductItem`]: `dst = (init + sum over terms of a * b)(X^galois)` in evaluation domain, one or two of them with the
+    /// same `a`: products, tensor products and key inner products alike, the last with the automorphism of their key.
     InnerProduct,
     /// [`ConvertBasisItem`]: centred basis conversion, all rows in coefficient domain.
     ConvertBasis,
@@ -156,7 +156,7 @@ impl KernelId {
         }
     }
 
-    /// Whether an item may write a row that it reads, as far as the item's own rules allow.
+    /// Whether an item may write a row that it reads, as far as the item's own rules ([`InnerProductItem::dst`]) allow.
     pub const fn in_place(self) -> bool {
         matches!(
             self,
@@ -249,12 +249,12 @@ impl RowItem {
     }
 }
 
-/// `dst_h = init_h + sum_{t < n_terms} a_t * b_th mod q` for one or two `h`.
+/// `dst_h = (init_h + sum_{t < n_terms} a_t * b_th mod q)(X^galois)` for one or two `h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct InnerProductItem {
-    /// Written, the second one if it is not [`RowRef::NONE`]. A sum may be written over its own `init` or operand, not over
-    /// what the other one reads.
+    /// Written, the second one if it is not [`RowRef::NONE`]. Where `galois` is 1, a sum may be written over its own `init` or operand,
+    /// not over what the other one reads; else no `dst` is an operand.
     pub dst: [RowRef; 2],
     /// Added to the sums, or [`RowRef::NONE`].
     pub init: [RowRef; 2],
@@ -266,6 +266,10 @@ pub struct InnerProductItem {
     pub prime: u32,
     /// Bit `t`: term `t` has an `a` that is begun, in [`KernelId::NttRowsInnerProduct`]; else zero.
     pub begun: u32,
+    /// A Galois element, for both sums, 1 where nothing is permuted.
+    pub galois: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// Terms of an [`InnerProductItem`] that may be begun: the first ones.

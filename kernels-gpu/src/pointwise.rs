@@ -134,7 +134,8 @@ pub(crate) unsafe fn inner_product<W: Word, L: Lanes<W>>(
 
 /// Sum `H` of an inner product: four groups at a time, so that finding a term's rows is paid once for four groups. Rows lie
 /// at multiples of a large power of two, so their lines compete for the same few places of an L1: four vectors are
-/// whole cache lines, which need not be fetched twice.
+/// whole cache lines, which need not be fetched twice. An automorphism takes an aligned block of four groups to one such block:
+/// what is permuted is what is written.
 ///
 /// # Safety
 /// As [`crate::cpu::run_item`].
@@ -145,6 +146,10 @@ unsafe fn inner_sum<W: Word, L: Lanes<W>, const H: usize>(
     range: Range<usize>,
 ) {
     const GROUPS: usize = 4;
+    let log_block = L::LOG_LANES + GROUPS.ilog2();
+    let mut patterns = [const { MaybeUninit::<W>::uninit() }; 256];
+    let permuted =
+        (item.galois != 1).then(|| Permuted::new::<L>(&mut patterns, item.galois, call.ring.log_n));
     // SAFETY: the caller's promises; SPLIT_WORDS is a multiple of GROUPS * LANES. A group is read before it is written.
     unsafe {
         let reducer = Reducer::<W, L>::new(call.prime(item.prime));
@@ -152,9 +157,11 @@ unsafe fn inner_sum<W: Word, L: Lanes<W>, const H: usize>(
         let (terms_at, n_terms) = (item.terms_at as usize, item.n_terms as usize);
         let mut j = range.start;
         while j < range.end {
+            // What goes to words j .. comes from words `at ..`.
+            let at = permuted.as_ref().map_or(j, |permuted| permuted.block_source(j, log_block));
             let mut acc = [L::zero_acc(); GROUPS];
             if item.init[H] != RowRef::NONE {
-                let init = call.row(item.init[H]).add(j);
+                let init = call.row(item.init[H]).add(at);
                 unrolled!(GROUPS, g, {
                     acc[g] = L::load(init.add(g * L::LANES)).add_acc(acc[g]);
                 });
@@ -164,7 +171,7 @@ unsafe fn inner_sum<W: Word, L: Lanes<W>, const H: usize>(
                 let end = Ord::min(n_terms, t + room);
                 while t < end {
                     let term: Term = call.entry(terms_at, t);
-                    let (a, b) = (call.row(term.a).add(j), call.row(term.b[H]).add(j));
+                    let (a, b) = (call.row(term.a).add(at), call.row(term.b[H]).add(at));
                     unrolled!(GROUPS, g, {
                         let (a, b) = (L::load(a.add(g * L::LANES)), L::load(b.add(g * L::LANES)));
                         acc[g] = a.mul_acc(b, acc[g]);
@@ -179,7 +186,14 @@ unsafe fn inner_sum<W: Word, L: Lanes<W>, const H: usize>(
                 }
             }
             unrolled!(GROUPS, g, {
-                reducer.reduce(acc[g]).store(dst.add(j + g * L::LANES));
+                let (sum, from) = (reducer.reduce(acc[g]), at + g * L::LANES);
+                if let Some(permuted) = &permuted {
+                    let to = permuted.group_image::<L>(from);
+                    let (_, pattern) = permuted.source::<L>(to);
+                    sum.permute(pattern).store(dst.add(to));
+                } else {
+                    sum.store(dst.add(from));
+                }
             });
             j += GROUPS * L::LANES;
         }
@@ -332,6 +346,7 @@ struct Permuted<'a, W> {
     /// LANES patterns of LANES indexes.
     patterns: &'a [MaybeUninit<W>; 256],
     galois: u32,
+    inverse: u32,
     log_n: u32,
 }
 
@@ -348,7 +363,23 @@ impl<'a, W: Word> Permuted<'a, W> {
             };
             index.write(W::from_u64(u64::from(from)));
         }
-        Self { patterns, galois, log_n }
+        Self { patterns, galois, inverse: automorphism::inverse_galois(galois), log_n }
+    }
+
+    /// Where the aligned block of `2^log_block` words at `j` comes from.
+    #[inline(always)]
+    fn block_source(&self, j: usize, log_block: u32) -> usize {
+        let block = (j >> log_block) as u32;
+        let (from, _) = automorphism::eval_group_source(block, self.galois, self.log_n, log_block);
+        (from as usize) << log_block
+    }
+
+    /// Where the group at `j` goes.
+    #[inline(always)]
+    fn group_image<L: Lanes<W>>(&self, j: usize) -> usize {
+        let group = (j >> L::LOG_LANES) as u32;
+        let (to, _) = automorphism::eval_group_source(group, self.inverse, self.log_n, L::LOG_LANES);
+        (to as usize) << L::LOG_LANES
     }
 
     /// Where group `j` comes from, and its pattern.

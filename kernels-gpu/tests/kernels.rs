@@ -45,8 +45,11 @@ fn large_rings<W: CpuWord>(log_n: u32) {
         let mut case = Case::new(&ring, kernel, Fill::Random, u64::from(log_n));
         if kernel.item() == ItemKind::InnerProduct {
             // Long sums are the small rings': those of u64 would be 1800 rows of a MiB.
-            case.inner_product_item(0, 3, 2, true);
-            case.inner_product_item(1, 2, 1, false);
+            case.inner_product_item(0, 3, 2, true, 1);
+            case.inner_product_item(1, 2, 1, false, 1);
+            case.inner_product_item(0, 2, 2, true, 5);
+            case.inner_product_item(1, 2, 1, true, (2 << log_n) - 1);
+            case.inner_product_item(2, 1, 2, false, oracle::pow(5, 77, 2 << log_n) as u32);
         } else {
             case.items();
         }
@@ -117,9 +120,9 @@ fn long_sums<W: CpuWord>() {
     for n_terms in [W::FIRST_TERMS, W::FIRST_TERMS + W::FOLD_TERMS, 3 * W::FOLD_TERMS + 1] {
         for fill in [Fill::Max, Fill::Random] {
             let mut case = Case::new(&ring, KernelId::InnerProduct, fill, 2);
-            case.inner_product_item(0, n_terms, 1, true);
-            case.inner_product_item(2, n_terms, 2, true);
-            case.inner_product_item(1, n_terms, 2, false);
+            case.inner_product_item(0, n_terms, 1, true, 1);
+            case.inner_product_item(2, n_terms, 2, true, 1);
+            case.inner_product_item(1, n_terms, 2, false, 25);
             case.check_cpu();
             case.check_emulator();
         }

@@ -364,8 +364,8 @@ fn raise_divides_sums_once() {
           input "x" period 8
           constant #0 "w" [0.5, 0.25]
           %0 = input 0 {level 4 canonical degree 1} "x"
-          %1 = rotate %0, 1 {level 4 canonical degree 1}
-          %2 = mul_plain %1, #0 {level 4 product degree 1}
+          %1 = rotate %0, 1 {level 4 canonical degree 1 raised}
+          %2 = mul_plain %1, #0 {level 4 product degree 1 raised}
           %3 = rotate %0, 2 {level 4 canonical degree 1 raised}
           %4 = mul_plain %3, #0 {level 4 product degree 1 raised}
           %5 = add %2, %4 {level 4 product degree 1 raised}
@@ -375,36 +375,39 @@ fn raise_divides_sums_once() {
           %9 = mul_plain %0, #0 {level 4 product degree 1}
           %10 = add %8, %9 {level 4 product degree 1 raised}
           %11 = mod_down_rescale %10 {level 3 canonical degree 1}
-          %12 = level_drop %1, 1 {level 1 canonical degree 1}
-          %13 = level_drop %0, 0 {level 0 canonical degree 1}
-          %14 = rotate %11, 4 {level 3 canonical degree 1 raised}
-          %15 = rotate %11, 3 {level 3 canonical degree 1 raised}
-          %16 = sub %14, %15 {level 3 canonical degree 1 raised}
-          %17 = conjugate %11 {level 3 canonical degree 1 raised}
-          %18 = add %16, %17 {level 3 canonical degree 1 raised}
-          %19 = rotate %11, 1 {level 3 canonical degree 1 raised}
-          %20 = add %18, %19 {level 3 canonical degree 1 raised}
-          %21 = mod_down %20 {level 3 canonical degree 1}
-          %22 = add %11, %21 {level 3 canonical degree 1}
-          %23 = mul %22, %22 {level 3 product degree 2}
-          %24 = relinearize %23 {level 3 product degree 1 raised}
-          %25 = mod_down_rescale %24 {level 2 canonical degree 1}
-          %26 = mul %25, %25 {level 2 product degree 2}
-          %27 = relinearize %26 {level 2 product degree 1 raised}
-          %28 = mod_down_rescale %27 {level 1 canonical degree 1}
-          %29 = mul %28, %28 {level 1 product degree 2}
-          %30 = mul %12, %12 {level 1 product degree 2}
-          %31 = relinearize %29 {level 1 product degree 1 raised}
-          %32 = mod_down_rescale %31 {level 0 canonical degree 1}
-          %33 = relinearize %30 {level 1 product degree 1 raised}
-          %34 = mod_down_rescale %33 {level 0 canonical degree 1}
-          %35 = rotate %13, 5 {level 0 canonical degree 1}
-          output "y" slots 8 %32
-          output "z" slots 8 %34
-          output "r" slots 8 %35
+          %12 = mod_down %1 {level 4 canonical degree 1}
+          %13 = level_drop %12, 1 {level 1 canonical degree 1}
+          %14 = level_drop %0, 0 {level 0 canonical degree 1}
+          %15 = rotate %11, 4 {level 3 canonical degree 1 raised}
+          %16 = rotate %11, 3 {level 3 canonical degree 1 raised}
+          %17 = sub %15, %16 {level 3 canonical degree 1 raised}
+          %18 = conjugate %11 {level 3 canonical degree 1 raised}
+          %19 = add %17, %18 {level 3 canonical degree 1 raised}
+          %20 = rotate %11, 1 {level 3 canonical degree 1 raised}
+          %21 = add %19, %20 {level 3 canonical degree 1 raised}
+          %22 = mod_down %21 {level 3 canonical degree 1}
+          %23 = add %11, %22 {level 3 canonical degree 1}
+          %24 = mul %23, %23 {level 3 product degree 2}
+          %25 = relinearize %24 {level 3 product degree 1 raised}
+          %26 = mod_down_rescale %25 {level 2 canonical degree 1}
+          %27 = mul %26, %26 {level 2 product degree 2}
+          %28 = relinearize %27 {level 2 product degree 1 raised}
+          %29 = mod_down_rescale %28 {level 1 canonical degree 1}
+          %30 = mul %29, %29 {level 1 product degree 2}
+          %31 = mul %13, %13 {level 1 product degree 2}
+          %32 = relinearize %30 {level 1 product degree 1 raised}
+          %33 = mod_down_rescale %32 {level 0 canonical degree 1}
+          %34 = relinearize %31 {level 1 product degree 1 raised}
+          %35 = mod_down_rescale %34 {level 0 canonical degree 1}
+          %36 = rotate %14, 5 {level 0 canonical degree 1}
+          output "y" slots 8 %33
+          output "z" slots 8 %35
+          output "r" slots 8 %36
         }
     "#]]
     .assert_eq(&without_places(&compiled.placed));
+    // Raised or not, no automorphism is a pass of its own.
+    assert!(!compiled.plan.to_string().contains("launch automorphism"));
     common::check_everywhere::<u32>(&program, Preset::N14, &Options::default(), 1e-6);
 }
 
@@ -416,9 +419,8 @@ fn rotations_of_one_value_share_its_decomposition() {
     });
     let compiled = compile(&program.unwrap(), &params(), &Options::default()).unwrap();
     let count = |name: &str| compiled.poly.values.iter().filter(|v| v.op.name() == name).count();
-    // One conversion a digit (level 0 has one), and two more for mod_down of each rotation: at so few limbs one for the sum would
-    // not pay.
-    assert_eq!(count("convert_basis"), 1 + 3 * 2);
+    // One conversion a digit (level 0 has one), and two more for the mod_down of the sum; no automorphism of its own.
+    assert_eq!((count("convert_basis"), count("automorphism")), (1 + 2, 0));
     expect![[r#"
         polynomials "hoist" {
           input 0 [0-1]
@@ -428,60 +430,57 @@ fn rotations_of_one_value_share_its_decomposition() {
           %3 = convert_basis %2 : coeff [12-15] @1/0
           %4 = ntt %3 : eval [12-15] @1/0
           %5 = concat [%1, %4] : eval [0-1, 12-15] @1/0
-          %6 = key galois 5 0 0 : eval [0-1, 12-15] @1/0
-          %7 = inner_product [%5 * %6] : eval [0-1, 12-15] @1/0
-          %8 = slice %7 : eval [12-15] @1/0
-          %9 = intt %8 : coeff [12-15] @1/0
-          %10 = convert_basis %9 : coeff [0-1] @1/0
-          %11 = ntt %10 : eval [0-1] @1/0
-          %12 = slice %7 : eval [0-1] @1/0
-          %13 = key galois 5 0 1 : eval [0-1, 12-15] @1/0
-          %14 = inner_product [%5 * %13] : eval [0-1, 12-15] @1/0
-          %15 = slice %14 : eval [12-15] @1/0
-          %16 = intt %15 : coeff [12-15] @1/0
-          %17 = convert_basis %16 : coeff [0-1] @1/0
-          %18 = ntt %17 : eval [0-1] @1/0
-          %19 = slice %14 : eval [0-1] @1/0
-          %20 = sub_mul_scalar %12, %11, [688431073, 597282320] add %0 galois 5 : eval [0-1] @1/0
-          %21 = sub_mul_scalar %19, %18, [688431073, 597282320] galois 5 : eval [0-1] @1/0
-          %22 = key galois 25 0 0 : eval [0-1, 12-15] @2/0
-          %23 = inner_product [%5 * %22] : eval [0-1, 12-15] @2/0
-          %24 = slice %23 : eval [12-15] @2/0
-          %25 = intt %24 : coeff [12-15] @2/0
-          %26 = convert_basis %25 : coeff [0-1] @2/0
-          %27 = ntt %26 : eval [0-1] @2/0
-          %28 = slice %23 : eval [0-1] @2/0
-          %29 = key galois 25 0 1 : eval [0-1, 12-15] @2/0
-          %30 = inner_product [%5 * %29] : eval [0-1, 12-15] @2/0
-          %31 = slice %30 : eval [12-15] @2/0
-          %32 = intt %31 : coeff [12-15] @2/0
-          %33 = convert_basis %32 : coeff [0-1] @2/0
-          %34 = ntt %33 : eval [0-1] @2/0
-          %35 = slice %30 : eval [0-1] @2/0
-          %36 = sub_mul_scalar %28, %27, [688431073, 597282320] add %0 galois 25 : eval [0-1] @2/0
-          %37 = sub_mul_scalar %35, %34, [688431073, 597282320] galois 25 : eval [0-1] @2/0
-          %38 = add %20, %36 : eval [0-1] @3/0
-          %39 = add %21, %37 : eval [0-1] @3/0
-          %40 = key galois 125 0 0 : eval [0-1, 12-15] @4/0
-          %41 = inner_product [%5 * %40] : eval [0-1, 12-15] @4/0
-          %42 = slice %41 : eval [12-15] @4/0
-          %43 = intt %42 : coeff [12-15] @4/0
-          %44 = convert_basis %43 : coeff [0-1] @4/0
-          %45 = ntt %44 : eval [0-1] @4/0
-          %46 = slice %41 : eval [0-1] @4/0
-          %47 = key galois 125 0 1 : eval [0-1, 12-15] @4/0
-          %48 = inner_product [%5 * %47] : eval [0-1, 12-15] @4/0
-          %49 = slice %48 : eval [12-15] @4/0
-          %50 = intt %49 : coeff [12-15] @4/0
-          %51 = convert_basis %50 : coeff [0-1] @4/0
-          %52 = ntt %51 : eval [0-1] @4/0
-          %53 = slice %48 : eval [0-1] @4/0
-          %54 = sub_mul_scalar %46, %45, [688431073, 597282320] add %0 galois 125 : eval [0-1] @4/0
-          %55 = sub_mul_scalar %53, %52, [688431073, 597282320] galois 125 : eval [0-1] @4/0
-          %56 = add %38, %54 : eval [0-1] @5/0
-          %57 = add %39, %55 : eval [0-1] @5/0
-          output 0 0 %56
-          output 0 1 %57
+          %6 = mul_scalar %0, [1056585419, 717158941] : eval [0-1] @1/0
+          %7 = slice %5 : eval [0-1] @1/0
+          %8 = key galois 5 0 0 : eval [0-1] @1/0
+          %9 = slice %5 : eval [12-15] @1/0
+          %10 = key galois 5 0 0 : eval [12-15] @1/0
+          %11 = inner_product [%7 * %8] init %6 galois 5 : eval [0-1] @1/0
+          %12 = inner_product [%9 * %10] galois 5 : eval [12-15] @1/0
+          %13 = concat [%11, %12] : eval [0-1, 12-15] @1/0
+          %14 = key galois 5 0 1 : eval [0-1] @1/0
+          %15 = key galois 5 0 1 : eval [12-15] @1/0
+          %16 = inner_product [%7 * %14] galois 5 : eval [0-1] @1/0
+          %17 = inner_product [%9 * %15] galois 5 : eval [12-15] @1/0
+          %18 = concat [%16, %17] : eval [0-1, 12-15] @1/0
+          %19 = key galois 25 0 0 : eval [0-1] @2/0
+          %20 = key galois 25 0 0 : eval [12-15] @2/0
+          %21 = inner_product [%7 * %19] init %6 galois 25 : eval [0-1] @2/0
+          %22 = inner_product [%9 * %20] galois 25 : eval [12-15] @2/0
+          %23 = concat [%21, %22] : eval [0-1, 12-15] @2/0
+          %24 = key galois 25 0 1 : eval [0-1] @2/0
+          %25 = key galois 25 0 1 : eval [12-15] @2/0
+          %26 = inner_product [%7 * %24] galois 25 : eval [0-1] @2/0
+          %27 = inner_product [%9 * %25] galois 25 : eval [12-15] @2/0
+          %28 = concat [%26, %27] : eval [0-1, 12-15] @2/0
+          %29 = add %13, %23 : eval [0-1, 12-15] @3/0
+          %30 = add %18, %28 : eval [0-1, 12-15] @3/0
+          %31 = key galois 125 0 0 : eval [0-1] @4/0
+          %32 = key galois 125 0 0 : eval [12-15] @4/0
+          %33 = inner_product [%7 * %31] init %6 galois 125 : eval [0-1] @4/0
+          %34 = inner_product [%9 * %32] galois 125 : eval [12-15] @4/0
+          %35 = concat [%33, %34] : eval [0-1, 12-15] @4/0
+          %36 = key galois 125 0 1 : eval [0-1] @4/0
+          %37 = key galois 125 0 1 : eval [12-15] @4/0
+          %38 = inner_product [%7 * %36] galois 125 : eval [0-1] @4/0
+          %39 = inner_product [%9 * %37] galois 125 : eval [12-15] @4/0
+          %40 = concat [%38, %39] : eval [0-1, 12-15] @4/0
+          %41 = add %29, %35 : eval [0-1, 12-15] @5/0
+          %42 = add %30, %40 : eval [0-1, 12-15] @5/0
+          %43 = slice %41 : eval [12-15] @6/0
+          %44 = intt %43 : coeff [12-15] @6/0
+          %45 = convert_basis %44 : coeff [0-1] @6/0
+          %46 = ntt %45 : eval [0-1] @6/0
+          %47 = slice %41 : eval [0-1] @6/0
+          %48 = sub_mul_scalar %47, %46, [688431073, 597282320] : eval [0-1] @6/0
+          %49 = slice %42 : eval [12-15] @6/0
+          %50 = intt %49 : coeff [12-15] @6/0
+          %51 = convert_basis %50 : coeff [0-1] @6/0
+          %52 = ntt %51 : eval [0-1] @6/0
+          %53 = slice %42 : eval [0-1] @6/0
+          %54 = sub_mul_scalar %53, %52, [688431073, 597282320] : eval [0-1] @6/0
+          output 0 0 %48
+          output 0 1 %54
         }
     "#]]
     .assert_eq(&compiled.poly.to_string());
@@ -522,6 +521,88 @@ fn fuse_inner_products() {
         }
     "#]]
     .assert_eq(&function.to_string());
+}
+
+#[test]
+fn automorphisms_are_written_by_inner_products() {
+    let text = r#"polynomials "f" {
+  input 0 [0-1]
+  %0 = input 0 0 : eval [0-1] @0/1
+  %1 = input 0 1 : eval [0-1] @0/1
+  %2 = inner_product [%0 * %0] : eval [0-1] @0/1
+  %3 = add %2, %1 : eval [0-1] @0/1
+  %4 = automorphism %3, 5 : eval [0-1] @0/1
+  %5 = automorphism %4, 25 : eval [0-1] @0/1
+  %6 = inner_product [%0 * %1] : eval [0-1] @0/1
+  %7 = automorphism %6, 5 : eval [0-1] @0/1
+  %8 = add %6, %7 : eval [0-1] @0/1
+  %9 = inner_product [%1 * %1] : eval [0-1] @0/1
+  %10 = automorphism %9, 2047 : eval [0-1] @0/1
+  %11 = inner_product [%1 * %0] : eval [0-1] @0/1
+  %12 = add %10, %11 : eval [0-1] @0/1
+  %13 = add %5, %8 : eval [0-1] @0/1
+  output 0 0 %12
+  output 0 1 %13
+}
+"#;
+    let mut function = poly_ir::text::parse(text).unwrap();
+    for pass in POLY {
+        function = (pass.run)(&function);
+        poly_ir::verify::verify(&function, &params(), pass.name).unwrap();
+    }
+    // Not what is permuted already, not what is read unpermuted as well; a permuted product is an addend, never joined.
+    expect![[r#"
+        polynomials "f" {
+          input 0 [0-1]
+          %0 = input 0 0 : eval [0-1] @0/1
+          %1 = input 0 1 : eval [0-1] @0/1
+          %2 = inner_product [%0 * %0] init %1 galois 5 : eval [0-1] @0/1
+          %3 = automorphism %2, 25 : eval [0-1] @0/1
+          %4 = inner_product [%0 * %1] : eval [0-1] @0/1
+          %5 = automorphism %4, 5 : eval [0-1] @0/1
+          %6 = add %4, %5 : eval [0-1] @0/1
+          %7 = inner_product [%1 * %1] galois 2047 : eval [0-1] @0/1
+          %8 = inner_product [%1 * %0] init %7 : eval [0-1] @0/1
+          %9 = add %3, %6 : eval [0-1] @0/1
+          output 0 0 %8
+          output 0 1 %9
+        }
+    "#]]
+    .assert_eq(&function.to_string());
+    let text = function.to_string();
+    assert_eq!(poly_ir::text::parse(&text).unwrap(), function);
+    let plan = lower::plan::lower(&function, &params(), &Options::default()).unwrap();
+    plan::verify::verify(&plan, "test").unwrap();
+    plan::refine::refines(&plan, &function, &params()).unwrap();
+    assert_eq!(plan::text::parse(&plan.to_string()).unwrap(), plan);
+}
+
+/// Two sums of the same first factors are one item, which ends their transform, if the automorphism is the same as well.
+#[test]
+fn sums_of_one_item_have_one_automorphism() {
+    let plan = |galois: [&str; 2]| {
+        let text = format!(
+            "polynomials \"f\" {{\n  input 0 [0-1]\n  %0 = input 0 0 : eval [0-1] @0/1\n  %1 = input 0 1 : eval [0-1] @0/1\n  \
+             %2 = intt %0 : coeff [0-1] @0/1\n  %3 = ntt %2 : eval [0-1] @0/1\n  \
+             %4 = inner_product [%3 * %1]{} : eval [0-1] @0/1\n  %5 = inner_product [%3 * %0]{} : eval [0-1] @0/1\n  \
+             output 0 0 %4\n  output 0 1 %5\n}}\n",
+            galois[0], galois[1]
+        );
+        let function = poly_ir::text::parse(&text).unwrap();
+        poly_ir::verify::verify(&function, &params(), "test").unwrap();
+        let plan = lower::plan::lower(&function, &params(), &Options::default()).unwrap();
+        plan::verify::verify(&plan, "test").unwrap();
+        plan::refine::refines(&plan, &function, &params()).unwrap();
+        plan.to_string()
+    };
+    for same in [["", ""], [" galois 5", " galois 5"]] {
+        let text = plan(same);
+        assert!(text.contains("launch ntt_rows_inner_product ") && text.contains(" and "), "{text}");
+    }
+    for other in [["", " galois 5"], [" galois 5", " galois 25"]] {
+        let text = plan(other);
+        assert!(text.contains("launch inner_product ") && !text.contains(" and "), "{text}");
+    }
 }
 
 /// A transform ends where it is read, unless whoever reads it also reads it whole.
@@ -570,7 +651,7 @@ fn plan_of_a_sum() {
     let text = compiled.plan.to_string();
     let short: Vec<&str> = text.lines().filter(|l| !l.starts_with("  prime")).collect();
     expect![[r#"
-        plan "sum" abi 4 {
+        plan "sum" abi 5 {
           params db41bc6111e423fa72deafa8abefeaa4 word 32 log_n 10
           buffer 0 arena rows 2 device 0
           buffer 1 input 0 rows 4 device 0

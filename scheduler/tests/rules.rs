@@ -83,6 +83,17 @@ fn begun(plan: &mut Plan, change: fn(u32) -> u32) {
     });
 }
 
+/// Writes a sum of the first inner product over what it multiplies, permuted by a Galois element.
+fn over_its_factor(plan: &mut Plan, g: u32) {
+    rewrite(plan, KernelId::InnerProduct, |items| match &mut items[0] {
+        Item::InnerProduct { dst, terms, galois, .. } => {
+            terms[0].b[0] = dst[0];
+            *galois = g;
+        }
+        other => panic!("{other:?}"),
+    });
+}
+
 const CKKS: &str = r#"function "f" {
   input "x" period 4
   input "y" period 4
@@ -263,6 +274,8 @@ fn rules_of_poly_ir() {
         ("[5, 6]", "[5, 1152921504606846976]", "scalar"),
         ("automorphism %10, 5", "automorphism %10, 4", "galois"),
         ("automorphism %10, 5", "automorphism %10, 2049", "galois"),
+        ("%1 * %3] init %0", "%1 * %3] init %0 galois 6", "galois"),
+        ("%1 * %3] init %0", "%1 * %3] init %0 galois 2049", "galois"),
         ("  output 0 1 %14\n", "", "output"),
         ("output 0 1", "output 1 1", "output"),
         ("output 0 1 %14", "output 0 1 %7", "output"),
@@ -418,7 +431,10 @@ type Break = fn(&mut Plan);
 fn rules_of_plans() {
     let good = compiled().plan;
     plan::verify::verify(&good, "test").unwrap();
-    let cases: [(Break, &str); 49] = [
+    let mut in_place = good.clone();
+    over_its_factor(&mut in_place, 1);
+    plan::verify::verify(&in_place, "test").unwrap();
+    let cases: [(Break, &str); 52] = [
         (|p| p.abi_version += 1, "abi"),
         (|p| p.log_n = 3, "ring"),
         (|p| p.primes[0] += 2, "ring"),
@@ -433,7 +449,14 @@ fn rules_of_plans() {
         (|p| launch(p).n_items = u32::MAX, "pool"),
         (
             |p| {
-                let last = last_word(p);
+                let last = last_word(p, KernelId::ConvertBasis);
+                p.pool[last] |= 1 << 32;
+            },
+            "pool",
+        ),
+        (
+            |p| {
+                let last = last_word(p, KernelId::InnerProduct);
                 p.pool[last] |= 1 << 32;
             },
             "pool",
@@ -489,6 +512,9 @@ fn rules_of_plans() {
             },
             "alias",
         ),
+        // Over its own factor only where nothing is permuted.
+        (|p| over_its_factor(p, 5), "alias"),
+        (|p| over_its_factor(p, 4), "constant"),
         (|p| begun(p, |mask| mask | 1 << 31), "begun"),
         (
             |p| {
@@ -560,13 +586,13 @@ fn launch(plan: &mut Plan) -> &mut kernels_gpu::abi::Launch {
     launch
 }
 
-/// The padding of the first conversion.
-fn last_word(plan: &mut Plan) -> usize {
+/// The word with the padding of a kernel's first item.
+fn last_word(plan: &mut Plan, kernel: KernelId) -> usize {
     let mut launches = plan.segments.iter().flat_map(|s| &s.steps);
     let Some(Step::Launch { launch, .. }) =
-        launches.find(|Step::Launch { launch, .. }| launch.kernel == KernelId::ConvertBasis)
+        launches.find(|Step::Launch { launch, .. }| launch.kernel == kernel)
     else {
-        unreachable!("the plan has a conversion")
+        unreachable!("the plan has such a launch")
     };
     launch.items_at as usize + launch.kernel.item().pool_words() - 1
 }
@@ -592,7 +618,13 @@ fn value_numbering_finds_what_the_rules_cannot() {
     let Compiled { plan: good, poly, .. } = compiled();
     plan::refine::refines(&good, &poly, &params()).unwrap();
     // Each is a well-formed plan that computes something else.
-    let cases: [Break; 4] = [
+    let cases: [Break; 5] = [
+        |p| {
+            rewrite(p, KernelId::InnerProduct, |items| match &mut items[0] {
+                Item::InnerProduct { galois, .. } => *galois = galois.wrapping_mul(5) % 2048,
+                other => panic!("{other:?}"),
+            });
+        },
         |p| rewrite(p, KernelId::NttRowsSubMulScalar, |i| row(&mut i[0]).scalar = 1),
         |p| {
             rewrite(p, KernelId::NttRowsSubMulScalar, |i| row(&mut i[0]).galois = 7);

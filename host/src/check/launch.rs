@@ -183,21 +183,23 @@ impl<'a> Checker<'a> {
             let problem = format!("item {i} has begun terms {:#b}, expected among {may_begin}", item.begun);
             return self.fail("begun", problem);
         }
+        self.galois(item.galois)?;
         let terms: &[Term] = self.table("terms", item.terms_at, item.n_terms as usize)?;
         for h in 0..item.n_sums() {
-            for term in terms {
-                self.read(term.a, i)?;
-                self.read(term.b[h], i)?;
-            }
-            if item.init[h] != RowRef::NONE {
-                self.read(item.init[h], i)?;
-            }
+            let reads = |h: usize| {
+                let factors = terms.iter().flat_map(move |term| [term.a, term.b[h]]);
+                factors.chain(Some(item.init[h]).filter(|&row| row != RowRef::NONE))
+            };
+            reads(h).try_for_each(|row| self.read(row, i))?;
             // The other sum of the item: a backend may write this one before it reads for that one.
-            let other = 1 - h;
-            let shared = |term: &Term| item.dst[h] == term.a || item.dst[h] == term.b[other];
-            if item.n_sums() == 2 && (terms.iter().any(shared) || item.dst[h] == item.init[other]) {
+            if item.n_sums() == 2 && reads(1 - h).any(|row| row == item.dst[h]) {
                 let problem =
                     format!("{:?} is written by a sum of item {i} and read by the other", item.dst[h]);
+                return self.fail("hazards", problem);
+            }
+            // What a block of a backend writes another one may not have read.
+            if item.galois != 1 && reads(h).any(|row| row == item.dst[h]) {
+                let problem = format!("{:?} is read by item {i}, which permutes what it writes", item.dst[h]);
                 return self.fail("hazards", problem);
             }
             self.write(item.dst[h], i)?;

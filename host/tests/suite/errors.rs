@@ -156,6 +156,8 @@ fn rules_of_launches() {
         n_terms,
         prime: 0,
         begun: 0,
+        galois: 1,
+        pad: 0,
     };
     let one_term = |m: &mut PlanMaker| {
         m.table(&[Term { a: input(0), b: [input(1), NONE] }]);
@@ -173,6 +175,14 @@ fn rules_of_launches() {
     assert_eq!(breaks(InnerProduct, &[both], over(input(0), [arena(1), input(0)])), "hazards");
     let start = InnerProductItem { init: [arena(1), NONE], ..both };
     assert_eq!(breaks(InnerProduct, &[start], over(input(0), [input(1); 2])), "hazards");
+    // What is permuted is written over nothing that is read; nothing else is so in a sum of one's own.
+    let turned = InnerProductItem { galois: 5, ..product(0, 1) };
+    let start = InnerProductItem { init: [arena(0), NONE], ..turned };
+    assert_eq!(breaks(InnerProduct, &[turned], over(arena(0), [input(0), NONE])), "hazards");
+    assert_eq!(breaks(InnerProduct, &[turned], over(input(0), [arena(0), NONE])), "hazards");
+    assert_eq!(breaks(InnerProduct, &[start], over(input(0), [input(1), NONE])), "hazards");
+    assert_eq!(breaks(InnerProduct, &[InnerProductItem { galois: 4, ..turned }], one_term), "canonical");
+    assert_eq!(breaks(InnerProduct, &[InnerProductItem { galois: 2049, ..turned }], one_term), "canonical");
     // Terms that are begun: none of a plain inner product, and none that is not there.
     let ends = |begun| InnerProductItem { begun, ..product(0, 1) };
     assert_eq!(breaks(InnerProduct, &[ends(1)], one_term), "begun");

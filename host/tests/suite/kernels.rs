@@ -123,8 +123,16 @@ fn element_wise() {
     for_each_ring!(test);
 }
 
+/// One of each class: none, a rotation by 1 and one by many, the conjugation, and that with a rotation.
+fn galois_elements(params: &Params) -> Vec<GaloisElement> {
+    let of = |steps: i64| params.galois_element(steps).unwrap();
+    let (conjugate, two_n) = (params.galois_conjugate(), 2 * params.n() as u32);
+    let both = u64::from(of(3).0) * u64::from(conjugate.0) % u64::from(two_n);
+    vec![GaloisElement(1), of(1), of(params.n() as i64 / 2 - 5), conjugate, GaloisElement(both as u32)]
+}
+
 /// Transforms that inner products end, beside whole first factors, in one sum and in two, from something and from nothing, written
-/// over what was begun and elsewhere.
+/// over what was begun and elsewhere, and permuted.
 #[test]
 fn inner_products_that_end_transforms() {
     fn test<W: Word>(params: &Params) {
@@ -134,7 +142,8 @@ fn inner_products_that_end_transforms() {
         let (x, y) = (bench.random::<Coeff>(&limbs), bench.random::<Coeff>(&limbs));
         let factors: [RnsPoly<W, Eval>; 3] =
             [bench.random(&limbs), bench.largest(&limbs), bench.random(&limbs)];
-        let mut maker = PlanMaker::new(&bench.params, 2 * l, 5 * l, 3 * l);
+        let galois = galois_elements(params);
+        let mut maker = PlanMaker::new(&bench.params, 2 * l, 5 * l, (2 * galois.len() + 1) * l);
         // x out of place, y in place.
         let begin = |i: usize| row_item(arena(i), input(i), NONE, 0, i);
         maker.launch(KernelId::NttColumns, &(0..l).map(begin).collect::<Vec<_>>());
@@ -145,17 +154,21 @@ fn inner_products_that_end_transforms() {
         let factor = |k: usize, i: usize| input((2 + k) * l + i);
         let mut two = Vec::new();
         let mut one = Vec::new();
+        let last = 2 * galois.len() * l;
         for i in 0..l {
             let term = |a, k: usize, m: usize| Term { a, b: [factor(k, i), factor(m, i)] };
             let terms = [term(arena(i), 0, 1), term(factor(0, i), 1, 2), term(arena(l + i), 2, 0)];
-            two.push(InnerProductItem {
-                dst: [output(i), output(l + i)],
+            let terms_at = maker.table(&terms);
+            two.extend(galois.iter().enumerate().map(|(g, galois)| InnerProductItem {
+                dst: [output(2 * g * l + i), output((2 * g + 1) * l + i)],
                 init: [factor(1, i), NONE],
-                terms_at: maker.table(&terms),
+                terms_at,
                 n_terms: 3,
                 prime: i as u32,
                 begun: 0b101,
-            });
+                galois: galois.0,
+                pad: 0,
+            }));
             one.push(InnerProductItem {
                 dst: [arena(i), NONE],
                 init: [NONE; 2],
@@ -163,11 +176,13 @@ fn inner_products_that_end_transforms() {
                 n_terms: 1,
                 prime: i as u32,
                 begun: 1,
+                galois: 1,
+                pad: 0,
             });
         }
         maker.launch(KernelId::NttRowsInnerProduct, &two);
         maker.launch(KernelId::NttRowsInnerProduct, &one);
-        let copy = |i: usize| row_item(output(2 * l + i), arena(i), NONE, 0, i);
+        let copy = |i: usize| row_item(output(last + i), arena(i), NONE, 0, i);
         maker.launch(KernelId::AddScalar, &(0..l).map(copy).collect::<Vec<_>>());
         let words =
             [x.words(), y.words(), factors[0].words(), factors[1].words(), factors[2].words()].concat();
@@ -186,10 +201,14 @@ fn inner_products_that_end_transforms() {
         };
         let first = sum(&[product(&x, 0), product(&factors[0], 1), product(&y, 2), factors[1].clone()]);
         let second = sum(&[product(&x, 1), product(&factors[0], 2), product(&y, 0)]);
-        let rows = l * bench.n();
-        assert!(out[..rows] == *first.words(), "{params}: first sum");
-        assert!(out[rows..2 * rows] == *second.words(), "{params}: second sum");
-        assert!(out[2 * rows..] == *product(&x, 2).words(), "{params}: one sum, in place");
+        let mut found = out.chunks_exact(l * bench.n());
+        for &g in &galois {
+            for (sum, which) in [(&first, "first"), (&second, "second")] {
+                let expected = ring.automorphism(sum, g).unwrap();
+                assert!(found.next().unwrap() == expected.words(), "{params}: {which} sum, galois {g}");
+            }
+        }
+        assert!(found.next().unwrap() == product(&x, 2).words(), "{params}: one sum, in place");
     }
     for_each_ring!(test);
 }
@@ -207,7 +226,9 @@ fn inner_products() {
         let sizes = [1, 2, 11, 12, 13, 25, 260];
         let pair =
             |t: usize, worst: bool| if worst { (N_ROWS - 1, N_ROWS - 1) } else { (t % 3, (t + 1) % N_ROWS) };
-        let mut maker = PlanMaker::new(&bench.params, l, N_ROWS * l, 3 * sizes.len() * l + l);
+        let galois = galois_elements(params);
+        let (in_place, turned) = (3 * sizes.len() * l, (3 * sizes.len() + 1) * l);
+        let mut maker = PlanMaker::new(&bench.params, l, N_ROWS * l, turned + 2 * galois.len() * l);
         for (k, &n_terms) in sizes.iter().enumerate() {
             for worst in [false, true] {
                 let mut items = Vec::new();
@@ -225,6 +246,8 @@ fn inner_products() {
                         n_terms: n_terms as u32,
                         prime: i as u32,
                         begun: 0,
+                        galois: 1,
+                        pad: 0,
                     });
                 }
                 maker.launch(KernelId::InnerProduct, &items);
@@ -242,12 +265,46 @@ fn inner_products() {
                     n_terms: 1,
                     prime: i as u32,
                     begun: 0,
+                    galois: 1,
+                    pad: 0,
                 });
             }
             maker.launch(KernelId::InnerProduct, &items);
         }
-        let copy = |i: usize| row_item(output(3 * sizes.len() * l + i), arena(i), NONE, 0, i);
+        let copy = |i: usize| row_item(output(in_place + i), arena(i), NONE, 0, i);
         maker.launch(KernelId::AddScalar, &(0..l).map(copy).collect::<Vec<_>>());
+        // Permuted: p0 p1 + p2 and p0 p3, in one item and in two.
+        let mut items = Vec::new();
+        for i in 0..l {
+            let b = [input(l + i), input(3 * l + i)];
+            let terms_at = maker.table(&[b, [b[0], NONE], [b[1], NONE]].map(|b| Term { a: input(i), b }));
+            for (k, galois) in galois.iter().enumerate() {
+                let at = |sum: usize| output(turned + (2 * k + sum) * l + i);
+                let both = InnerProductItem {
+                    dst: [at(0), at(1)],
+                    init: [input(2 * l + i), NONE],
+                    terms_at,
+                    n_terms: 1,
+                    prime: i as u32,
+                    begun: 0,
+                    galois: galois.0,
+                    pad: 0,
+                };
+                if k % 2 == 0 {
+                    items.push(both);
+                    continue;
+                }
+                // A term has three pairs of words.
+                items.push(InnerProductItem { dst: [at(0), NONE], terms_at: terms_at + 3, ..both });
+                items.push(InnerProductItem {
+                    dst: [at(1), NONE],
+                    init: [NONE; 2],
+                    terms_at: terms_at + 6,
+                    ..both
+                });
+            }
+        }
+        maker.launch(KernelId::InnerProduct, &items);
         let words: Vec<W> = polys.iter().flat_map(|p| p.words().iter().copied()).collect();
         let out = maker.run(&backends(), &words);
         let mut found = out.chunks_exact(l * bench.n());
@@ -268,6 +325,15 @@ fn inner_products() {
         let before = x.clone();
         x.mul_add_assign(ring, &before, &polys[0]).unwrap();
         assert!(found.next().unwrap() == x.words(), "{params}: in place");
+        let mut sums = [polys[2].clone(), RnsPoly::zero(&limbs, bench.n())];
+        sums[0].mul_add_assign(ring, &polys[0], &polys[1]).unwrap();
+        sums[1].mul_add_assign(ring, &polys[0], &polys[3]).unwrap();
+        for &g in &galois {
+            for sum in &sums {
+                let expected = ring.automorphism(sum, g).unwrap();
+                assert!(found.next().unwrap() == expected.words(), "{params}: galois {g}");
+            }
+        }
     }
     for_each_ring!(test);
 }

@@ -30,6 +30,17 @@ constant!(
     constant_u64, u64, reg64, "ld.global.nc.u64"
 );
 
+/// `x` by way of an instruction that stays where it is.
+#[inline(always)]
+pub(super) fn here(x: u32) -> u32 {
+    let y;
+    // SAFETY: a move between registers. Not `pure`, so that it stays where it is.
+    unsafe {
+        asm!("mov.u32 {0}, {1};", out(reg32) y, in(reg32) x, options(nomem, nostack, preserves_flags));
+    }
+    y
+}
+
 /// [`constant_u64`], not merged with another load of the same word.
 ///
 /// # Safety

@@ -122,6 +122,10 @@ impl Isa for Ptx {
         memory::wait_for_rows();
     }
 
+    #[inline(always)]
+    fn here(&self, x: u32) -> u32 {
+        memory::here(x)
+    }
     instructions! {
         constant(at: u64) -> u32;
         constant_u64(at: u64) -> u64;

@@ -80,6 +80,9 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
     unsafe fn pool_word(&self, at: u32, plus: u32) -> u64 {
         self.pool[(at + plus) as usize]
     }
+    fn here(&self, x: u32) -> u32 {
+        x
+    }
     unsafe fn pool_word_anew(&self, at: u32, plus: u32) -> u64 {
         self.pool[(at + plus) as usize]
     }

@@ -141,6 +141,9 @@ impl Isa for Pointers<'_> {
         let [low, high] = unsafe { self.read::<2>(at) };
         u64::from(low) | u64::from(high) << 32
     }
+    fn here(&self, x: u32) -> u32 {
+        x
+    }
     unsafe fn constant_u64_anew(&self, at: u64) -> u64 {
         // SAFETY: as above.
         unsafe { self.constant_u64(at) }

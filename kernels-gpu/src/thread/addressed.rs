@@ -29,6 +29,8 @@ pub trait Isa {
     fn block(&self) -> u32;
     /// Index of the thread in the block.
     fn thread(&self) -> u32;
+    /// [`Machine::here`].
+    fn here(&self, x: u32) -> u32;
     /// Waits for the launches before this one.
     fn wait_for_rows(&self);
     /// A constant word.
@@ -131,6 +133,10 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
         self.isa.wait_for_rows();
     }
 
+    #[inline(always)]
+    fn here(&self, x: u32) -> u32 {
+        self.isa.here(x)
+    }
     #[inline(always)]
     unsafe fn pool_word(&self, at: u32, plus: u32) -> u64 {
         // SAFETY: the caller's promise.

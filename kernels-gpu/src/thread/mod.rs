@@ -40,6 +40,9 @@ pub trait Machine<W: Word> {
     /// Index of the thread in the block.
     fn thread(&self) -> u32;
 
+    /// `x`, made where this stands: what follows from it is not found before and kept in registers.
+    fn here(&self, x: u32) -> u32;
+
     /// Waits for the launches before this one. A GPU may start a launch while the one before it still runs; what a kernel
     /// reads of tables that no kernel writes needs no waiting. Each kernel calls it once, in phase 0, before it touches a row.
     fn wait_for_rows(&self);

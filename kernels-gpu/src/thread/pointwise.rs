@@ -131,7 +131,7 @@ impl<W: Word> ThreadKernel<W> for SubMulScalar {
     }
 }
 
-/// The `H` sums of an inner product.
+/// The `H` sums of an inner product, written where the automorphism has them: a warp's sums go to adjacent words, in another order.
 ///
 /// # Safety
 /// As [`ThreadKernel::phase`]; the item has `H` sums.
@@ -178,13 +178,14 @@ unsafe fn sums<W: Word, M: Machine<W>, const H: usize>(
                 room = W::FOLD_TERMS as u32;
             }
         }
+        let image = Image::new(item.galois);
         unrolled!(2, h, {
             if h < H {
                 let mut out = [W::ZERO; 4];
                 unrolled!(4, k, {
                     out[k] = reducer.reduce(acc[h][k]).0;
                 });
-                m.store_quad(m.row(item.dst[h]), at, 0, out);
+                image.store_quad(m, m.args().log_n, m.row(item.dst[h]), at, 0, out);
             }
         });
     }
@@ -224,6 +225,48 @@ pub(super) fn permute<W: Word>(x: Quad<W>, pattern: u32, galois: u32) -> Quad<W>
     let y = if pattern & 2 != 0 { [y[2], y[3], y[0], y[1]] } else { y };
     let (odd, last) = if galois & 2 != 0 { (y[3], y[1]) } else { (y[1], y[3]) };
     [y[0], y[2], odd, last]
+}
+
+/// Where an automorphism in the evaluation domain has what a thread writes.
+#[derive(Clone, Copy)]
+pub(super) struct Image {
+    galois: u32,
+    inverse: u32,
+}
+
+impl Image {
+    /// Of a Galois element, 1 for none.
+    #[inline(always)]
+    pub(super) fn new(galois: u32) -> Self {
+        Self { galois, inverse: automorphism::inverse_galois(galois) }
+    }
+
+    /// Writes the image of words `at + plus ..`, a multiple of four: of aligned groups of four words each goes to one such group.
+    ///
+    /// # Safety
+    /// As [`Machine::store_quad`], wherever the automorphism has the words.
+    #[inline(always)]
+    pub(super) unsafe fn store_quad<W: Word, M: Machine<W>>(
+        self,
+        m: &M,
+        log_n: u32,
+        row: M::Row,
+        at: u32,
+        plus: u32,
+        words: Quad<W>,
+    ) {
+        // SAFETY: the caller's promises.
+        unsafe {
+            if self.galois == 1 {
+                m.store_quad(row, at, plus, words);
+            } else {
+                // The group that comes from this one, and how.
+                let (to, _) = automorphism::eval_group_source((at + plus) / 4, self.inverse, log_n, 2);
+                let (_, pattern) = automorphism::eval_group_source(to, self.galois, log_n, 2);
+                m.store_quad(row, to * 4, 0, permute(words, pattern, self.galois));
+            }
+        }
+    }
 }
 
 impl<W: Word> ThreadKernel<W> for AutomorphismEval {

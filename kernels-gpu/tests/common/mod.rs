@@ -216,7 +216,7 @@ impl<'a, W: CpuWord> Case<'a, W> {
 
     /// An item of the last step of `mod_down`; `add`: with a third operand.
     pub(crate) fn sub_mul_scalar_item(&mut self, prime: usize, galois: u32, add: bool) {
-        let (q, psi) = (self.ring.primes[prime], self.ring.psi[prime]);
+        let q = self.ring.primes[prime];
         let ends = self.kernel == KernelId::NttRowsSubMulScalar;
         let (a, b) = (self.input(prime), if ends { self.begun_row(prime) } else { self.input(prime) });
         let c = if add { self.input(prime) } else { (RowRef::NONE, vec![0; self.ring.n()]) };
@@ -225,14 +225,19 @@ impl<'a, W: CpuWord> Case<'a, W> {
         let out: Vec<u64> = words
             .map(|(&a, (&b, &c))| oracle::add(oracle::mul(oracle::add(a, q - b, q), scalar, q), c, q))
             .collect();
-        // The automorphism by its definition, on coefficients.
-        let out = match galois {
-            1 => out,
-            g => oracle::ntt(&oracle::automorphism(&oracle::intt(&out, psi, q), g as usize, q), psi, q),
-        };
         let dst = self.output();
+        let out = self.image(out, prime, galois);
         self.expect(dst, out);
         self.item(RowItem { b: b.0, c: c.0, scalar, galois, ..RowItem::new(dst, a.0, prime as u32) });
+    }
+
+    /// Values after an automorphism, by its definition, on coefficients.
+    fn image(&self, values: Vec<u64>, prime: usize, galois: u32) -> Vec<u64> {
+        let (q, psi) = (self.ring.primes[prime], self.ring.psi[prime]);
+        match galois {
+            1 => values,
+            g => oracle::ntt(&oracle::automorphism(&oracle::intt(&values, psi, q), g as usize, q), psi, q),
+        }
     }
 
     /// A row whose transform is begun, in place or not, and what it will be.
@@ -246,8 +251,16 @@ impl<'a, W: CpuWord> Case<'a, W> {
         (dst, values)
     }
 
-    /// An item of the inner product with `n_sums` sums; `init`: with addends, which are then also the destinations.
-    pub(crate) fn inner_product_item(&mut self, prime: usize, n_terms: usize, n_sums: usize, init: bool) {
+    /// An item of the inner product with `n_sums` sums; `init`: with addends, which are then also the destinations if nothing is
+    /// permuted.
+    pub(crate) fn inner_product_item(
+        &mut self,
+        prime: usize,
+        n_terms: usize,
+        n_sums: usize,
+        init: bool,
+        galois: u32,
+    ) {
         let q = self.ring.primes[prime];
         let mut sums = vec![];
         let mut inits = [RowRef::NONE; 2];
@@ -276,14 +289,15 @@ impl<'a, W: CpuWord> Case<'a, W> {
         }
         let mut dst = inits;
         for (dst, sum) in dst.iter_mut().zip(sums) {
-            if !init {
+            if !init || galois != 1 {
                 *dst = self.output();
             }
+            let sum = self.image(sum, prime, galois);
             self.expect(*dst, sum);
         }
         let terms_at = self.table(&terms);
-        let n_terms = n_terms as u32;
-        self.item(InnerProductItem { dst, init: inits, terms_at, n_terms, prime: prime as u32, begun });
+        let (n_terms, prime) = (n_terms as u32, prime as u32);
+        self.item(InnerProductItem { dst, init: inits, terms_at, n_terms, prime, begun, galois, pad: 0 });
     }
 
     /// A conversion between disjoint sets of primes, by the formula of the ABI. `extreme`: not with the constants
@@ -471,17 +485,23 @@ impl<'a, W: CpuWord> Case<'a, W> {
                 }
             }
             ItemKind::InnerProduct => {
-                for (prime, n_terms, n_sums, init) in [
-                    (0, 1, 1, false),
-                    (1, 3, 1, true),
-                    (last, W::FIRST_TERMS + 1, 1, true),
-                    (0, W::FIRST_TERMS, 1, true),
-                    (0, 1, 2, false),
-                    (last, 3, 2, true),
-                    (1, W::FIRST_TERMS + 1, 2, true),
+                for (prime, n_terms, n_sums, init, galois) in [
+                    (0, 1, 1, false, 1),
+                    (1, 3, 1, true, 1),
+                    (last, W::FIRST_TERMS + 1, 1, true, 1),
+                    (0, W::FIRST_TERMS, 1, true, 1),
+                    (0, 1, 2, false, 1),
+                    (last, 3, 2, true, 1),
+                    (1, W::FIRST_TERMS + 1, 2, true, 1),
+                    (0, 1, 1, false, 5),
+                    (1, 3, 2, true, 2 * n - 1),
+                    (last - 1, 2, 2, false, 125),
+                    (last, 2, 1, true, n + 1),
                 ] {
-                    self.inner_product_item(prime, n_terms, n_sums, init);
+                    self.inner_product_item(prime, n_terms, n_sums, init, galois);
                 }
+                let galois = (self.rng.next_u32() % (2 * n)) | 1;
+                self.inner_product_item(0, 2, 2, true, galois);
             }
             ItemKind::ConvertBasis => {
                 self.convert_item(&[0], &[1], false);

@@ -243,7 +243,7 @@ impl<'a, W: Word> Machine<'a, W> {
                 };
                 self.write(i.dst, bindings, out)
             }
-            Item::InnerProduct { dst, init, prime: p, terms, .. } => {
+            Item::InnerProduct { dst, init, prime: p, terms, galois, .. } => {
                 let q = prime(*p)?;
                 for (h, dst) in sums(dst) {
                     let mut sum: Vec<u128> = if init[h] == RowRef::NONE {
@@ -257,7 +257,8 @@ impl<'a, W: Word> Machine<'a, W> {
                             *s = (*s + u128::from(x) * u128::from(y)) % q;
                         }
                     }
-                    self.write(dst, bindings, sum.into_iter().map(|s| s as u64).collect())?;
+                    let sum: Vec<u64> = sum.into_iter().map(|s| s as u64).collect();
+                    self.write(dst, bindings, permuted(&sum, *galois))?;
                 }
                 Ok(())
             }

@@ -124,7 +124,7 @@ impl<W: Word> Machine<'_, W> {
                 x.neg_assign(ring);
                 x
             }
-            Op::InnerProduct { terms, init } => {
+            Op::InnerProduct { terms, init, galois } => {
                 let mut x = match init {
                     Some(a) => self.eval(*a)?.clone(),
                     None => RnsPoly::zero(basis, ring.n()),
@@ -132,7 +132,7 @@ impl<W: Word> Machine<'_, W> {
                 for &(a, b) in terms {
                     x.mul_add_assign(ring, self.eval(a)?, self.eval(b)?)?;
                 }
-                x
+                ring.automorphism(&x, *galois)?
             }
             Op::MulScalar(a, scalars) => {
                 let mut x = self.eval(*a)?.clone();

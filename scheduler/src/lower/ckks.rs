@@ -16,6 +16,9 @@
 //! mod_down(x)         = divide_round(x, special primes)
 //! mod_down_rescale(x) = divide_round(x, removed and special primes)
 //! ```
+//!
+//! The automorphism of a rotation comes last: of the quotients, or, raised, of both parts of `raised_h` before they are one, so that it
+//! becomes part of their inner products.
 
 use fhe_core::ckks::{check_raw_slots, scalar};
 use fhe_core::params::{GaloisElement, Level, LimbIdx, Params};
@@ -134,7 +137,7 @@ impl Lowering<'_> {
             Op::Rotate(_, k) => self.automorphism(&a, own, self.params.galois_element(i64::from(k))?)?,
             Op::Conjugate(_) => self.automorphism(&a, own, self.params.galois_conjugate())?,
             Op::Relinearize(_) if own.raised => {
-                self.raised_switch(a[2], &a[..2], level, KeyId::Relinearization)?
+                self.raised_switch(a[2], &a[..2], level, KeyId::Relinearization, GaloisElement(1))?
             }
             Op::Relinearize(_) => {
                 let [k0, k1] = self.key_switch(a[2], level, KeyId::Relinearization)?;
@@ -212,12 +215,11 @@ impl Lowering<'_> {
     }
 
     fn automorphism(&mut self, a: &[PolyId], own: Kind, g: GaloisElement) -> Result<Vec<PolyId>> {
-        let switched = if own.raised {
-            self.raised_switch(a[1], &a[..1], own.level, KeyId::Galois(g))?
-        } else {
-            let [k0, k1] = self.key_switch(a[1], own.level, KeyId::Galois(g))?;
-            vec![self.builder.add(a[0], k0), k1]
-        };
+        if own.raised {
+            return self.raised_switch(a[1], &a[..1], own.level, KeyId::Galois(g), g);
+        }
+        let [k0, k1] = self.key_switch(a[1], own.level, KeyId::Galois(g))?;
+        let switched = [self.builder.add(a[0], k0), k1];
         Ok(switched.into_iter().map(|p| self.builder.automorphism(p, g)).collect())
     }
 
@@ -232,8 +234,15 @@ impl Lowering<'_> {
         Ok([half(0), half(1)])
     }
 
-    /// The switch of `d`, and P times what it is added to, before the division by P.
-    fn raised_switch(&mut self, d: PolyId, to: &[PolyId], level: Level, key: KeyId) -> Result<Vec<PolyId>> {
+    /// The switch of `d`, and P times what it is added to, before the division by P, under an automorphism if it is not 1.
+    fn raised_switch(
+        &mut self,
+        d: PolyId,
+        to: &[PolyId],
+        level: Level,
+        key: KeyId,
+        galois: GaloisElement,
+    ) -> Result<Vec<PolyId>> {
         let digits = self.raised_digits(d, level)?;
         let (basis, special) = (self.params.level(level)?.basis.clone(), self.params.special());
         let products = self.times_p(to, level)?;
@@ -242,7 +251,11 @@ impl Lowering<'_> {
             if let Some(&product) = products.get(usize::from(h)) {
                 main = self.builder.add(main, product);
             }
-            let rest = self.key_inner(&digits, key, h, &special);
+            let mut rest = self.key_inner(&digits, key, h, &special);
+            if galois != GaloisElement(1) {
+                main = self.builder.automorphism(main, galois);
+                rest = self.builder.automorphism(rest, galois);
+            }
             self.builder.concat(&[main, rest])
         };
         Ok((0..2).map(half).collect())

@@ -1,7 +1,8 @@
 //! Operations into their neighbours: fewer passes over memory. Residues are canonical before and after, so bits stay.
 //!
 //! **Inner products.** `a + b`, where `b` is an inner product without `init` that nothing else uses, becomes `b` with `init = a`;
-//! where `a` is such a product too, the terms are joined.
+//! where `a` is such a product too, the terms are joined. An automorphism of what is an inner product then, and read by nothing else,
+//! is done where the sum is written. What is permuted already is neither joined nor permuted again.
 //!
 //! **Divisions.** An addition to the quotient of a division by primes, and an automorphism of that, become part of its last
 //! step.
@@ -60,28 +61,34 @@ pub fn fuse_divisions(function: &Function) -> Function {
     out
 }
 
-/// Fuses sums of products, operands first; what was fused away is left for `poly_dce`.
+/// Fuses sums of products and automorphisms of them, operands first; what was fused away is left for `poly_dce`.
 pub fn fuse_inner_products(function: &Function) -> Function {
     let uses = count_uses(function);
     let mut out = function.clone();
     for i in 0..out.values.len() {
-        let Op::Add(a, b) = out.values[i].op else { continue };
+        // A product that only this value reads, and that permutes nothing yet.
         let product = |id: PolyId| match &out.value(id).op {
-            Op::InnerProduct { terms, init } if uses[id.0 as usize] == 1 => Some((terms, *init)),
-            _ => None,
-        };
-        let fused = match (product(a), product(b)) {
-            (Some((s, init)), Some((t, other)))
-                if (init.is_none() || other.is_none()) && s.len() + t.len() <= MAX_TERMS =>
-            {
-                Some((s.iter().chain(t).copied().collect(), init.or(other)))
+            Op::InnerProduct { terms, init, galois: IDENTITY } if uses[id.0 as usize] == 1 => {
+                Some((terms, *init))
             }
-            (Some((s, None)), _) => Some((s.clone(), Some(b))),
-            (_, Some((t, None))) => Some((t.clone(), Some(a))),
             _ => None,
         };
-        if let Some((terms, init)) = fused {
-            out.values[i].op = Op::InnerProduct { terms, init };
+        let fused = match out.values[i].op {
+            Op::Add(a, b) => match (product(a), product(b)) {
+                (Some((s, init)), Some((t, other)))
+                    if (init.is_none() || other.is_none()) && s.len() + t.len() <= MAX_TERMS =>
+                {
+                    Some((s.iter().chain(t).copied().collect(), init.or(other), IDENTITY))
+                }
+                (Some((s, None)), _) => Some((s.clone(), Some(b), IDENTITY)),
+                (_, Some((t, None))) => Some((t.clone(), Some(a), IDENTITY)),
+                _ => None,
+            },
+            Op::Automorphism(x, galois) => product(x).map(|(terms, init)| (terms.clone(), init, galois)),
+            _ => None,
+        };
+        if let Some((terms, init, galois)) = fused {
+            out.values[i].op = Op::InnerProduct { terms, init, galois };
         }
     }
     out

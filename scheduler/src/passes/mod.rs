@@ -69,7 +69,7 @@ pub const CKKS: &[CkksPass] = &[
 
 /// The pipeline on `poly_ir`.
 pub const POLY: &[PolyPass] = &[
-    // A sum of products becomes one inner product: one reduction, one pass over memory.
+    // A sum of products becomes one inner product: one reduction, one pass over memory. So does the automorphism of a raised rotation.
     PolyPass { name: "fuse_inner_products", run: fuse::fuse_inner_products },
     // The end of a key switch: adding c_0 and permuting are done where the quotient is written.
     PolyPass { name: "fuse_divisions", run: fuse::fuse_divisions },

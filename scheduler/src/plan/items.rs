@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 pub enum Item {
     /// Of element-wise kernels and transforms.
     Row(RowItem),
-    /// `dst = init + sum a * b`, one or two sums.
+    /// `dst = (init + sum a * b)(X^galois)`, one or two sums.
     InnerProduct {
         /// Written; the second is [`RowRef::NONE`] where there is one sum.
         dst: [RowRef; 2],
@@ -29,6 +29,8 @@ pub enum Item {
         terms: Vec<Term>,
         /// Bit `t`: the transform of term `t`'s first factor is only begun.
         begun: u32,
+        /// The Galois element of all sums, 1 where nothing is permuted.
+        galois: u32,
     },
     /// A basis conversion.
     ConvertBasis {
@@ -97,6 +99,11 @@ impl Item {
         rows
     }
 
+    /// Whether it may write a row that it reads: with some kernels, and where nothing is permuted.
+    pub fn in_place(&self, kernel: KernelId) -> bool {
+        kernel.in_place() && !matches!(self, Self::InnerProduct { galois, .. } if *galois != 1)
+    }
+
     /// The rows that sum `h` of an inner product reads: `a, b` of each term, then what it starts from. Nothing for others.
     pub fn reads_of_sum(&self, h: usize) -> Vec<(RowRef, u32)> {
         let Self::InnerProduct { init, prime, terms, .. } = self else { return Vec::new() };
@@ -125,11 +132,12 @@ impl Item {
         let f = |row: RowRef| if row == RowRef::NONE { row } else { f(row) };
         match self {
             Self::Row(i) => Self::Row(RowItem { dst: f(i.dst), a: f(i.a), b: f(i.b), c: f(i.c), ..*i }),
-            Self::InnerProduct { dst, init, prime, terms, begun } => Self::InnerProduct {
+            Self::InnerProduct { dst, init, prime, terms, begun, galois } => Self::InnerProduct {
                 dst: dst.map(f),
                 init: init.map(f),
                 prime: *prime,
                 begun: *begun,
+                galois: *galois,
                 terms: terms.iter().map(|t| Term { a: f(t.a), b: t.b.map(f) }).collect(),
             },
             Self::ConvertBasis { sources, targets, matrix } => Self::ConvertBasis {
@@ -264,8 +272,8 @@ impl Plan {
                 .into_iter()
                 .map(|i| {
                     let terms = table(pool, i.terms_at, i.n_terms, "terms")?;
-                    let InnerProductItem { dst, init, prime, begun, .. } = i;
-                    Ok(Item::InnerProduct { dst, init, prime, terms, begun })
+                    let InnerProductItem { dst, init, prime, begun, galois, .. } = i;
+                    Ok(Item::InnerProduct { dst, init, prime, terms, begun, galois })
                 })
                 .collect::<core::result::Result<_, String>>()?,
             ItemKind::ConvertBasis => {
@@ -354,10 +362,17 @@ impl PoolWriter {
                     let (dst_at, n_dst) = (self.append(targets)?, targets.len() as u32);
                     roundings.push(RoundResiduesItem { src: *src, scale: *scale, dst_at, n_dst });
                 }
-                Item::InnerProduct { dst, init, prime, terms, begun } => {
-                    let (terms_at, n_terms) = (self.append(terms)?, terms.len() as u32);
-                    let (dst, init, prime, begun) = (*dst, *init, *prime, *begun);
-                    products.push(InnerProductItem { dst, init, terms_at, n_terms, prime, begun });
+                Item::InnerProduct { dst, init, prime, terms, begun, galois } => {
+                    products.push(InnerProductItem {
+                        dst: *dst,
+                        init: *init,
+                        terms_at: self.append(terms)?,
+                        n_terms: terms.len() as u32,
+                        prime: *prime,
+                        begun: *begun,
+                        galois: *galois,
+                        pad: 0,
+                    });
                 }
                 Item::ConvertBasis { sources, targets, matrix } => {
                     let none = Montgomery::new(1, self.word);

@@ -35,6 +35,8 @@ enum Number {
     Made(KernelId, u32, u64, Vec<u32>),
     /// The end of a division: prime, scalar, whether there is an addend, Galois element, operands.
     Divided(u32, u64, bool, u32, Vec<u32>),
+    /// An inner product: prime, whether there is an addend, Galois element, operands.
+    Summed(u32, bool, u32, Vec<u32>),
     /// Prime, `big`, sources with their constants, matrix row.
     Converted(u32, u64, Vec<(u32, u64, u32)>, Vec<u64>),
 }
@@ -143,7 +145,10 @@ fn number_function(function: &Function, params: &Params, numbering: &mut Numberi
                 Op::Add(..) => all(KernelId::Add, 0),
                 Op::Sub(..) => all(KernelId::Sub, 0),
                 Op::Neg(_) => all(KernelId::Neg, 0),
-                Op::InnerProduct { init, .. } => all(KernelId::InnerProduct, u64::from(init.is_some())),
+                Op::InnerProduct { init, galois, .. } => {
+                    let operands = value.op.operands().into_iter().map(|a| limb_of(a, limb)).collect();
+                    Number::Summed(limb.0, init.is_some(), galois.0, operands)
+                }
                 Op::MulScalar(_, s) => all(KernelId::MulScalar, s[position]),
                 Op::AddScalar(_, s) => all(KernelId::AddScalar, s[position]),
                 Op::SubMulScalar { scalars, add, galois, .. } => {
@@ -291,7 +296,6 @@ fn number_item(kernel: KernelId, item: &Item, operands: &[u32]) -> Vec<(RowRef, 
     // A transform in two parts is one, whoever ends it.
     let kernel = match kernel {
         KernelId::NttColumns => KernelId::Ntt,
-        KernelId::NttRowsInnerProduct => KernelId::InnerProduct,
         KernelId::NttRowsSubMulScalar => KernelId::SubMulScalar,
         kernel => kernel,
     };
@@ -302,14 +306,14 @@ fn number_item(kernel: KernelId, item: &Item, operands: &[u32]) -> Vec<(RowRef, 
             vec![(i.dst, Number::Divided(i.prime, i.scalar, add, i.galois, operands.to_vec()))]
         }
         Item::Row(i) => vec![(i.dst, made(i.prime, i.scalar))],
-        Item::InnerProduct { dst, init, prime, .. } => {
+        Item::InnerProduct { dst, init, prime, galois, .. } => {
             let mut rest = operands;
             let mut numbers = Vec::with_capacity(2);
             for (h, dst) in sums(dst) {
                 let (own, others) = rest.split_at(item.reads_of_sum(h).len());
                 rest = others;
-                let has_init = u64::from(init[h] != RowRef::NONE);
-                numbers.push((dst, Number::Made(kernel, *prime, has_init, own.to_vec())));
+                let add = init[h] != RowRef::NONE;
+                numbers.push((dst, Number::Summed(*prime, add, *galois, own.to_vec())));
             }
             numbers
         }

@@ -2,7 +2,7 @@
 //! named where it is not the device's own, and a segment's device where it is not the first.
 //!
 //! ```text
-//! plan "square" abi 1 {
+//! plan "square" abi 5 {
 //!   params 00112233445566778899aabbccddeeff word 32 log_n 10
 //!   prime 1073741789 root 5
 //!   buffer 0 arena rows 16 device 0
@@ -115,7 +115,7 @@ fn item_text(item: &Item, kernel: KernelId) -> String {
             let galois = if i.galois == 1 { String::new() } else { format!(" galois {}", i.galois) };
             format!("{} = {}{b}{scalar}{add}{galois} prime {}", row(i.dst), row(i.a), i.prime)
         }
-        Item::InnerProduct { dst, init, prime, terms, begun } => {
+        Item::InnerProduct { dst, init, prime, terms, begun, galois } => {
             let begun = |t| if is_begun(*begun, t) { "begun " } else { "" };
             let terms: Vec<String> = (0..)
                 .zip(terms)
@@ -124,7 +124,8 @@ fn item_text(item: &Item, kernel: KernelId) -> String {
             let terms = terms.join(", ");
             let init =
                 if init == &[RowRef::NONE; 2] { String::new() } else { format!(" init {}", pair(*init)) };
-            format!("{} = [{terms}]{init} prime {prime}", pair(*dst))
+            let galois = if *galois == 1 { String::new() } else { format!(" galois {galois}") };
+            format!("{} = [{terms}]{init}{galois} prime {prime}", pair(*dst))
         }
         Item::ConvertBasis { sources, targets, matrix } => {
             let source =
@@ -477,7 +478,8 @@ fn parse_item(line: &mut Line, kernel: KernelId) -> Result<Item> {
             Ok(Term { a, b: parse_pair(line)? })
         })?;
         let init = if line.take("init") { parse_pair(line)? } else { [RowRef::NONE; 2] };
-        return Ok(Item::InnerProduct { dst, init, prime: field(line, "prime")?, terms, begun });
+        let galois = if line.take("galois") { line.number()? } else { 1 };
+        return Ok(Item::InnerProduct { dst, init, prime: field(line, "prime")?, terms, begun, galois });
     }
     if kernel.item() == ItemKind::EmbedInverse {
         let dst = parse_pair(line)?;

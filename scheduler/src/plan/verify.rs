@@ -115,8 +115,8 @@ fn check_tiers(plan: &Plan) -> Check {
 fn check_padding(plan: &Plan, launch: &kernels_gpu::abi::Launch) -> Check {
     use kernels_gpu::abi::ItemKind;
     let words = launch.kernel.item().pool_words();
-    // The last word of the others is `prime` and `pad`, or `matrix_at` and `pad`.
-    if launch.kernel.item() != ItemKind::ConvertBasis {
+    // The last word of these is `matrix_at` and `pad`, or `galois` and `pad`.
+    if !matches!(launch.kernel.item(), ItemKind::ConvertBasis | ItemKind::InnerProduct) {
         return Ok(());
     }
     for i in 0..launch.n_items as usize {
@@ -148,7 +148,7 @@ fn check_launch(plan: &Plan, segment: &Segment, kernel: KernelId, items: &[Item]
                     return Err(("alias", format!("item {w} writes {row:?}, which item {i} reads")));
                 }
                 Some(_) => {
-                    let allowed = kernel.in_place();
+                    let allowed = item.in_place(kernel);
                     ensure(allowed, "alias", || format!("{} of item {i} in place", kernel.name()))?;
                 }
             }
@@ -192,8 +192,9 @@ fn check_item(plan: &Plan, kernel: KernelId, item: &Item) -> Check {
             })?;
             galois(i.galois)
         }
-        Item::InnerProduct { dst, prime: p, terms, begun, .. } => {
+        Item::InnerProduct { dst, prime: p, terms, begun, galois: g, .. } => {
             prime(*p)?;
+            galois(*g)?;
             let most = kernel.most_begun(terms.len());
             let known = u64::from(*begun) >> most == 0;
             ensure(known, "begun", || format!("terms {begun:#b} are begun, of {most} that may be"))?;

@@ -158,7 +158,7 @@ impl Builder {
     /// `sum a * b` over at least one term.
     pub fn inner_product(&mut self, terms: Vec<(PolyId, PolyId)>) -> PolyId {
         let basis = terms.first().map_or_else(Vec::new, |&(a, _)| self.basis(a).to_vec());
-        self.push(Op::InnerProduct { terms, init: None }, basis, Domain::Eval)
+        self.push(Op::InnerProduct { terms, init: None, galois: GaloisElement(1) }, basis, Domain::Eval)
     }
 
     /// `a * scalar`, residues by limb.

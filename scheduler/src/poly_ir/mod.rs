@@ -90,12 +90,14 @@ pub enum Op {
     Sub(PolyId, PolyId),
     /// `-a`.
     Neg(PolyId),
-    /// `init + sum a * b`.
+    /// `(init + sum a * b)(X^g)`.
     InnerProduct {
         /// At least one product.
         terms: Vec<(PolyId, PolyId)>,
         /// Added to the sum.
         init: Option<PolyId>,
+        /// The automorphism, 1 for none.
+        galois: GaloisElement,
     },
     /// `a * scalar`, a residue for each limb.
     MulScalar(PolyId, Vec<u64>),
@@ -159,7 +161,7 @@ impl Op {
             Self::Add(a, b) | Self::Sub(a, b) => vec![*a, *b],
             Self::SubMulScalar { a, b, add, .. } => [*a, *b].into_iter().chain(*add).collect(),
             Self::Concat(parts) => parts.clone(),
-            Self::InnerProduct { terms, init } => {
+            Self::InnerProduct { terms, init, .. } => {
                 terms.iter().flat_map(|&(a, b)| [a, b]).chain(*init).collect()
             }
         }
@@ -186,9 +188,9 @@ impl Op {
                 Self::SubMulScalar { a, b, scalars: scalars.clone(), add, galois: *galois }
             }
             Self::Concat(parts) => Self::Concat(parts.iter().map(|&a| f(a)).collect()),
-            Self::InnerProduct { terms, init } => {
+            Self::InnerProduct { terms, init, galois } => {
                 let terms = terms.iter().map(|&(a, b)| (f(a), f(b))).collect();
-                Self::InnerProduct { terms, init: init.map(f) }
+                Self::InnerProduct { terms, init: init.map(f), galois: *galois }
             }
         }
     }

@@ -73,10 +73,11 @@ impl fmt::Display for Op {
                 write!(f, " [{}]", parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
             }
             Self::Add(a, b) | Self::Sub(a, b) => write!(f, " {a}, {b}"),
-            Self::InnerProduct { terms, init } => {
+            Self::InnerProduct { terms, init, galois } => {
                 let terms: Vec<String> = terms.iter().map(|(a, b)| format!("{a} * {b}")).collect();
                 write!(f, " [{}]", terms.join(", "))?;
-                init.map_or(Ok(()), |a| write!(f, " init {a}"))
+                init.map_or(Ok(()), |a| write!(f, " init {a}"))?;
+                if *galois == GaloisElement(1) { Ok(()) } else { write!(f, " galois {galois}") }
             }
             Self::MulScalar(a, s) | Self::AddScalar(a, s) => write!(f, " {a}, {s:?}"),
             Self::SubMulScalar { a, b, scalars, add, galois } => {
@@ -277,7 +278,8 @@ fn parse_op(line: &mut Line) -> Result<Op> {
                 Ok((a, poly(line)?))
             })?;
             let init = if line.take("init") { Some(poly(line)?) } else { None };
-            Op::InnerProduct { terms, init }
+            let galois = GaloisElement(if line.take("galois") { line.number()? } else { 1 });
+            Op::InnerProduct { terms, init, galois }
         }
         "mul_scalar" => Op::MulScalar(poly(line)?, scalars(line)?),
         "add_scalar" => Op::AddScalar(poly(line)?, scalars(line)?),

@@ -150,9 +150,10 @@ fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result
             typed(eval && same(get(a), value) && same(get(b), value), "operands of its type, as values")
         }
         Op::Neg(a) => typed(eval && same(get(a), value), "an operand of its type, as values"),
-        Op::InnerProduct { terms, .. } => {
+        Op::InnerProduct { terms, galois, .. } => {
             let all = value.op.operands().iter().all(|a| same(get(a), value));
-            typed(eval && !terms.is_empty() && all, "operands of its type, evaluation domain")
+            typed(eval && !terms.is_empty() && all, "operands of its type, evaluation domain")?;
+            check_galois(params, id, *galois)
         }
         Op::MulScalar(a, scalars) | Op::AddScalar(a, scalars) => {
             typed(eval && same(get(a), value), "an operand of its type, as values")?;

@@ -3,7 +3,8 @@
 //! A block has 16 lines of all rows of its item, and a round for each term: of one that is begun the row entry's steps on its `a`, whose
 //! last move, from shared memory to the row, becomes one into sums in registers. The second factors are asked for when a
 //! round begins and are there when it ends, so keys stream while the transform is computed; so are, from the second round on, the words
-//! that it begins with, which are asked for when the round before has read its own.
+//! that it begins with, which are asked for when the round before has read its own. Sums are written where the automorphism has them,
+//! in full sectors, as the end of a division is ([`super::sub_mul_scalar`]).
 //!
 //! Shared memory: the exchange of the row entries, as much for words that are asked for, and, for each sum and each quad that a thread
 //! moves, a row of quads, one a thread.
@@ -14,6 +15,7 @@ use crate::abi::{InnerProductItem, KernelId, RowRef, Term, is_begun};
 use crate::body::inner_product::Reducer;
 use crate::body::ntt::{canonical_step, unrolled};
 use crate::lanes::{Lanes, Scalar, Word};
+use crate::thread::pointwise::Image;
 use crate::thread::{Machine, ThreadKernel, contract_of, entry, entry_anew, item_and_part};
 
 /// [`KernelId::NttRowsInnerProduct`].
@@ -47,6 +49,29 @@ impl<const LOG_N: u32> RowsInnerProduct<LOG_N> {
             }
         });
     }
+
+    /// Reduces a sum and writes it where the automorphism has it.
+    ///
+    /// # Safety
+    /// As [`ThreadKernel::phase`].
+    #[inline(always)]
+    unsafe fn store_sum<W: Word, M: Machine<W>>(
+        m: &M,
+        dst: RowRef,
+        image: Image,
+        at: u32,
+        sum: &[[W::Wide; 4]; 4],
+        reducer: &Reducer<W, Scalar<W>>,
+    ) {
+        // SAFETY: the caller's promises.
+        unsafe {
+            let row = m.row(dst);
+            unrolled!(4, k, {
+                let words = sum[k].map(|sum| reducer.reduce(sum).0);
+                image.store_quad(m, LOG_N, row, at, 16 * k as u32, words);
+            });
+        }
+    }
 }
 
 impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
@@ -76,6 +101,9 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
         unsafe {
             let (idx, part) = item_and_part::<W, Self, M>(m);
             let item: InnerProductItem = entry(m, m.args().items_at, idx);
+            // All that follows from it, addresses of twiddles and where words go, is found anew in each round: kept over the rounds it would
+            // take the registers of the sums.
+            let part = m.here(part);
             let s = Rows::<LOG_N>::share::<W, M>(m, part, item.prime);
             let term: Term = entry(m, item.terms_at, round);
             let begun = is_begun(item.begun, round);
@@ -132,9 +160,10 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
             });
             if round + 1 == item.n_terms {
                 let item: InnerProductItem = entry_anew(m, m.args().items_at, idx);
-                store_sum(m, item.dst[0], at, &sums[0], &reducer);
+                let image = Image::new(item.galois);
+                Self::store_sum(m, item.dst[0], image, at, &sums[0], &reducer);
                 if item.n_sums() == 2 {
-                    store_sum(m, item.dst[1], at, &sums[1], &reducer);
+                    Self::store_sum(m, item.dst[1], image, at, &sums[1], &reducer);
                 }
             }
         }
@@ -181,25 +210,4 @@ fn fold<W: Word>(sums: &mut Sums<W::Wide>, reducer: &Reducer<W, Scalar<W>>) {
             sums[h][k] = sums[h][k].map(|sum| reducer.fold_lazy(sum));
         });
     });
-}
-
-/// Reduces a sum and writes it.
-///
-/// # Safety
-/// As [`ThreadKernel::phase`].
-#[inline(always)]
-unsafe fn store_sum<W: Word, M: Machine<W>>(
-    m: &M,
-    dst: RowRef,
-    at: u32,
-    sum: &[[W::Wide; 4]; 4],
-    reducer: &Reducer<W, Scalar<W>>,
-) {
-    // SAFETY: the caller's promises.
-    unsafe {
-        let row = m.row(dst);
-        unrolled!(4, k, {
-            m.store_quad(row, at, 16 * k as u32, sum[k].map(|sum| reducer.reduce(sum).0));
-        });
-    }
 }

@@ -10,10 +10,9 @@
 use super::{Lines, Words, fetch_moved};
 use crate::abi::launch::{log_row_words, ntt_shared_words};
 use crate::abi::{KernelId, RowItem, RowRef};
-use crate::body::automorphism::{eval_group_source, inverse_galois};
 use crate::body::ntt::{canonical_step, unrolled};
 use crate::lanes::{Scalar, Word};
-use crate::thread::pointwise::{divided, permute};
+use crate::thread::pointwise::{Image, divided};
 use crate::thread::{Machine, ThreadKernel, contract_of, entry, item_and_part};
 
 /// [`KernelId::NttRowsSubMulScalar`].
@@ -66,7 +65,7 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsSubMulScalar<LOG_N> {
                 return Rows::<LOG_N>::store_shared(&s, false, &x);
             }
             let scalar = Scalar(s.c.to_montgomery(W::from_u64(item.scalar)));
-            let (dst, inverse) = (m.row(item.dst), inverse_galois(item.galois));
+            let (dst, image) = (m.row(item.dst), Image::new(item.galois));
             m.wait_for_fetched();
             unrolled!(4, k, {
                 let a = m.shared_load_quad(Self::operand(m, false, k), 0);
@@ -77,15 +76,7 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsSubMulScalar<LOG_N> {
                     m.shared_load_quad(Self::operand(m, true, k), 0)
                 };
                 let out = divided([a, b, c], scalar, &s.modulus);
-                let from = (at + 16 * k as u32) / 4;
-                if item.galois == 1 {
-                    m.store_quad(dst, at, 16 * k as u32, out);
-                } else {
-                    // The group that comes from this one, and how.
-                    let (to, _) = eval_group_source(from, inverse, LOG_N, 2);
-                    let (_, pattern) = eval_group_source(to, item.galois, LOG_N, 2);
-                    m.store_quad(dst, to * 4, 0, permute(out, pattern, item.galois));
-                }
+                image.store_quad(m, LOG_N, dst, at, 16 * k as u32, out);
             });
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use fhe_core::params::Level;
+use fhe_core::params::{GaloisElement, Level};
 use kernels_gpu::abi::{KernelId, RowItem, RowRef};
 
 use super::super::memory::{Arena, Stage};
@@ -154,7 +154,8 @@ impl Lowering<'_> {
         kernel: KernelId,
         arenas: &mut [Arena],
     ) -> Vec<Vec<usize>> {
-        let in_place = kernel.in_place();
+        let permuted = self.galois_of_product(id).is_some_and(|galois| galois != GaloisElement(1));
+        let in_place = kernel.in_place() && !permuted;
         let positions = self.needed_positions(id);
         let mut dying: Vec<Vec<usize>> = Vec::new();
         for reads in self.item_reads(id) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fhe_core::params::Level;
+use fhe_core::params::{GaloisElement, Level};
 use kernels_gpu::abi::{KernelId, MAX_BEGUN_TERMS};
 
 use super::{Batch, Lowering};
@@ -38,7 +38,12 @@ impl Lowering<'_> {
             let readers = readers.get(row).map(Vec::as_slice).unwrap_or_default();
             let together = match readers {
                 [_] => true,
-                [(one, _), (other, _)] => self.is_product(*one) && self.ended(*one) == self.ended(*other),
+                [(one, _), (other, _)] => {
+                    let galois = self.galois_of_product(*one);
+                    galois.is_some()
+                        && galois == self.galois_of_product(*other)
+                        && self.ended(*one) == self.ended(*other)
+                }
                 _ => false,
             };
             self.rows[*row].place.is_none() && together && readers.iter().all(|&(_, ends)| ends)
@@ -61,8 +66,12 @@ impl Lowering<'_> {
         }
     }
 
-    fn is_product(&self, id: PolyId) -> bool {
-        matches!(self.function.value(id).op, Op::InnerProduct { .. })
+    /// The Galois element of an inner product, 1 where nothing is permuted; none of anything else.
+    pub(super) fn galois_of_product(&self, id: PolyId) -> Option<GaloisElement> {
+        match self.function.value(id).op {
+            Op::InnerProduct { galois, .. } => Some(galois),
+            _ => None,
+        }
     }
 
     /// What a value reads that it can end: the first factors of an inner product that is not too long, and what a division

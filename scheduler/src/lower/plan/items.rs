@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fhe_core::params::LimbIdx;
+use fhe_core::params::{GaloisElement, LimbIdx};
 use kernels_gpu::abi::{
     AutomorphismItem, ConvertSource, ConvertTarget, EmbedInverseItem, ItemKind, MAX_BEGUN_TERMS, RoundTarget,
     RowItem, RowRef, Term, fraction_bits,
@@ -17,8 +17,8 @@ use crate::poly_ir::{Op, PolyId};
 const ROUND_LIMBS: usize = 8;
 
 impl Lowering<'_> {
-    /// The items of a launch on a device. Two inner products whose first factors are the same become one item of two sums a limb:
-    /// both halves of a key switch read a digit once.
+    /// The items of a launch on a device. Two inner products whose first factors and automorphisms are the same become one item of two
+    /// sums a limb: both halves of a key switch read a digit once.
     pub(super) fn items_of(&self, batch: &Batch, device: DeviceIdx) -> Vec<Item> {
         let mut items = Vec::new();
         if batch.kernel.item() != ItemKind::InnerProduct {
@@ -26,11 +26,11 @@ impl Lowering<'_> {
             return items;
         }
         // What a sum must have in common with another one, and the one that waits for it.
-        let mut waiting: BTreeMap<(Vec<PolyId>, Vec<usize>), PolyId> = BTreeMap::new();
+        let mut waiting: BTreeMap<(Vec<PolyId>, GaloisElement, Vec<usize>), PolyId> = BTreeMap::new();
         let mut sums: Vec<(PolyId, Option<PolyId>)> = Vec::new();
         for &id in &batch.values {
-            let Op::InnerProduct { terms, .. } = &self.function.value(id).op else { continue };
-            let shared = (terms.iter().map(|t| t.0).collect(), self.needed_positions(id));
+            let Op::InnerProduct { terms, galois, .. } = &self.function.value(id).op else { continue };
+            let shared = (terms.iter().map(|t| t.0).collect(), *galois, self.needed_positions(id));
             match waiting.remove(&shared) {
                 Some(first) => match sums.iter_mut().find(|(id, _)| *id == first) {
                     Some(sum) => sum.1 = Some(id),
@@ -52,9 +52,11 @@ impl Lowering<'_> {
     /// The sum of one or two inner products at a position.
     fn inner_product(&self, first: PolyId, second: Option<PolyId>, position: usize) -> Item {
         let at = |a: PolyId| self.address(self.of[a.0 as usize][position]);
-        let none = (RowRef::NONE, RowRef::NONE, Vec::new());
+        let none = (RowRef::NONE, RowRef::NONE, Vec::new(), GaloisElement(1));
         let sum = |id: PolyId| match &self.function.value(id).op {
-            Op::InnerProduct { terms, init } => (at(id), init.map_or(RowRef::NONE, at), terms.clone()),
+            Op::InnerProduct { terms, init, galois } => {
+                (at(id), init.map_or(RowRef::NONE, at), terms.clone(), *galois)
+            }
             _ => none.clone(),
         };
         let (one, two) = (sum(first), second.map_or_else(|| none.clone(), sum));
@@ -65,6 +67,7 @@ impl Lowering<'_> {
         Item::InnerProduct {
             dst: [one.0, two.0],
             init: [one.1, two.1],
+            galois: one.3.0,
             prime: self.function.value(first).basis[position].0,
             begun: begun.map(|(t, term)| u32::from(is_begun(term)) << t).sum(),
             terms: terms.map(|(t, &(a, b))| Term { a: at(a), b: [at(b), second_factor(t)] }).collect(),
