@@ -2,12 +2,14 @@
 //! do not depend on the server's machine.
 //!
 //! ```text
-//! cost = transforms * TRANSFORM + automorphisms * AUTOMORPHISM + rows read or written * ROW + sources * targets of conversions * PRODUCT
+//! cost = transforms * TRANSFORM + rows read or written * ROW + sources * targets of conversions * PRODUCT
 //! ```
+//!
+//! Automorphisms cost nothing: the end of a division and the inner product with a key write where they have the words.
 //!
 //! The weights are nanoseconds for N = 2^16 in 32-bit words on one H100 (docs/notes/2026-11-25-h100.md): a transform of a limb with its
 //! traffic, a row of 256 KiB to or from memory, a row times a constant into a sum of a conversion. Only ratios matter, and those
-//! of the CPU backend (one core, AVX2, N = 2^14) to a transform are 0.57 for an automorphism, 0.05 for a row, 0.01 for a product.
+//! of the CPU backend (one core, AVX2, N = 2^14) to a transform are 0.05 for a row, 0.01 for a product.
 
 use fhe_core::params::{Level, Params};
 
@@ -15,8 +17,6 @@ use crate::error::Result;
 
 /// A transform of one limb, there or back.
 const TRANSFORM: u64 = 430;
-/// An automorphism of one limb as a pass of its own.
-const AUTOMORPHISM: u64 = 250;
 /// A row that is read or written.
 const ROW: u64 = 100;
 /// One source of a conversion for one target.
@@ -61,11 +61,6 @@ impl LevelCosts {
     /// Rows of polynomials over the level, and over the special primes too if raised.
     pub fn rows(&self, polys: u64, raised: bool) -> u64 {
         polys * (self.limbs + if raised { self.special } else { 0 }) * ROW
-    }
-
-    /// A pass of automorphisms over polynomials.
-    pub fn automorphisms(&self, polys: u64, raised: bool) -> u64 {
-        self.rows(polys, raised) / ROW * AUTOMORPHISM
     }
 
     /// `divide_round` of both halves of a pair: the divisor's limbs back, converted, forth over what is kept, subtracted.
