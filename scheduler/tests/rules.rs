@@ -63,6 +63,17 @@ mod helpers {
         }
     }
 
+    /// Writes a sum of the first inner product over what it multiplies, permuted by a Galois element.
+    pub(crate) fn over_its_factor(plan: &mut Plan, g: u32) {
+        rewrite(plan, KernelId::InnerProduct, |items| match &mut items[0] {
+            Item::InnerProduct { dst, terms, galois, .. } => {
+                terms[0].b[0] = dst[0];
+                *galois = g;
+            }
+            other => panic!("{other:?}"),
+        });
+    }
+
     pub(crate) fn row(item: &mut Item) -> &mut RowItem {
         match item {
             Item::Row(item) => item,
@@ -72,7 +83,7 @@ mod helpers {
 }
 
 use common::many_special;
-use helpers::{compiled, compiled_with, params, rewrite, row, rule_of};
+use helpers::{compiled, compiled_with, over_its_factor, params, rewrite, row, rule_of};
 
 /// Changes which terms of the first inner product are begun.
 fn begun(plan: &mut Plan, change: fn(u32) -> u32) {
@@ -80,17 +91,6 @@ fn begun(plan: &mut Plan, change: fn(u32) -> u32) {
         if let Item::InnerProduct { begun, .. } = &mut items[0] {
             *begun = change(*begun);
         }
-    });
-}
-
-/// Writes a sum of the first inner product over what it multiplies, permuted by a Galois element.
-fn over_its_factor(plan: &mut Plan, g: u32) {
-    rewrite(plan, KernelId::InnerProduct, |items| match &mut items[0] {
-        Item::InnerProduct { dst, terms, galois, .. } => {
-            terms[0].b[0] = dst[0];
-            *galois = g;
-        }
-        other => panic!("{other:?}"),
     });
 }
 
