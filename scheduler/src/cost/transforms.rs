@@ -10,11 +10,11 @@
 //!            one level lower       g > 0    mod_up + key_inner + end of a giant step
 //!
 //!                           divided at once         raised (docs/adr/0010)
-//! end of a baby step        mod_down                an automorphism of the raised pair
+//! end of a baby step        mod_down                nothing: the inner product writes where the automorphism has it
 //! rows of a product         of the level            of the special primes too
 //! end of an inner sum       rescale                 mod_down_rescale; rescale where b = 0 alone
 //!
-//! end of a giant step       mod_down                an automorphism of the raised pair, and one mod_down for all
+//! end of a giant step       mod_down                one mod_down for all
 //! ```
 //!
 //! (Halevi and Shoup, "Faster homomorphic linear transformations in HElib", CRYPTO 2018, for the steps; Bossuat et al., ePrint
@@ -71,11 +71,8 @@ impl TransformCosts {
         let switch = below.mod_up() + below.key_inner();
         Ok(Self {
             mod_up: here.mod_up(),
-            inner: [
-                inner(here.mod_down(), false, here.rescale()),
-                inner(here.automorphisms(2, true), true, both),
-            ],
-            giant: [switch + below.mod_down(), switch + below.automorphisms(2, true)],
+            inner: [inner(here.mod_down(), false, here.rescale()), inner(0, true, both)],
+            giant: [switch + below.mod_down(), switch],
             outer: [0, below.mod_down()],
         })
     }
