@@ -81,3 +81,20 @@ fn a_table_without_a_kernel_says_so() {
     let names: Vec<&str> = prediction.unknown.iter().map(|kernel| kernel.name()).collect();
     assert!(names.contains(&"inner_product") && names.contains(&"convert_basis"), "{names:?}");
 }
+
+#[test]
+fn tables_that_are_kept_are_read() {
+    for json in [
+        include_str!("../../../benches/costs/h100-n14.json"),
+        include_str!("../../../benches/costs/h100-n16.json"),
+        include_str!("../../../benches/costs/xeon-2-threads-n14.json"),
+    ] {
+        let costs: CostTable = serde_json::from_str(json).unwrap();
+        let program = dsl::build("one", |g| g.output("y", g.input("x", 4)?.square(), 4)).unwrap();
+        let params = Preset::N14.params().unwrap();
+        let loaded = session(BackendKind::Null).compile(&program, &params, &Options::default()).unwrap();
+        let prediction = loaded.predict(&costs);
+        assert_eq!(prediction.unknown, [], "{}", costs.note);
+        assert!(!prediction.total().is_zero());
+    }
+}
