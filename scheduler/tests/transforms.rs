@@ -130,7 +130,8 @@ fn splits_of_dense_transforms() {
                 assert_eq!(costs.cost(&dense, &[n1]), best);
                 let rotations = n1 - 1 + n.div_ceil(n1) - 1;
                 let sqrt = n.isqrt();
-                assert!(rotations <= 2 * sqrt + sqrt / 8, "{rotations} rotations for {n}");
+                // Raised rotations cost no automorphism, so at few limbs a split may take a few more of them than the least.
+                assert!(rotations <= 2 * sqrt + sqrt / 2, "{rotations} rotations for {n}");
                 let ratio = best as f64 / costs.cost(&dense, &[sqrt]) as f64;
                 lines += &format!(
                     "{name} level {level}: {n} diagonals, n1 {n1}, rotations {rotations}, cost {ratio:.3} of n1 {sqrt}\n"
@@ -141,22 +142,22 @@ fn splits_of_dense_transforms() {
     expect![[r#"
         toy10 level 1: 64 diagonals, n1 8, rotations 14, cost 1.000 of n1 8
         toy10 level 1: 256 diagonals, n1 16, rotations 30, cost 1.000 of n1 16
-        toy10 level 1: 1024 diagonals, n1 32, rotations 62, cost 1.000 of n1 32
+        toy10 level 1: 1024 diagonals, n1 27, rotations 63, cost 0.998 of n1 32
         toy10 level 2: 64 diagonals, n1 8, rotations 14, cost 1.000 of n1 8
-        toy10 level 2: 256 diagonals, n1 16, rotations 30, cost 1.000 of n1 16
-        toy10 level 2: 1024 diagonals, n1 32, rotations 62, cost 1.000 of n1 32
-        toy10 level 5: 64 diagonals, n1 13, rotations 16, cost 0.972 of n1 8
-        toy10 level 5: 256 diagonals, n1 20, rotations 31, cost 0.991 of n1 16
-        toy10 level 5: 1024 diagonals, n1 41, rotations 64, cost 0.991 of n1 32
+        toy10 level 2: 256 diagonals, n1 13, rotations 31, cost 1.000 of n1 16
+        toy10 level 2: 1024 diagonals, n1 27, rotations 63, cost 0.996 of n1 32
+        toy10 level 5: 64 diagonals, n1 16, rotations 18, cost 0.911 of n1 8
+        toy10 level 5: 256 diagonals, n1 32, rotations 38, cost 0.968 of n1 16
+        toy10 level 5: 1024 diagonals, n1 38, rotations 63, cost 0.996 of n1 32
         deep level 1: 64 diagonals, n1 8, rotations 14, cost 1.000 of n1 8
-        deep level 1: 256 diagonals, n1 16, rotations 30, cost 1.000 of n1 16
-        deep level 1: 1024 diagonals, n1 32, rotations 62, cost 1.000 of n1 32
-        deep level 11: 64 diagonals, n1 8, rotations 14, cost 1.000 of n1 8
-        deep level 11: 256 diagonals, n1 20, rotations 31, cost 0.995 of n1 16
-        deep level 11: 1024 diagonals, n1 38, rotations 63, cost 0.993 of n1 32
-        deep level 22: 64 diagonals, n1 13, rotations 16, cost 0.919 of n1 8
-        deep level 22: 256 diagonals, n1 26, rotations 34, cost 0.971 of n1 16
-        deep level 22: 1024 diagonals, n1 41, rotations 64, cost 0.981 of n1 32
+        deep level 1: 256 diagonals, n1 13, rotations 31, cost 0.996 of n1 16
+        deep level 1: 1024 diagonals, n1 27, rotations 63, cost 0.993 of n1 32
+        deep level 11: 64 diagonals, n1 16, rotations 18, cost 0.894 of n1 8
+        deep level 11: 256 diagonals, n1 16, rotations 30, cost 1.000 of n1 16
+        deep level 11: 1024 diagonals, n1 38, rotations 63, cost 1.000 of n1 32
+        deep level 22: 64 diagonals, n1 16, rotations 18, cost 0.873 of n1 8
+        deep level 22: 256 diagonals, n1 32, rotations 38, cost 0.907 of n1 16
+        deep level 22: 1024 diagonals, n1 41, rotations 64, cost 0.987 of n1 32
     "#]]
     .assert_eq(&lines);
 }
@@ -200,25 +201,28 @@ fn expand_transforms() {
               %9 = rotate %0, 3 at "a.rs:3:4"
               %10 = mul_plain %9, #0 at "a.rs:3:4"
               %11 = add %8, %10 at "a.rs:3:4"
-              %12 = mul_plain %0, #1 at "a.rs:3:4"
-              %13 = mul_plain %3, #2 at "a.rs:3:4"
-              %14 = add %12, %13 at "a.rs:3:4"
-              %15 = mul_plain %6, #0 at "a.rs:3:4"
-              %16 = add %14, %15 at "a.rs:3:4"
-              %17 = mul_plain %9, #2 at "a.rs:3:4"
-              %18 = add %16, %17 at "a.rs:3:4"
-              %19 = rotate %18, 4 at "a.rs:3:4"
-              %20 = add %11, %19 "named" at "a.rs:3:4"
-              %21 = mul_plain %0, #3
-              %22 = rotate %21, 1
-              %23 = mul_plain %0, #4
-              %24 = rotate %23, 2
-              %25 = add %22, %24
-              %26 = mul_plain %1, #5
-              %27 = rotate %26, 3
-              %28 = mul %25, %27
-              output "a" slots 1 %20
-              output "b" slots 1 %28
+              %12 = rotate %0, 4 at "a.rs:3:4"
+              %13 = mul_plain %12, #1 at "a.rs:3:4"
+              %14 = add %11, %13 at "a.rs:3:4"
+              %15 = rotate %0, 5 at "a.rs:3:4"
+              %16 = mul_plain %15, #2 at "a.rs:3:4"
+              %17 = add %14, %16 at "a.rs:3:4"
+              %18 = rotate %0, 6 at "a.rs:3:4"
+              %19 = mul_plain %18, #0 at "a.rs:3:4"
+              %20 = add %17, %19 at "a.rs:3:4"
+              %21 = rotate %0, 7 at "a.rs:3:4"
+              %22 = mul_plain %21, #2 at "a.rs:3:4"
+              %23 = add %20, %22 "named" at "a.rs:3:4"
+              %24 = mul_plain %0, #3
+              %25 = rotate %24, 1
+              %26 = mul_plain %0, #4
+              %27 = rotate %26, 2
+              %28 = add %25, %27
+              %29 = mul_plain %1, #5
+              %30 = rotate %29, 3
+              %31 = mul %28, %30
+              output "a" slots 1 %23
+              output "b" slots 1 %31
             }
         "#]],
     );
