@@ -211,9 +211,9 @@ fn encrypted_matrices() {
     expect![[r#"
         1: levels 1, products 1, relinearizations 1, rotations 0, keys 0
         2: levels 3, products 2, relinearizations 1, rotations 6, keys 3
-        4: levels 3, products 4, relinearizations 1, rotations 15, keys 9
+        4: levels 3, products 4, relinearizations 1, rotations 18, keys 9
         8: levels 3, products 8, relinearizations 1, rotations 33, keys 21
-        16: levels 3, products 16, relinearizations 1, rotations 61, keys 45
+        16: levels 3, products 16, relinearizations 1, rotations 63, keys 45
     "#]]
     .assert_eq(&lines);
     check_everywhere::<u32>(&product_of_encrypted(4), Preset::Toy10, &Options::default(), 1e-5);
