@@ -10,7 +10,7 @@
 //!    has.
 //!
 //! What the user wrote is a form of its operand, made where she wrote it: `relinearize` the product of degree 1, `rescale` the canonical
-//! form, `level_drop` the canonical form at exactly that level. All users of it get that form; [`super::overrides`] has the words for what cannot be.
+//! form, `level_drop` the canonical form at exactly that level. All users of it get that form; `super::overrides` has the words for what cannot be.
 
 use std::collections::BTreeMap;
 

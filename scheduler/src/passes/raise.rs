@@ -16,7 +16,7 @@
 //! A rotation that is wanted raised costs nothing of its own: its inner products write where the automorphism has the words, and P c_0 is
 //! shared by all rotations of a value. What is left of its price is that of its users.
 //!
-//! Every term is a price of "x yes and y no", so the cheapest choice is a minimum cut ([`super::min_cut`]). It changes bits, so it
+//! Every term is a price of "x yes and y no", so the cheapest choice is a minimum cut (`super::min_cut`). It changes bits, so it
 //! is made before the freeze, with the committed costs ([`crate::cost`]).
 
 use std::collections::BTreeMap;
