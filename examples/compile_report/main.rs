@@ -22,7 +22,7 @@ use ferrocerium::host::profile::prediction::calibrate;
 use ferrocerium::host::{BackendKind, Session};
 use ferrocerium::scheduler::cost::CostTable;
 use ferrocerium::scheduler::passes::Stage;
-use ferrocerium::scheduler::{Options, choose, compile, noise, report};
+use ferrocerium::scheduler::{choose, noise, report};
 use measure::{Line, compile_watched, measure};
 use programs::Case;
 use serde::Serialize;
@@ -34,9 +34,9 @@ struct Args {
     /// One JSON object instead of a table.
     #[arg(long)]
     json: bool,
-    /// Only the program of that name.
+    /// Only the programs of these names.
     #[arg(long, value_name = "NAME")]
-    only: Option<String>,
+    only: Vec<String>,
     /// Where programs run: auto, cpu or cuda.
     #[arg(long, default_value = "cpu")]
     backend: BackendKind,
@@ -89,13 +89,11 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let mut cases = programs::all()?;
-    if let Some(only) = &args.only {
-        let names: Vec<&str> = cases.iter().map(|case| case.name).collect();
-        if !names.contains(&only.as_str()) {
-            bail!("no program `{only}`, expected one of: {}", names.join(", "));
-        }
-        cases.retain(|case| case.name == only);
+    let names: Vec<&str> = cases.iter().map(|case| case.name).collect();
+    if let Some(unknown) = args.only.iter().find(|only| !names.contains(&only.as_str())) {
+        bail!("no program `{unknown}`, expected one of: {}", names.join(", "));
     }
+    cases.retain(|case| args.only.is_empty() || args.only.iter().any(|only| only == case.name));
     if args.passes || args.noise || args.emit.is_some() {
         return cases.iter().try_for_each(|case| show(case, &args));
     }
@@ -105,7 +103,7 @@ fn main() -> Result<()> {
 /// Shows a program without running it.
 fn show(case: &Case, args: &Args) -> Result<()> {
     let choice = choose(&case.program)?;
-    let compiled = compile(&case.program, &choice.params, &Options::default())?;
+    let (compiled, passes) = compile_watched(case, &choice.params)?;
     match args.emit {
         Some(Emit::CkksIr) => print!("{}", compiled.placed),
         Some(Emit::PolyIr) => print!("{}", compiled.poly),
@@ -114,12 +112,11 @@ fn show(case: &Case, args: &Args) -> Result<()> {
         None => println!("{}: {choice}", case.name),
     }
     if args.passes {
-        let (_, lines) = compile_watched(case, &choice.params)?;
         println!(
             "\n{:22} {:>9} {:>8} {:>12} {:>8} {:>8} {:>12}",
             "pass", "time ms", "values", "key switches", "rescales", "NTTs", "bytes"
         );
-        for line in lines {
+        for line in passes {
             let text = |n: Option<u64>| n.map_or_else(String::new, |n| n.to_string());
             let (ms, counts) = (line.time.as_secs_f64() * 1e3, line.counts);
             let of = |n: Option<usize>| text(n.map(|n| n as u64));
@@ -156,7 +153,7 @@ fn run(cases: &[Case], args: &Args) -> Result<()> {
         lines.push(measure(case, &session, preset, &params, &tables[preset], args.samples)?);
     }
     let (mut whole, mut half) = (None, None);
-    if args.large > 0 && args.only.is_none() {
+    if args.large > 0 && args.only.is_empty() {
         eprintln!("compiling {} operations ...", args.large);
         half = Some(large::compile_apart(args.large / 2)?);
         whole = Some(large::compile_apart(args.large)?);

@@ -130,11 +130,7 @@ impl<W: Word> Codec for WordCodec<W> {
     }
 
     fn encode(&self, constant: &Constant, encoded: &Encoded) -> Result<Box<dyn Rows>> {
-        let (slots, level, scale) = (self.repeated(constant), encoded.level, encoded.log_scale);
-        Ok(Box::new(match encoded.raised {
-            true => self.encoder.encode_raised(&slots, level, scale)?.into_poly(),
-            false => self.encoder.encode(&slots, level, scale)?.into_poly(),
-        }))
+        Ok(Box::new(encoded.encode(&self.encoder, &self.repeated(constant))?))
     }
 
     fn slots(&self, constant: &Constant, encoded: &Encoded) -> Result<Box<dyn Rows>> {

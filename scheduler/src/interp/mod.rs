@@ -38,11 +38,7 @@ impl<W: Word> Env<'_, W> {
     }
 
     fn encode(&self, encoder: &Encoder<W>, encoded: &Encoded) -> Result<RnsPoly<W, Eval>> {
-        let (slots, level, scale) = (self.slots(encoded.constant)?, encoded.level, encoded.log_scale);
-        Ok(match encoded.raised {
-            true => encoder.encode_raised(&slots, level, scale)?.into_poly(),
-            false => encoder.encode(&slots, level, scale)?.into_poly(),
-        })
+        encoded.encode(encoder, &self.slots(encoded.constant)?)
     }
 
     fn slots(&self, id: ConstId) -> Result<Vec<Complex64>> {

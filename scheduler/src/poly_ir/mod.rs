@@ -13,8 +13,12 @@ pub mod verify;
 pub use builder::Builder;
 
 use core::fmt;
+use fhe_core::ckks::Encoder;
 use fhe_core::math::double::Double;
+use fhe_core::math::word::Word;
 use fhe_core::params::{GaloisElement, Level, LimbIdx, Params};
+use fhe_core::ring::{Eval, RnsPoly};
+use num_complex::Complex64;
 
 use crate::ckks_ir::{self, ConstId, InputIdx, OutputIdx};
 use crate::error::Result;
@@ -238,6 +242,17 @@ impl Encoded {
     /// [`crate::Error::Core`] when the level is not there.
     pub fn basis(&self, params: &Params) -> Result<Vec<LimbIdx>> {
         encoded_basis(params, self.level, self.raised)
+    }
+
+    /// The polynomial of such slots.
+    ///
+    /// # Errors
+    /// [`crate::Error::Core`]: those of the encoder.
+    pub fn encode<W: Word>(&self, encoder: &Encoder<W>, slots: &[Complex64]) -> Result<RnsPoly<W, Eval>> {
+        Ok(match self.raised {
+            true => encoder.encode_raised(slots, self.level, self.log_scale)?.into_poly(),
+            false => encoder.encode(slots, self.level, self.log_scale)?.into_poly(),
+        })
     }
 }
 
