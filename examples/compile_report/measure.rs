@@ -9,6 +9,7 @@ use ferrocerium::fhe_core::params::Params;
 use ferrocerium::fhe_core::ring::Ring;
 use ferrocerium::fhe_core::rlwe::{KeyGenerator, SecretKey};
 use ferrocerium::host::Session;
+use ferrocerium::host::profile::overhead::median;
 use ferrocerium::host::session::LoadedProgram;
 use ferrocerium::scheduler::compile::{Manifest, compile_placed, compile_with};
 use ferrocerium::scheduler::cost::CostTable;
@@ -122,11 +123,6 @@ impl<'p> Client<'p> {
     }
 }
 
-fn median(mut times: Vec<Duration>) -> f64 {
-    times.sort_unstable();
-    times.get(times.len() / 2).map_or(0.0, |t| t.as_secs_f64() * 1e6)
-}
-
 /// Measures one program.
 ///
 /// # Errors
@@ -179,6 +175,7 @@ pub fn measure(
         our_times.push(ours.replay(1)?);
         their_times.push(theirs.replay(1)?);
     }
+    let us = |time: Duration| time.as_secs_f64() * 1e6;
     Ok(Line {
         name: case.name.to_owned(),
         preset: preset.to_owned(),
@@ -191,9 +188,9 @@ pub fn measure(
         rescales: ckks.rescales.unwrap_or(0),
         levels: top,
         levels_by_hand: top_by_hand,
-        measured_us: median(our_times),
-        hand_written_us: median(their_times),
-        predicted_us: ours.predict(costs).total().as_secs_f64() * 1e6,
+        measured_us: us(median(our_times)),
+        hand_written_us: us(median(their_times)),
+        predicted_us: us(ours.predict(costs).total()),
         bytes: plan.bytes.unwrap_or(0),
         bytes_unfused: unfused.unwrap_or(0),
         error,

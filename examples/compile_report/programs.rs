@@ -6,9 +6,7 @@ use ferrocerium::fhe_core::params::Level;
 use ferrocerium::models::digits::plain::Network;
 use ferrocerium::models::digits::{CLASSES, HIDDEN1, HIDDEN2, INPUTS, encrypted};
 use ferrocerium::scheduler::ckks_ir::Function;
-use ferrocerium::scheduler::dsl::{self, Encrypted, Program, functions, linear};
-use std::f64::consts::PI;
-use std::ops::RangeInclusive;
+use ferrocerium::scheduler::dsl::{self, Encrypted, Program, functions, linear, polynomial::interpolant};
 
 type Hands = core::result::Result<Ct, String>;
 
@@ -219,20 +217,6 @@ fn polynomial(name: &'static str, degree: usize) -> Result<Case> {
         formula: SERIES,
         tolerance: 1e-5,
     })
-}
-
-/// The Chebyshev series of the interpolant of a degree, of the interval mapped to `[-1, 1]`.
-fn interpolant(f: impl Fn(f64) -> f64, interval: &RangeInclusive<f64>, degree: usize) -> Vec<f64> {
-    let (a, b) = (interval.start(), interval.end());
-    let n = (degree + 1) as f64;
-    let nodes: Vec<f64> = (0..=degree).map(|k| PI * (k as f64 + 0.5) / n).collect();
-    let value = |t: &f64| f((a + b) / 2.0 + (b - a) / 2.0 * t.cos());
-    let values: Vec<f64> = nodes.iter().map(value).collect();
-    let coefficient = |j: usize| {
-        let sum: f64 = nodes.iter().zip(&values).map(|(t, y)| y * (j as f64 * t).cos()).sum();
-        sum * if j == 0 { 1.0 } else { 2.0 } / n
-    };
-    (0..=degree).map(coefficient).collect()
 }
 
 fn softmax() -> Result<Case> {

@@ -63,7 +63,7 @@ impl fmt::Display for LaunchOverhead {
 }
 
 /// The time in the middle; zero of none.
-pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
+pub fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
 }

@@ -31,12 +31,12 @@
 mod approximation;
 mod evaluation;
 
-pub(super) use approximation::{clenshaw, interpolant, nodes};
+pub(super) use approximation::{clenshaw, nodes};
 pub(super) use evaluation::depth;
 
 use core::ops::RangeInclusive;
 
-pub use approximation::{Approximation, MAX_DEGREE};
+pub use approximation::{Approximation, MAX_DEGREE, interpolant};
 use evaluation::Basis;
 
 use super::Encrypted;

@@ -96,7 +96,7 @@ pub fn inverse(x: Encrypted<'_>, interval: RangeInclusive<f64>, error: f64) -> R
             Ok(way) => way,
             Err(found) => return not_approximated(&interval, found, error, at),
         };
-        let mut y = x.chebyshev_series(&interpolant(|u| 1.0 / (centre + half * u), way.degree), &interval);
+        let mut y = x.chebyshev_series(&interpolant(|x| 1.0 / x, &interval, way.degree), &interval);
         let mut e = None;
         for _ in 0..way.steps {
             let now = e.map_or_else(|| 1.0 - x * y, Encrypted::square);
@@ -129,7 +129,7 @@ pub fn inverse_square_root(
         let at = Some(graph.locate(Location::here()));
         check_positive(&interval, at.clone())?;
         let (centre, half) = centre_and_half(&interval);
-        let guess = |d: usize| interpolant(|u| (centre + half * u).sqrt().recip(), d);
+        let guess = |d: usize| interpolant(|x| x.sqrt().recip(), &interval, d);
         let points: Vec<(f64, f64)> = nodes(GRID).map(|u| (u, (centre + half * u).sqrt())).collect();
         let relative = |d: usize| {
             let series = guess(d);

@@ -64,7 +64,7 @@ impl Approximation {
             some.all(|(&u, y)| (clenshaw(coefficients, u) - y).abs() * BETWEEN <= max_error)
         };
         for n in 0..=MAX_DEGREE {
-            let coefficients = interpolant(|u| f(centre + half * u), n);
+            let coefficients = interpolant(&f, &interval, n);
             if !sample(&coefficients) || off(&coefficients) > max_error {
                 continue;
             }
@@ -75,7 +75,7 @@ impl Approximation {
             let error = off(&coefficients);
             return Ok(Self { coefficients, interval, error });
         }
-        let found = off(&interpolant(|u| f(centre + half * u), MAX_DEGREE));
+        let found = off(&interpolant(&f, &interval, MAX_DEGREE));
         let (low, high) = (*interval.start(), *interval.end());
         Err(Error::NotApproximated { low, high, degree: MAX_DEGREE, found, expected: max_error, at })
     }
@@ -112,9 +112,11 @@ pub(in crate::dsl) fn nodes(n: usize) -> impl Iterator<Item = f64> {
     (0..n).map(move |k| (PI * (k as f64 + 0.5) / n as f64).cos())
 }
 
+/// The Chebyshev series of degree `n` that is a function at the zeros `u_k` of `T_(n+1)`, the interval mapped to `[-1, 1]`:
 /// `c_j = (2 - [j = 0]) / (n + 1) sum_k f(u_k) cos(pi j (k + 1/2) / (n + 1))`.
-pub(in crate::dsl) fn interpolant(f: impl Fn(f64) -> f64, n: usize) -> Vec<f64> {
-    let values: Vec<f64> = nodes(n + 1).map(f).collect();
+pub fn interpolant(f: impl Fn(f64) -> f64, interval: &RangeInclusive<f64>, n: usize) -> Vec<f64> {
+    let (centre, half) = centre_and_half(interval);
+    let values: Vec<f64> = nodes(n + 1).map(|u| f(centre + half * u)).collect();
     let step = PI / (n + 1) as f64;
     let coefficient = |j: usize| {
         let terms = (0u32..).zip(&values).map(|(k, y)| y * (step * j as f64 * (f64::from(k) + 0.5)).cos());
