@@ -161,3 +161,35 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Levels whose rescales add primes, level drops to bases that are no subsets.
+    #[test]
+    fn rational_chains(steps in random_steps(), n_devices in devices()) {
+        let topology = Topology::new(n_devices).unwrap();
+        let options = Options { topology, ..Options::default() };
+        check_everywhere::<u32>(&random_program(&steps, 6), Preset::Toy12r, &options, 1e-4);
+    }
+}
+
+/// Every rescale and every level drop of a chain with two kinds of primes.
+#[test]
+fn every_step_of_a_rational_chain() {
+    let program = dsl::build("steps", |g| {
+        let x = g.input("x", 16)?;
+        let (mut power, mut sum) = (x, x.rotate(1));
+        for k in 0..8 {
+            power = power * x.rotate(k);
+            sum = sum + power;
+        }
+        g.output("power", power, 16)?;
+        g.output("sum", sum, 16)
+    });
+    let program = program.unwrap();
+    let compiled = compile(&program, &Preset::Toy12r.params().unwrap(), &Options::default()).unwrap();
+    let text = compiled.placed.to_string();
+    assert!(text.contains("level_drop") && text.contains("rescale"), "{text}");
+    check_everywhere::<u32>(&program, Preset::Toy12r, &Options::default(), 1e-4);
+}

@@ -245,33 +245,35 @@ impl<W: Word> Evaluator<W> {
         Ok(self.with_polys(a, polys))
     }
 
-    /// `round(a / prod(removed))`, one level down; the scale is divided.
+    /// `round(a prod(added) / prod(removed))`, one level down; the scale is divided.
     ///
     /// # Errors
     /// [`Error::LevelsExhausted`] at level 0; [`Error::ParamsMismatch`].
     pub fn rescale(&self, a: &Ciphertext<W>) -> Result<Ciphertext<W>> {
         self.own(a)?;
-        let params = self.ring.params();
-        let removed = params.removed_at(a.level)?;
-        let polys =
-            a.polys.iter().map(|p| self.ring.divide_round(p, &removed)).collect::<Result<Vec<_>>>()?;
-        Ok(self.one_level_down(a, polys, &removed))
+        let Some(next) = a.level.0.checked_sub(1) else {
+            return Err(Error::LevelsExhausted { operation: "rescale" });
+        };
+        let to = &self.ring.params().level(Level(next))?.basis;
+        let polys = a.polys.iter().map(|p| self.ring.rescale(p, to)).collect::<Result<Vec<_>>>()?;
+        self.one_level_down(a, polys)
     }
 
-    /// `polys` as the ciphertext that `a` becomes when the primes `removed` of its level are divided by.
+    /// `polys` as the ciphertext that `a` becomes by a rescale.
     pub(super) fn one_level_down(
         &self,
         a: &Ciphertext<W>,
         polys: Vec<RnsPoly<W, Eval>>,
-        removed: &[LimbIdx],
-    ) -> Ciphertext<W> {
-        let log2 = |&l: &LimbIdx| Double::log2_of(self.ring.params().prime(l));
-        let log_scale = removed.iter().fold(a.log_scale, |s, l| s - log2(l));
-        Ciphertext { params: a.params.clone(), polys, level: Level(a.level.0 - 1), log_scale }
+    ) -> Result<Ciphertext<W>> {
+        let params = self.ring.params();
+        let level = Level(a.level.0 - 1);
+        let step = scalar::log_step(params, &params.level(a.level)?.basis, &params.level(level)?.basis);
+        Ok(Ciphertext { params: a.params.clone(), polys, level, log_scale: a.log_scale - step })
     }
 
-    /// The same message at a lower level and its canonical scale: forgets limbs down to `to + 1`, multiplies by
-    /// the integer that lands on the scale of `to`, rescales. `a` has the canonical scale of its level.
+    /// The same message at a lower level and its canonical scale: forgets limbs down to a basis a step above that of `to`
+    /// ([`crate::params::Params::level_drop_basis`]), multiplies by the integer that lands on the scale of `to`, rescales. `a` has
+    /// the canonical scale of its level.
     ///
     /// # Errors
     /// [`Error::LevelMismatch`] when `to` is above; [`Error::ScaleMismatch`] when `a` is not canonical;
@@ -279,16 +281,53 @@ impl<W: Word> Evaluator<W> {
     pub fn level_drop(&self, a: &Ciphertext<W>, to: Level) -> Result<Ciphertext<W>> {
         self.own(a)?;
         let params = self.ring.params();
-        let factor = scalar::level_drop_factor(params, a.level, to)?;
+        let kept = params.level_drop_basis(a.level, to)?;
         self.check("level_drop", a, a.level, Some(params.level(a.level)?.log_scale))?;
-        let Some(factor) = factor else { return Ok(a.clone()) };
-        let basis = &params.level(Level(to.0 + 1))?.basis;
-        let mut polys = a.polys.iter().map(|p| p.select("level_drop", basis)).collect::<Result<Vec<_>>>()?;
-        polys.iter_mut().for_each(|p| p.mul_scalar_assign(&self.ring, self.residues(factor)));
-        let lowered =
-            Ciphertext { params: a.params.clone(), polys, level: Level(to.0 + 1), log_scale: a.log_scale };
-        let mut out = self.rescale(&lowered)?;
-        out.log_scale = params.level(to)?.log_scale;
+        let Some(kept) = kept else { return Ok(a.clone()) };
+        let Some(factor) = scalar::level_drop_factor(params, a.level, to)? else { return Ok(a.clone()) };
+        let target = params.level(to)?;
+        let drop = |p: &RnsPoly<W, Eval>| {
+            let mut p = p.select("level_drop", &kept)?;
+            p.mul_scalar_assign(&self.ring, self.residues(factor));
+            self.ring.rescale(&p, &target.basis)
+        };
+        let polys = a.polys.iter().map(drop).collect::<Result<Vec<_>>>()?;
+        Ok(Ciphertext { params: a.params.clone(), polys, level: to, log_scale: target.log_scale })
+    }
+
+    /// The same message and scale at a lower level, without a claim to the canonical scale: forgets limbs where the basis there is a
+    /// subset, else multiplies by the integer nearest to what a rescale divides by, and rescales. That integer has about the bits of
+    /// the nominal scale, so the message changes by a relative 2^-(scale + 1).
+    pub(super) fn lower(&self, a: &Ciphertext<W>, to: Level) -> Result<Ciphertext<W>> {
+        let params = self.ring.params();
+        let Some(kept) = params.level_drop_basis(a.level, to)? else { return Ok(a.clone()) };
+        let (target, source) = (&params.level(to)?.basis, &params.level(a.level)?.basis);
+        let is_subset = target.iter().all(|limb| source.contains(limb));
+        let factor =
+            if is_subset { 1 } else { scalar::integer(1.0, scalar::log_step(params, &kept, target))? };
+        let lower = |p: &RnsPoly<W, Eval>| {
+            if is_subset {
+                return p.select("lower", target);
+            }
+            let mut p = p.select("lower", &kept)?;
+            p.mul_scalar_assign(&self.ring, self.residues(factor));
+            self.ring.rescale(&p, target)
+        };
+        let polys = a.polys.iter().map(lower).collect::<Result<Vec<_>>>()?;
+        Ok(Ciphertext { params: a.params.clone(), polys, level: to, log_scale: a.log_scale })
+    }
+
+    /// Every slot times the imaginary unit: `a X^(N/2)`, without noise, level or scale.
+    ///
+    /// # Errors
+    /// [`Error::ParamsMismatch`].
+    pub fn mul_i(&self, a: &Ciphertext<W>) -> Result<Ciphertext<W>> {
+        self.own(a)?;
+        let mut i = vec![0i8; self.ring.n()];
+        i[self.ring.n() / 2] = 1;
+        let i = self.ring.ntt(self.ring.from_small(a.polys[0].basis(), &i));
+        let mut out = a.clone();
+        out.polys.iter_mut().try_for_each(|p| p.mul_assign(&self.ring, &i))?;
         Ok(out)
     }
 

@@ -31,7 +31,10 @@ pub struct LevelCosts {
     limbs: u64,
     special: u64,
     digits: Vec<u64>,
+    /// Of a rescale: primes it divides by, those of the level below, whether it adds some.
     removed: u64,
+    below: u64,
+    adds: bool,
 }
 
 impl LevelCosts {
@@ -45,6 +48,9 @@ impl LevelCosts {
             special: params.special().len() as u64,
             digits: params.digits_at(level)?.iter().map(|(_, limbs)| limbs.len() as u64).collect(),
             removed: params.removed_at(level).map_or(0, |removed| removed.len() as u64),
+            below: level.0.checked_sub(1).map_or(Ok(0), |l| params.level(Level(l)).map(|l| l.basis.len()))?
+                as u64,
+            adds: params.added_at(level).is_ok_and(|added| !added.is_empty()),
         })
     }
 
@@ -76,14 +82,20 @@ impl LevelCosts {
         self.divide_pair(self.special, self.limbs)
     }
 
+    /// The product with the added primes, of so many limbs, read and written; nothing on a prefix chain.
+    fn times_added(&self, limbs: u64) -> u64 {
+        if self.adds { 2 * 2 * limbs * ROW } else { 0 }
+    }
+
     /// The division by the removed primes.
     pub fn rescale(&self) -> u64 {
-        self.divide_pair(self.removed, self.limbs - self.removed)
+        self.divide_pair(self.removed, self.below) + self.times_added(self.limbs)
     }
 
     /// One division by both.
     pub fn mod_down_rescale(&self) -> u64 {
-        self.divide_pair(self.special + self.removed, self.limbs - self.removed)
+        self.divide_pair(self.special + self.removed, self.below)
+            + self.times_added(self.limbs + self.special)
     }
 
     /// All digits of a polynomial, raised: what rotations of one ciphertext share.

@@ -14,7 +14,7 @@
 //! ```text
 //! raised_h = concat(P c_h + inner_product(digit_j[B_l] * key[j][h][B_l]), inner_product(.. over the special primes))
 //! mod_down(x)         = divide_round(x, special primes)
-//! mod_down_rescale(x) = divide_round(x, removed and special primes)
+//! mod_down_rescale(x) = divide_round(A x, removed and special primes)      A the product of the added primes, as in a rescale
 //! ```
 //!
 //! The automorphism of a rotation comes last: of the quotients, or, raised, of both parts of `raised_h` before they are one, so that it
@@ -143,27 +143,17 @@ impl Lowering<'_> {
                 let [k0, k1] = self.key_switch(a[2], level, KeyId::Relinearization)?;
                 vec![self.builder.add(a[0], k0), self.builder.add(a[1], k1)]
             }
-            Op::Rescale(_) => {
-                let removed = self.params.removed_at(level)?;
-                a.iter().map(|&p| self.divide_round(p, &removed)).collect()
-            }
+            Op::Rescale(_) | Op::ModDownRescale(_) => a.iter().map(|&p| self.rescale(p, &basis)).collect(),
             Op::ModDown(_) => a.iter().map(|&p| self.divide_round(p, &self.params.special())).collect(),
-            Op::ModDownRescale(_) => {
-                let mut divisor = self.params.removed_at(level)?;
-                divisor.extend(self.params.special());
-                a.iter().map(|&p| self.divide_round(p, &divisor)).collect()
-            }
             Op::LinearTransform(..) => return Err(not_placed(id)),
             Op::LevelDrop(_, to) => {
-                let above = Level(to.0 + 1);
-                let basis = self.params.level(above)?.basis.clone();
-                let removed = self.params.removed_at(above)?;
+                let Some(kept) = self.params.level_drop_basis(level, to)? else { return Ok(a) };
                 let Some(factor) = scalar::level_drop_factor(self.params, level, to)? else { return Ok(a) };
-                let factor = residues(self.params, factor, &basis);
+                let factor = residues(self.params, factor, &kept);
                 let mut drop = |p: PolyId| {
-                    let kept = self.builder.slice(p, &basis);
-                    let scaled = self.builder.mul_scalar(kept, factor.clone());
-                    self.divide_round(scaled, &removed)
+                    let p = self.builder.slice(p, &kept);
+                    let scaled = self.builder.mul_scalar(p, factor.clone());
+                    self.rescale(scaled, &basis)
                 };
                 a.iter().map(|&p| drop(p)).collect()
             }
@@ -292,6 +282,38 @@ impl Lowering<'_> {
         let term = |&(j, digit)| (build.slice(digit, basis), build.key(key, j, half, basis));
         let terms = digits.iter().map(term).collect();
         build.inner_product(terms)
+    }
+
+    /// `round(x A / R)` over the basis `to`: A the product of the primes that `x` lacks, R of those that `to` lacks. Modulo a prime of A the
+    /// product is 0, so what is divided there is the remainder alone.
+    fn rescale(&mut self, x: PolyId, to: &[LimbIdx]) -> PolyId {
+        let from = self.builder.basis(x).to_vec();
+        let removed: Vec<LimbIdx> = from.iter().copied().filter(|l| !to.contains(l)).collect();
+        let (kept, added): (Vec<LimbIdx>, Vec<LimbIdx>) = to.iter().copied().partition(|l| from.contains(l));
+        if added.is_empty() {
+            return self.divide_round(x, &removed);
+        }
+        let times = from.iter().map(|&l| product_mod(self.params, &added, l)).collect();
+        let product = self.builder.mul_scalar(x, times);
+        let remainder = self.builder.slice(product, &removed);
+        let remainder = self.builder.intt(remainder);
+        let remainder = self.builder.convert_basis(remainder, to);
+        let remainder = self.builder.ntt(remainder);
+        let inverse = |limb: &LimbIdx| inverse_mod(self.params, &removed, *limb);
+        let minus = |limb: &LimbIdx| {
+            let q = self.params.prime(*limb);
+            (q - inverse(limb)) % q
+        };
+        let (minus, times): (Vec<u64>, Vec<u64>) =
+            (added.iter().map(minus).collect(), kept.iter().map(inverse).collect());
+        let rest = self.builder.slice(remainder, &added);
+        let rest = self.builder.mul_scalar(rest, minus);
+        if kept.is_empty() {
+            return rest;
+        }
+        let (product, own) = (self.builder.slice(product, &kept), self.builder.slice(remainder, &kept));
+        let quotient = self.builder.sub_mul_scalar(product, own, times);
+        self.builder.concat(&[quotient, rest])
     }
 
     fn divide_round(&mut self, x: PolyId, removed: &[LimbIdx]) -> PolyId {
