@@ -123,7 +123,7 @@ impl Model<'_> {
                 let variance = if a == b { 4.0 * x.error.powi(2) } else { x.error.powi(2) + y.error.powi(2) };
                 (x.magnitude + y.magnitude, variance)
             }
-            Op::Neg(a) => (get(a).magnitude, get(a).error.powi(2)),
+            Op::Neg(a) | Op::MulI(a, _) => (get(a).magnitude, get(a).error.powi(2)),
             Op::AddPlain(a, c) | Op::SubPlain(a, c) => {
                 (get(a).magnitude + constant(c), get(a).error.powi(2) + self.slots(ROUNDING, kind)?)
             }

@@ -9,7 +9,7 @@ use kernels_gpu::abi::{KernelId, Term};
 use scheduler::dsl::{self, Program, linear};
 use scheduler::plan::{self, BufferKind, HostStep, Item, Plan, Sharding};
 use scheduler::poly_ir::{self, log_repeat};
-use scheduler::{Compiled, Options, Topology, compile};
+use scheduler::{Compiled, Options, Topology, ckks_ir, compile};
 
 #[cfg(test)]
 mod helpers {
@@ -90,6 +90,28 @@ fn limbs_share_rows() {
     let plan = compile(&matrix(64), &params, &Options::default()).unwrap().plan;
     let rows = constant_rows(&plan);
     assert!(rows.len() > 60 && rows.iter().all(|&rows| rows == 1), "{rows:?}");
+}
+
+/// `X^(N/2)` is the shortest period there is: two words a limb.
+#[test]
+fn the_imaginary_unit_takes_no_level() {
+    let program = dsl::build("turn", |g| {
+        let x = g.input("x", 8)?;
+        g.output("ix", x.mul_i(), 8)?;
+        g.output("y", (x * x.mul_i()).mul_i() + x.mul_i().mul_i(), 8)
+    })
+    .unwrap();
+    for preset in [Preset::Toy10, Preset::Toy12r] {
+        check_everywhere::<u32>(&program, preset, &Options::default(), 1e-5);
+    }
+    let Compiled { placed, poly, .. } = compile(&program, &params(), &Options::default()).unwrap();
+    assert_eq!(placed.values[0].kind.map(|kind| kind.level), Some(Level(1)));
+    assert!(poly.encoded.iter().all(|e| e.log_repeat == 9), "{:?}", poly.encoded);
+    let text = placed.to_string();
+    let other = text.replacen("0.0 + 1.0i", "0.0 + 2.0i", 1);
+    assert_ne!(text, other, "{text}");
+    let parsed = ckks_ir::text::parse(&other, &[]).unwrap();
+    assert_eq!(rule_of(ckks_ir::verify::verify(&parsed, Some(&params()), "test")), "unit");
 }
 
 #[test]

@@ -79,6 +79,8 @@ pub enum Op {
     SubPlain(ValueId, ConstId),
     /// `a * constant`, slot by slot.
     MulPlain(ValueId, ConstId),
+    /// `a * i`, exactly and without a level: the constant is the imaginary unit, encoded at scale 1 it is `X^(N/2)`.
+    MulI(ValueId, ConstId),
     /// `a + scalar` in every slot.
     AddScalar(ValueId, Scalar),
     /// `a * scalar`.
@@ -114,6 +116,7 @@ impl Op {
             Self::AddPlain(..) => "add_plain",
             Self::SubPlain(..) => "sub_plain",
             Self::MulPlain(..) => "mul_plain",
+            Self::MulI(..) => "mul_i",
             Self::AddScalar(..) => "add_scalar",
             Self::MulScalar(..) => "mul_scalar",
             Self::Mul(..) => "mul",
@@ -137,6 +140,7 @@ impl Op {
             | Self::AddPlain(a, _)
             | Self::SubPlain(a, _)
             | Self::MulPlain(a, _)
+            | Self::MulI(a, _)
             | Self::AddScalar(a, _)
             | Self::MulScalar(a, _)
             | Self::Rotate(a, _)
@@ -163,6 +167,7 @@ impl Op {
             Self::AddPlain(a, c) => Self::AddPlain(f(a), c),
             Self::SubPlain(a, c) => Self::SubPlain(f(a), c),
             Self::MulPlain(a, c) => Self::MulPlain(f(a), c),
+            Self::MulI(a, c) => Self::MulI(f(a), c),
             Self::AddScalar(a, s) => Self::AddScalar(f(a), s),
             Self::MulScalar(a, s) => Self::MulScalar(f(a), s),
             Self::Rotate(a, k) => Self::Rotate(f(a), k),
@@ -179,7 +184,7 @@ impl Op {
     /// The constant that it reads; those of a transform are in [`Function::constants_of`].
     pub fn constant(&self) -> Option<ConstId> {
         match *self {
-            Self::AddPlain(_, c) | Self::SubPlain(_, c) | Self::MulPlain(_, c) => Some(c),
+            Self::AddPlain(_, c) | Self::SubPlain(_, c) | Self::MulPlain(_, c) | Self::MulI(_, c) => Some(c),
             _ => None,
         }
     }

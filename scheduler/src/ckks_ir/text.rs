@@ -114,7 +114,9 @@ impl fmt::Display for Op {
             | Self::Rescale(a)
             | Self::ModDown(a)
             | Self::ModDownRescale(a) => write!(f, " {a}"),
-            Self::AddPlain(a, c) | Self::SubPlain(a, c) | Self::MulPlain(a, c) => write!(f, " {a}, {c}"),
+            Self::AddPlain(a, c) | Self::SubPlain(a, c) | Self::MulPlain(a, c) | Self::MulI(a, c) => {
+                write!(f, " {a}, {c}")
+            }
             Self::AddScalar(a, s) | Self::MulScalar(a, s) => write!(f, " {a}, {:?}", s.value()),
             Self::Rotate(a, k) => write!(f, " {a}, {k}"),
             Self::LevelDrop(a, level) => write!(f, " {a}, {level}"),
@@ -264,6 +266,7 @@ fn parse_op(line: &mut Line) -> Result<Op> {
         "add_plain" => Op::AddPlain(a, ConstId(line.id('#')?)),
         "sub_plain" => Op::SubPlain(a, ConstId(line.id('#')?)),
         "mul_plain" => Op::MulPlain(a, ConstId(line.id('#')?)),
+        "mul_i" => Op::MulI(a, ConstId(line.id('#')?)),
         "add_scalar" => Op::AddScalar(a, Scalar::new(line.number()?)),
         "mul_scalar" => Op::MulScalar(a, Scalar::new(line.number()?)),
         "rotate" => Op::Rotate(a, line.number()?),

@@ -14,11 +14,13 @@
 //! | `placed` | all values have a kind or none; without kinds, no `mod_down`, `mod_down_rescale`; with kinds, no `linear_transform` |
 //! | `level` | no level is above the highest |
 //! | `kind` | the kind of a value is the one that [`kind_of`] derives from its operands |
+//! | `unit` | a `mul_i` reads the constant i |
 //! | `divisor` | a `mod_down_rescale` divides by at most 64 primes, see [`divides_at_once`] |
 //! | `output-kind` | outputs are canonical, of degree 1 and not raised |
 
 use fhe_core::params::{Level, Params};
 use kernels_gpu::abi::MAX_CONVERT_SOURCES;
+use num_complex::Complex64;
 
 use super::{Function, Kind, Op, Scale, ValueId};
 use crate::error::{Error, Result};
@@ -57,6 +59,10 @@ pub fn kind_of(op: &Op, own: Kind, operands: &[Kind]) -> core::result::Result<Ki
         Op::Mul(..) => {
             need(low && a == b, "canonical operands of degree 1 at one level, not raised")?;
             Kind { scale: Scale::Product, degree: 2, ..a }
+        }
+        Op::MulI(..) => {
+            need(low, "a canonical operand of degree 1, not raised")?;
+            a
         }
         Op::Rotate(..) | Op::Conjugate(_) => {
             need(low, "a canonical operand of degree 1, not raised")?;
@@ -155,6 +161,9 @@ pub fn verify(function: &Function, params: Option<&Params>, after: &str) -> Resu
             }
             Op::Rotate(_, k) if k == 0 || n_slots.is_some_and(|n| k as usize >= n) => {
                 return broken("rotation", format!("{id} rotates by {k}"));
+            }
+            Op::MulI(_, c) if function.constants[c.0 as usize].values != [Complex64::I] => {
+                return broken("unit", format!("{id} multiplies by {c}, which is not the imaginary unit"));
             }
             Op::AddScalar(_, s) | Op::MulScalar(_, s) if !s.value().is_finite() => {
                 return broken("finite", format!("{id} has the scalar {}", s.value()));

@@ -197,6 +197,20 @@ impl Graph {
         Encrypted { graph: self, id: ValueId(values.len() as u32 - 1), period }
     }
 
+    /// The constant `i`, one for the program.
+    #[track_caller]
+    fn imaginary_unit(&self) -> ConstId {
+        let at = Some(self.locate(Location::here()));
+        let constants = &mut self.state.borrow_mut().function.constants;
+        let values = vec![Complex64::I];
+        let found = constants.iter().position(|c| c.name == "i" && c.values == values);
+        let index = found.unwrap_or_else(|| {
+            constants.push(Constant { name: "i".to_owned(), values, at });
+            constants.len() - 1
+        });
+        ConstId(index as u32)
+    }
+
     /// A linear transform by its diagonals: at least one, rotations ascending.
     #[track_caller]
     fn transform(&self, name: &str, diagonals: Vec<(u32, ConstId)>) -> TransformIdx {

@@ -69,6 +69,12 @@ impl<'g> Encrypted<'g> {
         self.graph.push(Op::Conjugate(self.id), self.period)
     }
 
+    /// Every slot times the imaginary unit, exactly: no level, no noise.
+    #[track_caller]
+    pub fn mul_i(self) -> Self {
+        self.graph.push(Op::MulI(self.id, self.graph.imaginary_unit()), self.period)
+    }
+
     /// The product, or sum of products, rescaled here (and relinearized before), even where the compiler would do so later: at the end of a
     /// sum. Kept, or refused by [`Error::Override`] when the program is compiled: where no rescale is owed.
     #[must_use]

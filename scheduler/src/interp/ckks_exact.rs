@@ -85,6 +85,7 @@ impl<W: Word> Machine<'_, W> {
             Op::AddPlain(a, c) => evaluator.add_plain(self.get(a)?, &encode(c, own)?)?,
             Op::SubPlain(a, c) => evaluator.sub_plain(self.get(a)?, &encode(c, own)?)?,
             Op::MulPlain(a, c) => evaluator.mul_plain(self.get(a)?, &encode(c, canonical)?)?,
+            Op::MulI(a, _) => evaluator.mul_i(self.get(a)?)?,
             Op::AddScalar(a, s) => evaluator.add_scalar(self.get(a)?, s.value())?,
             Op::MulScalar(a, s) => evaluator.mul_scalar(self.get(a)?, s.value(), canonical)?,
             Op::Mul(a, b) => evaluator.mul(self.get(a)?, self.get(b)?)?,

@@ -38,6 +38,7 @@ pub fn run(function: &Function, n_slots: usize, inputs: &[Vec<Complex64>]) -> Re
             Op::Neg(a) => unary(a, &|x| -x),
             Op::AddScalar(a, s) => unary(a, &|x| x + s.value()),
             Op::MulScalar(a, s) => unary(a, &|x| x * s.value()),
+            Op::MulI(a, _) => unary(a, &|x| Complex64::new(-x.im, x.re)),
             Op::Conjugate(a) => unary(a, &|x| x.conj()),
             Op::Rotate(a, k) => {
                 let x = get(a);

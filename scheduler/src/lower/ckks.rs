@@ -21,6 +21,7 @@
 //! becomes part of their inner products.
 
 use fhe_core::ckks::{check_raw_slots, scalar};
+use fhe_core::math::double::Double;
 use fhe_core::params::{GaloisElement, Level, LimbIdx, Params};
 
 use super::constants::{inverse_mod, product_mod, residues};
@@ -128,6 +129,10 @@ impl Lowering<'_> {
             Op::MulScalar(_, s) => {
                 let x = residues(self.params, scalar::integer(s.value(), log_scale)?, &basis);
                 a.iter().map(|&p| build.mul_scalar(p, x.clone())).collect()
+            }
+            Op::MulI(_, c) => {
+                let i = self.factor(plain(c, Double::default()), &basis);
+                a.iter().map(|&p| self.builder.inner_product(vec![(i, p)])).collect()
             }
             Op::Mul(..) => vec![
                 build.inner_product(vec![(a[0], b[0])]),

@@ -32,6 +32,7 @@ pub fn cse(function: &Function) -> Function {
             Op::AddPlain(a, c) => Op::AddPlain(a, canonical[c.0 as usize]),
             Op::SubPlain(a, c) => Op::SubPlain(a, canonical[c.0 as usize]),
             Op::MulPlain(a, c) => Op::MulPlain(a, canonical[c.0 as usize]),
+            Op::MulI(a, c) => Op::MulI(a, canonical[c.0 as usize]),
             Op::LinearTransform(a, t) => Op::LinearTransform(a, canonical_transforms[t.0 as usize]),
             op => op,
         };

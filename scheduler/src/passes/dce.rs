@@ -42,6 +42,7 @@ pub fn dce(function: &Function) -> Function {
             Op::AddPlain(a, c) => Op::AddPlain(a, new_constants[c.0 as usize]),
             Op::SubPlain(a, c) => Op::SubPlain(a, new_constants[c.0 as usize]),
             Op::MulPlain(a, c) => Op::MulPlain(a, new_constants[c.0 as usize]),
+            Op::MulI(a, c) => Op::MulI(a, new_constants[c.0 as usize]),
             Op::LinearTransform(a, t) => {
                 let moved = || {
                     let mut transform = function.transforms[t.0 as usize].clone();

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! x * 1 = x      x * -1 = -x      x * 2 = x + x      x + 0 = x      --x = x      x + -y = x - y      x - -y = x + y
+//! i i            -1
 //! constants      one number for all slots is a scalar; the others keep one period, the shortest
 //! folding        (x * c) * d = x * (c d)      (x + c) + d = x + (c + d)      (x + c) - d = x + (c - d)
 //! permutations   rotate(rotate(x, j), k) = rotate(x, j + k)      conjugate(conjugate x) = x
@@ -122,6 +123,10 @@ impl Simplifier {
                     0 => Rewritten::Value(inner),
                     sum => Rewritten::Op(Op::Rotate(inner, sum)),
                 },
+                _ => return None,
+            },
+            Op::MulI(a, _) => match of(a) {
+                Op::MulI(inner, _) => Rewritten::Op(Op::Neg(inner)),
                 _ => return None,
             },
             Op::Conjugate(a) => match of(a) {

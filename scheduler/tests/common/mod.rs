@@ -62,6 +62,7 @@ pub(crate) fn random_program(steps: &[RandomStep], depth: u32) -> Program {
             let d = da.max(db);
             let made = match s.kind {
                 0 | 1 => (a + b, d, ba + bb),
+                2 if i % 2 == 0 => (a.mul_i() - b, d, ba + bb),
                 2 => (a - b, d, ba + bb),
                 3 => (-a, da, ba),
                 4 | 5 => (a * b, d + 1, ba * bb),
