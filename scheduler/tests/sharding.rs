@@ -443,7 +443,7 @@ fn parts_of_the_wrong_device_are_found() {
                 swap(&mut copy.from.buffer);
                 swap(&mut copy.to.buffer);
             }),
-            PlanStep::Host(_) => {}
+            _ => {}
         }
     }
     broken.peaks.swap(0, 1);

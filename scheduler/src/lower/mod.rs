@@ -2,5 +2,6 @@
 
 pub mod ckks;
 pub(crate) mod constants;
+mod events;
 mod memory;
 pub mod plan;

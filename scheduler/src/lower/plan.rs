@@ -103,7 +103,8 @@ pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<
     let stages = lowering.assign(&batches, &copies);
     let row_bytes = (params.n() * params.word().bytes()) as u64;
     let buffers = core::mem::take(&mut lowering.buffers);
-    let fitted = memory::fit(stages, buffers, row_bytes, &options.memory)?;
+    let fitted =
+        memory::fit(stages, buffers, row_bytes, &options.memory, options.prefetch_bytes / row_bytes)?;
     lowering.buffers = fitted.buffers;
     lowering.emit(fitted.stages, setup, uploads, downloads, options)
 }

@@ -201,6 +201,7 @@ fn number_plan(
                 copies.iter().try_for_each(|copy| number_copy(plan, copy, &mut rows))?;
                 continue;
             }
+            PlanStep::Record { .. } | PlanStep::Wait { .. } => continue,
             PlanStep::Call { segment, bindings } => (segment, bindings),
         };
         let Some(segment) = plan.segment(*segment) else { return Err("a call of no segment".to_owned()) };

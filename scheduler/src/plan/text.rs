@@ -15,6 +15,8 @@
 //!     }
 //!   }
 //!   copy [1:4 to 0:2 rows 2]
+//!   record 0 copies device 0
+//!   wait 0 launches device 0
 //!   call 0 [0]
 //!   peak device 0 rows 16 bytes 65536
 //!   peak device 0 tier host rows 96 bytes 393216
@@ -31,8 +33,8 @@ use kernels_gpu::abi::{
 };
 
 use super::{
-    Access, Buffer, BufferId, BufferKind, DeviceIdx, HostStep, Item, NodeId, Peak, Place, Plan, PlanStep,
-    PoolWriter, RowCopy, Segment, SegmentId, SlotUse, Step, Tier,
+    Access, Buffer, BufferId, BufferKind, DeviceIdx, EventId, HostStep, Item, NodeId, Peak, Place, Plan,
+    PlanStep, PoolWriter, RowCopy, Segment, SegmentId, SlotUse, Step, StreamId, StreamKind, Tier,
 };
 use crate::ckks_ir::{ConstId, InputIdx, OutputIdx};
 use crate::error::{Error, Result};
@@ -57,6 +59,12 @@ impl fmt::Display for BufferKind {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.buffer.0, self.row)
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} device {}", self.kind.name(), self.device.0)
     }
 }
 
@@ -188,6 +196,8 @@ impl fmt::Display for Plan {
                 }
                 PlanStep::Host(step) => writeln!(f, "  {step}")?,
                 PlanStep::Copy(copies) => writeln!(f, "  copy [{}]", join(copies, RowCopy::to_string))?,
+                PlanStep::Record { event, stream } => writeln!(f, "  record {} {stream}", event.0)?,
+                PlanStep::Wait { event, stream } => writeln!(f, "  wait {} {stream}", event.0)?,
             }
         }
         for p in &self.peaks {
@@ -304,6 +314,13 @@ fn parse_place(line: &mut Line) -> Result<Place> {
     Ok(Place { buffer, row: line.number()? })
 }
 
+fn parse_stream(line: &mut Line) -> Result<StreamId> {
+    let name = line.word()?;
+    let kind = StreamKind::from_name(&name);
+    let kind = kind.ok_or_else(|| line.error(format!("expected `launches` or `copies`, found `{name}`")))?;
+    Ok(StreamId { device: device(line)?, kind })
+}
+
 fn parse_copy(line: &mut Line) -> Result<RowCopy> {
     let from = parse_place(line)?;
     line.expect("to")?;
@@ -349,6 +366,14 @@ fn parse_line(line: &mut Line, plan: &mut Plan) -> Result<()> {
         "copy" => {
             let copies = line.list(parse_copy)?;
             plan.schedule.push(PlanStep::Copy(copies));
+        }
+        "record" => {
+            let (event, stream) = (EventId(line.number()?), parse_stream(line)?);
+            plan.schedule.push(PlanStep::Record { event, stream });
+        }
+        "wait" => {
+            let (event, stream) = (EventId(line.number()?), parse_stream(line)?);
+            plan.schedule.push(PlanStep::Wait { event, stream });
         }
         "peak" => {
             let (device, tier) = (device(line)?, parse_tier(line)?);

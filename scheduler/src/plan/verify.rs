@@ -18,6 +18,8 @@
 //! | `host` | host steps are where they belong, on buffers of their kind, once a buffer, and every output is downloaded; keys, constants and inputs are written by the host only |
 //! | `written` | a row is written before it is read; all rows of an output before its download; a spill moves: what it copied is no longer in the arena |
 //! | `flow` | a row is read under the prime and in the domain in which it was written; doubles by the encoder's kernels only; what is begun where it is ended, and nothing else there |
+//! | `event` | the copies of a step go to one device; an event is recorded once, before it is waited for, by streams of devices that there are |
+//! | `race` | of two steps that touch a row, one of which writes it, one is before the other, by stream, event or host step |
 //! | `peak` | the peaks are the sums of the buffers |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +29,7 @@ use kernels_gpu::abi::{ABI_VERSION, KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_T
 
 use super::{
     Access, BufferId, BufferKind, CopyKind, DeviceIdx, HostStep, Item, MAX_DEVICES, Place, Plan, PlanStep,
-    RowCopy, Segment, Step, Tier, sums,
+    RowCopy, Segment, Step, Tier, order, sums,
 };
 use crate::error::{Error, Result};
 use crate::lower::plan::peaks;
@@ -67,6 +69,7 @@ fn check(plan: &Plan) -> Check {
         }
     }
     check_run(plan)?;
+    order::check(plan)?;
     ensure(plan.peaks == peaks(plan), "peak", || format!("{:?}, expected {:?}", plan.peaks, peaks(plan)))
 }
 
@@ -305,6 +308,7 @@ fn check_run(plan: &Plan) -> Check {
             PlanStep::Copy(copies) => {
                 copies.iter().try_for_each(|copy| check_copy(plan, copy, &mut rows))?;
             }
+            PlanStep::Record { .. } | PlanStep::Wait { .. } => {}
         }
     }
     for (id, buffer) in (0..).map(BufferId).zip(&plan.buffers) {
