@@ -100,11 +100,11 @@ pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<
     lowering.mark_needed();
     lowering.find_begun();
     let batches = lowering.batches(options);
-    let stages = lowering.assign(&batches, &copies);
     let row_bytes = (params.n() * params.word().bytes()) as u64;
+    let ahead = options.prefetch_bytes / row_bytes;
+    let stages = lowering.assign(&batches, &copies, ahead);
     let buffers = core::mem::take(&mut lowering.buffers);
-    let fitted =
-        memory::fit(stages, buffers, row_bytes, &options.memory, options.prefetch_bytes / row_bytes)?;
+    let fitted = memory::fit(stages, buffers, row_bytes, &options.memory, ahead)?;
     lowering.buffers = fitted.buffers;
     lowering.emit(fitted.stages, setup, uploads, downloads, options)
 }

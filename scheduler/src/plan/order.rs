@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{CopiedBytes, DeviceIdx, Place, Plan, PlanStep, RowCopy, Step};
+use super::{CopiedBytes, CopyKind, DeviceIdx, Place, Plan, PlanStep, RowCopy, Step};
 
 /// What a stream does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -188,7 +188,9 @@ pub(crate) fn touched(plan: &Plan, step: &PlanStep) -> Vec<(Place, bool)> {
         PlanStep::Copy(copies) => {
             for (copy, at) in copies.iter().flat_map(|copy| (0..copy.rows).map(move |at| (copy, at))) {
                 let row = |place: Place| Place { row: place.row.saturating_add(at), ..place };
-                reads.push(row(copy.from));
+                // A spill moves: it leaves its row without a value.
+                let is_spill = plan.copy_kind(copy) == Some(CopyKind::Spill);
+                if is_spill { &mut writes } else { &mut reads }.push(row(copy.from));
                 writes.push(row(copy.to));
             }
         }
