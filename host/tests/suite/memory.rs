@@ -20,7 +20,10 @@ use kernels_gpu::abi::launch::GPU_MIN_LOG_N;
 use kernels_gpu::abi::{KernelId, RowRef};
 use scheduler::compile::{MemoryLimits, refit};
 use scheduler::dsl::{self, Program};
-use scheduler::plan::{Buffer, BufferId, BufferKind, Place, Plan, PlanStep, RowCopy, Tier};
+use scheduler::plan::{
+    Buffer, BufferId, BufferKind, DeviceIdx, EventId, Place, Plan, PlanStep, RowCopy, StreamId, StreamKind,
+    Tier,
+};
 use scheduler::{Compiled, Options, compile};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -189,10 +192,13 @@ fn the_null_backend_counts_what_the_plan_copies() {
         let session = Session::builder().backend(BackendKind::Null).build().unwrap();
         let compiled = fixture.fitted(*device, Some(device / 4));
         let expected = compiled.plan.copied_bytes();
+        let overlapped = compiled.plan.overlapped_bytes();
+        let overlapped = overlapped.fetched + overlapped.spilled;
         let mut loaded = fixture.load(&session, compiled).unwrap();
         fixture.run(&mut loaded).unwrap();
         let counts = session.counts().unwrap();
         assert_eq!((counts.bytes_fetched, counts.bytes_spilled), (expected.fetched, expected.spilled));
+        assert_eq!(counts.bytes_overlapped, overlapped);
         assert!(counts.bytes_fetched > 0);
     }
 }
@@ -282,7 +288,15 @@ fn row_copy(from: (u32, u32), to: (u32, u32), rows: u32) -> RowCopy {
 fn copies_and_calls_that_are_refused() {
     let with = |copy: RowCopy| {
         let mut plan = handmade(4, Tier::Host);
-        plan.schedule.insert(2, PlanStep::Copy(vec![copy]));
+        // Behind the call.
+        let [launches, copies] = StreamKind::ALL.map(|kind| StreamId { device: DeviceIdx(0), kind });
+        let event = EventId(0);
+        let steps = [
+            PlanStep::Record { event, stream: launches },
+            PlanStep::Wait { event, stream: copies },
+            PlanStep::Copy(vec![copy]),
+        ];
+        plan.schedule.splice(2..2, steps);
         CheckedPlan::new(plan).map(drop)
     };
     assert_eq!(with(row_copy((0, 1), (3, 2), 2)), Ok(()));

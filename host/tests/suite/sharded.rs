@@ -377,7 +377,7 @@ fn devices_that_are_too_small_spill() {
                 }
                 let mut rows = [0; 3];
                 for step in loaded.last_run().profile.host_steps() {
-                    if let HostWork::Copy { fetched, spilled, exchanged } = step.what {
+                    if let HostWork::Copy { fetched, spilled, exchanged, .. } = step.what {
                         rows.iter_mut().zip([fetched, spilled, exchanged]).for_each(|(sum, n)| *sum += n);
                     }
                 }

@@ -230,7 +230,7 @@ pub fn run_once(instance: &mut dyn Instance, rows: &[u8], profile: bool) -> Vec<
         }
         Ok(())
     };
-    let options = RunOptions { poison: true, profile };
+    let options = RunOptions { poison: true, profile, in_order: false };
     executor::run(instance, &mut host_step, options).unwrap();
     out
 }

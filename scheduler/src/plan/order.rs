@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{CopiedBytes, CopyKind, DeviceIdx, Place, Plan, PlanStep, RowCopy, Step};
+use super::{CopiedBytes, CopyKind, DeviceIdx, Place, Plan, PlanStep, Step};
 
 /// What a stream does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,29 +136,31 @@ struct Row {
     read: Vec<At>,
 }
 
-/// Last accesses of every row.
+/// Last accesses of rows, by buffer, as far as any was touched.
 #[derive(Debug)]
 pub(crate) struct Accesses(Vec<Vec<Row>>);
 
 impl Accesses {
     pub(crate) fn new(plan: &Plan) -> Self {
-        Self(plan.buffers.iter().map(|b| vec![Row::default(); b.rows as usize]).collect())
-    }
-
-    fn row(&mut self, place: Place) -> Option<&mut Row> {
-        self.0.get_mut(place.buffer.0 as usize)?.get_mut(place.row as usize)
+        Self(vec![Vec::new(); plan.buffers.len()])
     }
 
     /// The earlier steps that an access must come after.
-    pub(crate) fn before(&mut self, place: Place, write: bool) -> impl Iterator<Item = At> {
-        let row = self.row(place);
+    pub(crate) fn before(&self, place: Place, write: bool) -> impl Iterator<Item = At> {
+        let row = self.0.get(place.buffer.0 as usize).and_then(|rows| rows.get(place.row as usize));
         let (written, read) = row.map_or((None, &[][..]), |row| (row.written, &row.read));
         written.into_iter().chain(read.iter().copied().filter(move |_| write))
     }
 
     /// Notes an access.
     pub(crate) fn note(&mut self, place: Place, write: bool, at: At) {
-        let Some(row) = self.row(place) else { return };
+        let (Some(rows), at_row) = (self.0.get_mut(place.buffer.0 as usize), place.row as usize) else {
+            return;
+        };
+        if rows.len() <= at_row {
+            rows.resize(at_row + 1, Row::default());
+        }
+        let row = &mut rows[at_row];
         if write {
             *row = Row { written: Some(at), read: Vec::new() };
         } else if let Some(last) = row.read.iter_mut().find(|last| last.stream == at.stream) {
@@ -292,42 +294,51 @@ impl Plan {
         Some(StreamId { device, kind })
     }
 
-    /// Of the bytes that copies of a run move, those that may move while launches of the device run at which they arrive: the copy and
-    /// some call of that device are not ordered.
-    pub fn overlapped_bytes(&self) -> CopiedBytes {
+    /// By step of the schedule, whether it is a copy that may run while launches of the device run at which it arrives: the copy and some
+    /// call of that device are not ordered.
+    pub fn overlapped(&self) -> Vec<bool> {
         let mut clocks = Clocks::new(self.n_devices());
         // By device: how many copies are before each of its calls.
         let mut calls: BTreeMap<DeviceIdx, Vec<u32>> = BTreeMap::new();
-        // Each copy with its number in its stream and how many calls are before it.
-        let mut copies: Vec<(&[RowCopy], StreamId, u32, u32)> = Vec::new();
-        for step in &self.schedule {
+        // Copies: step, device, number in its stream, and how many calls are before it.
+        let mut copies: Vec<(usize, DeviceIdx, u32, u32)> = Vec::new();
+        for (i, step) in self.schedule.iter().enumerate() {
             let Some(id) = self.stream(step) else {
                 clocks.host();
                 continue;
             };
+            let (stream, device) = (id.index(), id.device);
             let other = |kind| StreamId { kind, ..id }.index();
             match step {
-                PlanStep::Record { event, .. } => _ = clocks.record(*event, id.index()),
-                PlanStep::Wait { event, .. } => _ = clocks.wait(*event, id.index()),
-                PlanStep::Copy(list) => {
-                    let calls_before = clocks.clock(id.index())[other(StreamKind::Launches)];
-                    copies.push((list, id, clocks.step(id.index()).number, calls_before));
+                PlanStep::Record { event, .. } => _ = clocks.record(*event, stream),
+                PlanStep::Wait { event, .. } => _ = clocks.wait(*event, stream),
+                PlanStep::Copy(_) => {
+                    let n_calls = clocks.clock(stream)[other(StreamKind::Launches)];
+                    copies.push((i, device, clocks.step(stream).number, n_calls));
                 }
-                _ => {
-                    let copies_before = clocks.clock(id.index())[other(StreamKind::Copies)];
-                    calls.entry(id.device).or_default().push(copies_before);
-                    clocks.step(id.index());
+                PlanStep::Call { .. } | PlanStep::Host(_) => {
+                    let n_copies = clocks.clock(stream)[other(StreamKind::Copies)];
+                    calls.entry(device).or_default().push(n_copies);
+                    clocks.step(stream);
                 }
             }
         }
+        let mut overlapped = vec![false; self.schedule.len()];
+        for (i, device, number, n_calls) in copies {
+            // The first call that is not before the copy: those after it are after no fewer copies.
+            let call = calls.get(&device).and_then(|calls| calls.get(n_calls as usize));
+            overlapped[i] = call.is_some_and(|&n_copies| n_copies <= number);
+        }
+        overlapped
+    }
+
+    /// What the copies move that are [`Self::overlapped`].
+    pub fn overlapped_bytes(&self) -> CopiedBytes {
         let mut sum = CopiedBytes::default();
-        for (list, id, number, calls_before) in copies {
-            // The first call that is not before the copy: later ones are after more copies.
-            let call = calls.get(&id.device).and_then(|calls| calls.get(calls_before as usize));
-            if call.is_none_or(|&copies_before| copies_before > number) {
-                continue;
-            }
-            for (copy, kind) in list.iter().filter_map(|copy| Some((copy, self.copy_kind(copy)?))) {
+        let steps = self.schedule.iter().zip(self.overlapped());
+        for step in steps.filter(|(_, overlapped)| *overlapped).map(|(step, _)| step) {
+            let PlanStep::Copy(copies) = step else { continue };
+            for (copy, kind) in copies.iter().filter_map(|copy| Some((copy, self.copy_kind(copy)?))) {
                 sum.add(kind, u64::from(copy.rows) * self.row_bytes() as u64);
             }
         }
