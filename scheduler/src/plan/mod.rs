@@ -238,7 +238,7 @@ pub struct Place {
 }
 
 /// Where a copy goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CopyKind {
     /// To the arena, from another tier of its device.
     Fetch,
