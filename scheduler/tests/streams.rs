@@ -182,6 +182,7 @@ proptest! {
         let expected = run(&free.plan, &env, &levels).unwrap();
         for i in 0..3 {
             let other = random_order(&plan, seed.wrapping_add(i));
+            prop_assert_eq!(other.schedule.len(), plan.schedule.len());
             // An order that is allowed is a plan.
             plan::verify::verify(&other, "test").unwrap();
             let found = run(&other, &env, &levels).unwrap();

@@ -116,13 +116,13 @@ pub trait Instance: Send {
     ///
     /// # Errors
     /// Those of [`Self::call`] and [`Self::copy`]; [`Error::Driver`] and [`Error::DeviceLost`] may be those of a step before it.
-    fn submit(&mut self, step: usize, mut profile: Option<&mut Profile>) -> Result<()> {
+    fn submit(&mut self, step: usize, profile: Option<&mut Profile>) -> Result<()> {
         match self.plan().plan().schedule.get(step).cloned() {
             Some(PlanStep::Call { segment, bindings }) => self.call(segment, &bindings, profile),
             Some(PlanStep::Copy(copies)) => {
                 let clock = Stopwatch::start();
                 self.copy(&copies)?;
-                if let Some(profile) = profile.as_deref_mut() {
+                if let Some(profile) = profile {
                     let (start, time) = (profile.at(clock), clock.elapsed());
                     let what = HostWork::copies(self.plan().plan(), &copies);
                     profile.record_host(HostRecord { what, start, time });

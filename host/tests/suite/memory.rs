@@ -24,7 +24,7 @@ use scheduler::plan::{
     Buffer, BufferId, BufferKind, DeviceIdx, EventId, Place, Plan, PlanStep, RowCopy, StreamId, StreamKind,
     Tier,
 };
-use scheduler::{Compiled, Options, compile};
+use scheduler::{Compiled, Options, Topology, compile};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -183,6 +183,34 @@ fn device_rings_in_any_memory() {
 #[test]
 fn larger_rings_in_any_memory() {
     agrees_in_any_memory::<u32>(&shallow(), Preset::N13, 3);
+}
+
+/// The processor does one step after the other: in whatever order, with the same bits.
+#[test]
+fn the_processor_in_any_order_of_streams() {
+    let directory = Directory::new("order");
+    let fixture = Fixture::<u32>::new(Preset::Toy10);
+    let params = fixture.client.ring.params();
+    let session = on_cpu(&directory.0);
+    let whole = fixture.free.plan.peak_bytes(Tier::Device);
+    for n in [1, 2, 3] {
+        let memory = MemoryLimits { device: Some(whole / u64::from(2 * n)), host: Some(whole / 4) };
+        let options = Options { topology: Topology::new(n).unwrap(), memory, ..Options::default() };
+        let fitted = refit(&fixture.free, params, &options).unwrap();
+        let mut other_orders = 0;
+        for seed in 1usize..=4 {
+            let mut turn = 0;
+            // One stream for `seed` steps, then the next.
+            let plan = fitted.plan.reordered(|n| {
+                turn += 1;
+                turn / seed % n
+            });
+            other_orders += usize::from(plan.schedule != fitted.plan.schedule);
+            let mut loaded = fixture.load(&session, Compiled { plan, ..fitted.clone() }).unwrap();
+            assert!(fixture.run(&mut loaded).unwrap() == fixture.expected, "{n} devices, {seed}");
+        }
+        assert!(other_orders > 2);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@
 //! stream says, for each stream, how many of its steps are before what comes next: a vector clock (F. Mattern, 1988). With the clock of
 //! its stream, and the last accesses of each row, a step is known to be ordered or not in time linear in the accesses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{CopiedBytes, CopyKind, DeviceIdx, Place, Plan, PlanStep, Step};
 
@@ -292,6 +292,39 @@ impl Plan {
             PlanStep::Host(_) => return None,
         };
         Some(StreamId { device, kind })
+    }
+
+    /// The same plan with its steps in another order that streams, events and host steps allow: the steps of a device that runs its
+    /// streams as it likes. `choose` picks one of so many streams that can go on, by its index; steps that wait for what is never recorded
+    /// are left out.
+    #[must_use]
+    pub fn reordered(&self, mut choose: impl FnMut(usize) -> usize) -> Self {
+        let mut streams: BTreeMap<StreamId, VecDeque<&PlanStep>> = BTreeMap::new();
+        let mut recorded = BTreeSet::new();
+        let mut schedule: Vec<PlanStep> = Vec::with_capacity(self.schedule.len());
+        // The end is as a step of the host.
+        for step in self.schedule.iter().map(Some).chain([None]) {
+            if let Some((step, stream)) = step.and_then(|step| Some((step, self.stream(step)?))) {
+                streams.entry(stream).or_default().push_back(step);
+                continue;
+            }
+            loop {
+                let is_ready = |queue: &&mut VecDeque<&PlanStep>| match queue.front() {
+                    Some(PlanStep::Wait { event, .. }) => recorded.contains(event),
+                    front => front.is_some(),
+                };
+                let mut ready: Vec<_> = streams.values_mut().filter(is_ready).collect();
+                let n = ready.len();
+                let Some(queue) = ready.get_mut(choose(n.max(1)) % n.max(1)) else { break };
+                let Some(next) = queue.pop_front() else { break };
+                if let PlanStep::Record { event, .. } = next {
+                    recorded.insert(event);
+                }
+                schedule.push(next.clone());
+            }
+            schedule.extend(step.cloned());
+        }
+        Self { schedule, ..self.clone() }
     }
 
     /// By step of the schedule, whether it is a copy that may run while launches of the device run at which it arrives: the copy and some

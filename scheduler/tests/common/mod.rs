@@ -1,8 +1,6 @@
 //! What the tests share: random programs, keys, and running a program in every interpreter.
 #![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses a part of it")]
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
 use expect_test::Expect;
 use fhe_core::Complex64;
 use fhe_core::ckks::{Ciphertext, Decryptor, Encoder, Encryptor};
@@ -17,7 +15,7 @@ use scheduler::ckks_ir::{Function, Kind, Op, ValueId};
 use scheduler::dsl::{self, Encrypted, Program};
 use scheduler::interp::{self, Env};
 use scheduler::passes::CKKS;
-use scheduler::plan::{Plan, PlanStep, StreamId};
+use scheduler::plan::Plan;
 use scheduler::{Compiled, Options, ckks_ir};
 
 /// A step of a random program: which operation, on which values, with which numbers.
@@ -97,48 +95,21 @@ pub(crate) fn random_program(steps: &[RandomStep], depth: u32) -> Program {
     .unwrap()
 }
 
-/// The steps of a schedule in a random order that its streams, events and host steps allow.
+/// The steps of a schedule in a random order that its streams, events and host steps allow: one stream for a while, then another, so that
+/// who waits too little runs away.
 pub(crate) fn random_order(plan: &Plan, seed: u64) -> Plan {
     let mut state = seed;
-    let mut random = |n: usize| {
+    let mut random = move |n: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % n
     };
-    let mut streams: BTreeMap<StreamId, VecDeque<PlanStep>> = BTreeMap::new();
     let mut favourite = random(64);
-    let (mut recorded, mut schedule) = (BTreeSet::new(), Vec::new());
-    let mut drain = |streams: &mut BTreeMap<StreamId, VecDeque<PlanStep>>, schedule: &mut Vec<PlanStep>| loop {
-        let ready = |queue: &VecDeque<PlanStep>| match queue.front() {
-            Some(PlanStep::Wait { event, .. }) => recorded.contains(event),
-            front => front.is_some(),
-        };
-        let mut queues: Vec<_> = streams.values_mut().filter(|queue| ready(queue)).collect();
-        if queues.is_empty() {
-            break;
-        }
-        // One stream for a while, then another: who waits too little runs away.
+    plan.reordered(|n| {
         if random(8) == 0 {
             favourite = random(64);
         }
-        let next = favourite % queues.len();
-        let step = queues[next].pop_front().unwrap();
-        if let PlanStep::Record { event, .. } = step {
-            recorded.insert(event);
-        }
-        schedule.push(step);
-    };
-    for step in &plan.schedule {
-        match plan.stream(step) {
-            Some(stream) => streams.entry(stream).or_default().push_back(step.clone()),
-            None => {
-                drain(&mut streams, &mut schedule);
-                schedule.push(step.clone());
-            }
-        }
-    }
-    drain(&mut streams, &mut schedule);
-    assert_eq!(schedule.len(), plan.schedule.len(), "a wait for what is never recorded");
-    Plan { schedule, ..plan.clone() }
+        favourite % n
+    })
 }
 
 pub(crate) fn message(len: usize, seed: u32) -> Vec<Complex64> {

@@ -125,7 +125,8 @@ pub(super) fn page(trace: Trace, ahead: Ahead) -> Option<Paging> {
     };
     let mut coming: VecDeque<(usize, Moment)> = moments.into_iter().enumerate().collect();
     while !coming.is_empty() {
-        while let Some((_, moment)) = coming.pop_front_if(|(_, moment)| pager.is_ready(moment)) {
+        while coming.front().is_some_and(|(_, moment)| pager.is_ready(moment)) {
+            let (_, moment) = coming.pop_front()?;
             pager.moment(moment)?;
         }
         let mut n_fetched = 0;
