@@ -22,7 +22,7 @@ mod helpers {
     use super::*;
 
     pub(crate) fn on(n_devices: u32) -> Options {
-        Options { topology: Topology::new(n_devices).unwrap(), ..Options::default() }
+        Options { topology: Topology::new(n_devices).unwrap(), groups: Some(1), ..Options::default() }
     }
 
     pub(crate) fn rotations(steps: &[i64]) -> Program {

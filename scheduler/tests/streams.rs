@@ -219,7 +219,7 @@ fn no_wait_can_be_left_out() {
             match plan::verify::verify(&broken, "test") {
                 Ok(()) => assert!(!race, "without step {at}"),
                 Err(Error::Verify { rule, problem, .. }) => {
-                    assert!(race && rule == "race", "{rule}: {problem}")
+                    assert!(race && rule == "race", "{rule}: {problem}");
                 }
                 Err(other) => panic!("{other}"),
             }

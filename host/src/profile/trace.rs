@@ -224,6 +224,7 @@ mod tests {
             setup: vec![],
             schedule: vec![],
             peaks: vec![],
+            n_groups: 1,
         }
     }
 

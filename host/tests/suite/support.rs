@@ -147,6 +147,7 @@ impl PlanMaker {
                 PlanStep::Host(HostStep::Download { buffer: BufferId(2), output: OutputIdx(0) }),
             ],
             peaks: Vec::new(),
+            n_groups: 1,
         };
         set_peaks(&mut plan);
         Self { plan }

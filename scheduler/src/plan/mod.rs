@@ -21,7 +21,7 @@
 //! in which it stands a schedule gives the same bits ([`order`], docs/adr/0013).
 //! Slot [`kernels_gpu::abi::ARENA`] of every segment is the arena of its device. An arena's contents need not survive a run.
 //!
-//! **Devices.** A segment's launches see buffers of its device only. Rows pass from the arena of one device to that of another by copies
+//! **Devices.** Devices are groups of one size; an object is on each group that reads it, an output on one. A segment's launches see buffers of its device only. Rows pass from the arena of one device to that of another by copies
 //! (docs/adr/0011).
 //!
 //! **Tiers.** Launches see device memory only. Rows of other tiers are copied to the arena before their use; a
@@ -358,6 +358,8 @@ pub struct Plan {
     pub roots: Vec<u64>,
     /// Items and tables.
     pub pool: Vec<u64>,
+    /// How many groups the devices are ([`Sharding`]).
+    pub n_groups: u32,
     /// What to allocate.
     pub buffers: Vec<Buffer>,
     /// The segments.
@@ -404,7 +406,7 @@ impl Plan {
 
     /// Which device has which rows.
     pub fn sharding(&self) -> Sharding {
-        Sharding::new(self.n_devices())
+        Sharding::in_groups(self.n_devices(), self.n_groups)
     }
 
     /// All limbs: the basis of keys.

@@ -71,8 +71,10 @@ pub fn refines(plan: &Plan, function: &Function, params: &Params) -> Result<()> 
         let expected = &of[output.value.0 as usize];
         let basis = &function.value(output.value).basis;
         let kind = BufferKind::Output(output.output);
+        let home = plan.buffers.iter().find(|b| b.kind == kind);
+        let group = home.map_or(0, |b| sharding.group(b.device));
         for (position, &number) in expected.iter().enumerate() {
-            let place = sharding.row(basis, output.poly.into(), position);
+            let place = sharding.row(group, basis, output.poly.into(), position);
             let (device, row) = place.unwrap_or((DeviceIdx(0), u32::MAX));
             let buffer = plan.buffer_of(kind, device);
             let buffer =

@@ -1,5 +1,5 @@
 //! The text form: prints and parses back. A row of a launch is `slot:row`, one of a copy `buffer:row`; a tier is
-//! named where it is not the device's own, and a segment's device where it is not the first.
+//! named where it is not the device's own, a segment's device where it is not the first, and `groups 2` where there is more than one.
 //!
 //! ```text
 //! plan "square" abi 5 {
@@ -162,6 +162,9 @@ impl fmt::Display for Plan {
         for (prime, root) in self.primes.iter().zip(&self.roots) {
             writeln!(f, "  prime {prime} root {root}")?;
         }
+        if self.n_groups != 1 {
+            writeln!(f, "  groups {}", self.n_groups)?;
+        }
         for (i, b) in self.buffers.iter().enumerate() {
             writeln!(f, "  buffer {i} {} rows {} device {}{}", b.kind, b.rows, b.device.0, tier(b.tier))?;
         }
@@ -233,6 +236,7 @@ pub fn parse(text: &str) -> Result<Plan> {
         primes: Vec::new(),
         roots: Vec::new(),
         pool: Vec::new(),
+        n_groups: 1,
         buffers: Vec::new(),
         segments: Vec::new(),
         setup: Vec::new(),
@@ -334,6 +338,7 @@ fn parse_line(line: &mut Line, plan: &mut Plan) -> Result<()> {
             line.expect("root")?;
             plan.roots.push(line.number()?);
         }
+        "groups" => plan.n_groups = line.number()?,
         "buffer" => {
             if line.number::<usize>()? != plan.buffers.len() {
                 return Err(line.error(format!("expected buffer {}", plan.buffers.len())));

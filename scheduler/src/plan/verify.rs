@@ -6,7 +6,7 @@
 //! | `abi` | the ABI version is ours |
 //! | `ring` | log N is 4 to 17; primes fit the word and are 1 modulo 2N; there is a root for each, below it |
 //! | `buffer` | the first buffers are the arenas of devices 0, 1, ..., at most [`MAX_DEVICES`]; there are no others |
-//! | `device` | a buffer and a segment are of a device that has an arena; a call binds buffers of its segment's device; a copy between two devices is between their arenas |
+//! | `device` | a buffer and a segment are of a device that has an arena; a call binds buffers of its segment's device; a copy between two devices is between their arenas; devices are groups of one size, an output is on one |
 //! | `segment` | names differ; a slot 0; at least one item a launch |
 //! | `pool` | items and tables lie in the pool; sizes are in the ABI's limits; padding is zero |
 //! | `row` | every row lies in its slot; the slot's access allows the use; an operand is `NONE` where none is read |
@@ -90,6 +90,15 @@ fn check_devices(plan: &Plan) -> Check {
     let n = plan.n_devices();
     let first = (0..).map(DeviceIdx).zip(&plan.buffers).take(n as usize);
     let in_order = first.into_iter().all(|(device, b)| b.kind == BufferKind::Arena && b.device == device);
+    let divides = plan.n_groups > 0 && n.is_multiple_of(plan.n_groups);
+    ensure(n == 0 || divides, "device", || format!("{n} devices as {} groups", plan.n_groups))?;
+    let sharding = plan.sharding();
+    let mut outputs: BTreeMap<BufferKind, u32> = BTreeMap::new();
+    for b in plan.buffers.iter().filter(|b| matches!(b.kind, BufferKind::Output(_))) {
+        let group = sharding.group(b.device);
+        let one = *outputs.entry(b.kind).or_insert(group) == group;
+        ensure(one, "device", || format!("{} is on two groups", b.kind))?;
+    }
     ensure((1..=MAX_DEVICES).contains(&n) && in_order, "buffer", || {
         format!("{n} arenas, expected 1 to {MAX_DEVICES}, the first buffers, by device")
     })?;

@@ -71,7 +71,8 @@ impl Lowering<'_> {
                     dying.extend(reads);
                 }
             }
-            let node = NodeId(batch.values.first().map_or(0, |id| id.0));
+            let first_value = batch.values.first().and_then(|id| self.original.get(id.0 as usize));
+            let node = NodeId(first_value.map_or(0, |id| id.0));
             let on = |device| {
                 let items = self.items_of(batch, device);
                 Addressed { device, kernel: batch.kernel, items, node, level: batch.level }
@@ -85,7 +86,7 @@ impl Lowering<'_> {
         }
         if !copies.is_empty() {
             let level = batches.last().map_or(Level(0), |batch| batch.level);
-            let node = NodeId(self.function.values.len().saturating_sub(1) as u32);
+            let node = NodeId(self.original.last().map_or(0, |id| id.0));
             let copy = |copy: &Copy| {
                 let prime = self.rows[copy.from].limb.0;
                 Item::Row(RowItem::new(address(copy.to), self.address(copy.from), prime))

@@ -67,6 +67,7 @@ impl Lowering<'_> {
             primes: self.params.primes().to_vec(),
             roots: (0..self.params.primes().len()).map(|i| self.params.root(LimbIdx(i as u32))).collect(),
             pool: pool.finish(),
+            n_groups: self.sharding.n_groups(),
             buffers: self.buffers,
             segments,
             setup,
