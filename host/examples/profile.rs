@@ -7,7 +7,8 @@
 //! cargo run --release -p host --example profile -- n16 --backend cuda --device-mib 800 --trace profile.json
 //! ```
 //!
-//! `--devices` is for how many devices the plan is: the processor simulates them.
+//! `--devices` is for how many devices the plan is: the processor simulates them. How many groups they are, and why, is told; `--groups` asks for
+//! a number.
 //!
 //! `--device-mib` and `--host-mib` are what the plan may take of each device and of host memory, and `--spill` is the directory
 //! for the rest.
@@ -47,6 +48,7 @@ struct Args {
     roof: Option<Roof>,
     topology: Topology,
     memory: MemoryLimits,
+    groups: Option<u32>,
     prefetch: Option<u64>,
     spill: Option<String>,
 }
@@ -62,6 +64,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
         roof: None,
         topology: Topology::default(),
         memory: MemoryLimits::default(),
+        groups: None,
         prefetch: None,
         spill: None,
     };
@@ -78,6 +81,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
             "--devices" => args.topology = Topology::new(value()?.parse()?)?,
             "--device-mib" => args.memory.device = Some(value()?.parse::<u64>()? << 20),
             "--host-mib" => args.memory.host = Some(value()?.parse::<u64>()? << 20),
+            "--groups" => args.groups = Some(value()?.parse()?),
             "--prefetch-mib" => args.prefetch = Some(value()?.parse::<u64>()? << 20),
             "--spill" => args.spill = Some(value()?),
             preset => args.preset = preset.parse()?,
@@ -130,7 +134,11 @@ fn profile<W: Word>(session: &Session, params: &Params, args: &Args) -> Result<(
     })?;
     let default = Options::default();
     let prefetch_bytes = args.prefetch.unwrap_or(default.prefetch_bytes);
-    let options = Options { topology: args.topology, memory: args.memory, prefetch_bytes, ..default };
+    let (topology, groups, memory) = (args.topology, args.groups, args.memory);
+    let options = Options { topology, groups, memory, prefetch_bytes, ..default };
+    if topology.n_devices() > 1 {
+        println!("{}\n", scheduler::compile(&program, params, &options)?.grouping);
+    }
     let mut loaded = session.compile(&program, params, &options)?;
     let manifest = loaded.manifest().clone();
 

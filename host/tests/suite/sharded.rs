@@ -22,7 +22,7 @@ use scheduler::{Compiled, Options, Topology, compile};
 use serde_json::Value;
 
 fn on(n_devices: u32) -> Options {
-    Options { topology: Topology::new(n_devices).unwrap(), ..Options::default() }
+    Options { topology: Topology::new(n_devices).unwrap(), groups: Some(1), ..Options::default() }
 }
 
 /// A program for one device, what it is given, and what it gives.
