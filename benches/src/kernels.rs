@@ -170,7 +170,7 @@ impl Repetition<'_> {
     /// A limb of the digits times both halves of a key.
     fn inner_product(&self, i: usize) -> Item {
         let half = |t: usize, h: usize| self.input(TERMS + 2 * t + h, i);
-        let term = |t: usize| Term { a: self.input(t, i), b: [half(t, 0), half(t, 1)] };
+        let term = |t: usize| Term::new(self.input(t, i), [half(t, 0), half(t, 1)]);
         Item::InnerProduct {
             dst: [self.output(i), self.output(self.limbs + i)],
             init: [RowRef::NONE; 2],

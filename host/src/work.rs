@@ -1,6 +1,7 @@
 //! What launches cost: rows, bytes and multiplications, counted from the plan alone.
 //!
-//! One read for each operand row, one write for each result row, whatever caches do. Multiplications are products
+//! One read for each operand row, one write for each result row, whatever caches do; of a plaintext whose values are repeated, which is no
+//! whole row, the bytes of its words. Multiplications are products
 //! of two words:
 //!
 //! | kernel | multiplications of an item, in rows of N words |
@@ -19,7 +20,9 @@
 
 use core::ops::AddAssign;
 use kernels_gpu::abi::launch::{log_column_words, log_row_words};
-use kernels_gpu::abi::{ConvertBasisItem, InnerProductItem, ItemKind, KernelId, RoundResiduesItem, RowRef};
+use kernels_gpu::abi::{
+    ConvertBasisItem, InnerProductItem, ItemKind, KernelId, RoundResiduesItem, RowRef, Term,
+};
 use serde::Serialize;
 
 /// The cost of one or more launches.
@@ -29,11 +32,11 @@ pub struct Work {
     pub launches: u64,
     /// Items of the launches.
     pub items: u64,
-    /// Operand rows.
+    /// Operand rows that are whole.
     pub rows_read: u64,
     /// Result rows.
     pub rows_written: u64,
-    /// Bytes of both.
+    /// Bytes of both, and of operands that are parts of rows.
     pub bytes: u64,
     /// Products of two words.
     pub multiplications: u64,
@@ -74,11 +77,20 @@ impl Work {
     }
 
     /// Adds an inner product.
-    pub(crate) fn inner_product(&mut self, item: &InnerProductItem, log_n: u32) {
+    pub(crate) fn inner_product(
+        &mut self,
+        item: &InnerProductItem,
+        terms: &[Term],
+        log_n: u32,
+        row_bytes: usize,
+    ) {
+        let repeated = terms.iter().filter(|term| term.log_repeat > 0);
+        self.bytes += repeated.clone().map(|term| row_bytes as u64 >> term.log_repeat).sum::<u64>();
+        let n_repeated = repeated.count() as u64;
         let (terms, sums) = (u64::from(item.n_terms), item.n_sums() as u64);
         let inits = item.init.iter().take(item.n_sums()).filter(|&&row| row != RowRef::NONE).count() as u64;
         let ended = u64::from(item.begun.count_ones() * (log_row_words(log_n)));
-        self.item((1 + sums) * terms + inits, sums, 2 * sums * terms + ended, log_n);
+        self.item((1 + sums) * terms - n_repeated + inits, sums, 2 * sums * terms + ended, log_n);
     }
 
     /// Adds a basis conversion.
@@ -100,7 +112,7 @@ impl Work {
     /// One launch, now that its items are counted.
     pub(crate) fn launch(mut self, row_bytes: usize) -> Self {
         self.launches = 1;
-        self.bytes = (self.rows_read + self.rows_written) * row_bytes as u64;
+        self.bytes += (self.rows_read + self.rows_written) * row_bytes as u64;
         self
     }
 }

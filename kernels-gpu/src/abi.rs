@@ -14,18 +14,22 @@
 //! the parameters (main primes first, special primes after them). Rows in the evaluation domain are in
 //! bit-reversed order: position `i` holds the value at `psi^(2 * brv(i) + 1)`.
 //!
+//! **Repeated values.** A plaintext whose slots have a short period is a polynomial in `X^(2^r)`, so each of its values stands at `2^r`
+//! adjacent positions. It may be stored once: `N / 2^r` words, `2^r` limbs in a row. Only first factors of inner products are
+//! read so ([`Term`]).
+//!
 //! **Doubles.** Before they are rounded, slots and coefficients are `f64`: a row may hold `N / 2` of them from its start, low
 //! word first (all of a row of `u32`, half of a row of `u64`). A vector of `N / 2` complex numbers is two such rows,
 //! real parts and imaginary parts. Only [`KernelId::EmbedInverse`] and [`KernelId::RoundResidues`] read or write them.
 //!
-//! Decided in ADR 0005; doubles in ADR 0008.
+//! Decided in ADR 0005; doubles in ADR 0008; repeated values in ADR 0015.
 
 pub mod launch;
 
 use bytemuck::{Pod, Zeroable};
 
 /// Changes whenever a kernel, a table or an address rule changes; host refuses any other.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// The binding slot of the plan's arena.
 pub const ARENA: u32 = 0;
@@ -297,6 +301,37 @@ pub struct Term {
     pub a: RowRef,
     /// Second factors; [`RowRef::NONE`] for a sum that is not there.
     pub b: [RowRef; 2],
+    /// The first factor at position `i` is word `(part << (log N - log_repeat)) + (i >> log_repeat)` of row `a`. Below `2^log_repeat`.
+    pub part: u32,
+    /// 0, every word once; or [`MIN_LOG_REPEAT`] .. `log N` of a term that is not begun.
+    pub log_repeat: u32,
+}
+
+/// The shortest run of equal values that is stored as one: as many as any backend has lanes, so that a group of lanes is one word.
+pub const MIN_LOG_REPEAT: u32 = 4;
+
+impl Term {
+    /// Of a first factor with every word stored.
+    pub const fn new(a: RowRef, b: [RowRef; 2]) -> Self {
+        Self { a, b, part: 0, log_repeat: 0 }
+    }
+
+    /// The word of row [`Self::a`] at position `i` of a ring of `2^log_n`.
+    #[inline(always)]
+    pub const fn word_of_a(&self, i: u32, log_n: u32) -> u32 {
+        (self.part << (log_n - self.log_repeat)) + (i >> self.log_repeat)
+    }
+
+    /// Whether the first factor is one that can be read in a ring of `2^log_n`, begun or not.
+    pub const fn is_valid(&self, log_n: u32, begun: bool) -> bool {
+        if self.log_repeat == 0 {
+            return self.part == 0;
+        }
+        !begun
+            && self.log_repeat >= MIN_LOG_REPEAT
+            && self.log_repeat < log_n
+            && self.part >> self.log_repeat == 0
+    }
 }
 
 /// Centred conversion of one polynomial from the basis `D = {d_i}` to the primes `{p_j}`, coefficient by

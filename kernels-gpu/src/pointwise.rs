@@ -171,11 +171,21 @@ unsafe fn inner_sum<W: Word, L: Lanes<W>, const H: usize>(
                 let end = Ord::min(n_terms, t + room);
                 while t < end {
                     let term: Term = call.entry(terms_at, t);
-                    let (a, b) = (call.row(term.a).add(at), call.row(term.b[H]).add(at));
-                    unrolled!(GROUPS, g, {
-                        let (a, b) = (L::load(a.add(g * L::LANES)), L::load(b.add(g * L::LANES)));
-                        acc[g] = a.mul_acc(b, acc[g]);
-                    });
+                    let (a, b) = (call.row(term.a), call.row(term.b[H]).add(at));
+                    if term.log_repeat == 0 {
+                        let a = a.add(at);
+                        unrolled!(GROUPS, g, {
+                            let (a, b) = (L::load(a.add(g * L::LANES)), L::load(b.add(g * L::LANES)));
+                            acc[g] = a.mul_acc(b, acc[g]);
+                        });
+                    } else {
+                        unrolled!(GROUPS, g, {
+                            let word = term.word_of_a((at + g * L::LANES) as u32, call.ring.log_n);
+                            let (a, b) =
+                                (L::splat(a.add(word as usize).read()), L::load(b.add(g * L::LANES)));
+                            acc[g] = a.mul_acc(b, acc[g]);
+                        });
+                    }
                     t += 1;
                 }
                 if t < n_terms {

@@ -96,7 +96,7 @@ fn rows_unfused(function: &poly_ir::Function, value: &poly_ir::Value) -> u64 {
 }
 
 fn of_plan(plan: &Plan) -> Result<Counts> {
-    let (mut ntts, mut rows) = (0, 0);
+    let (mut ntts, mut words) = (0, 0);
     for step in &plan.schedule {
         let PlanStep::Call { segment, .. } = step else { continue };
         let Some(segment) = plan.segment(*segment) else { continue };
@@ -106,11 +106,10 @@ fn of_plan(plan: &Plan) -> Result<Counts> {
             if matches!(launch.kernel, KernelId::Ntt | KernelId::NttColumns | KernelId::Intt) {
                 ntts += items.len() as u64;
             }
-            let touched = |item: &crate::plan::Item| item.rows(launch.kernel).len() as u64;
-            rows += items.iter().map(touched).sum::<u64>();
+            words += items.iter().map(|item| item.words(launch.kernel, plan.log_n)).sum::<u64>();
         }
     }
-    let bytes = Some(rows * plan.row_bytes() as u64);
+    let bytes = Some(words * plan.word.bytes() as u64);
     Ok(Counts { values: plan.n_launches(), ntts: Some(ntts), bytes, ..Counts::default() })
 }
 

@@ -497,7 +497,7 @@ fn plan_of_a_sum() {
     let text = compiled.plan.to_string();
     let short: Vec<&str> = text.lines().filter(|l| !l.starts_with("  prime")).collect();
     expect![[r#"
-        plan "sum" abi 5 {
+        plan "sum" abi 6 {
           params db41bc6111e423fa72deafa8abefeaa4 word 32 log_n 10
           buffer 0 arena rows 2 device 0
           buffer 1 input 0 rows 4 device 0
@@ -541,8 +541,10 @@ fn plan_of_a_sum() {
 #[test]
 fn what_fits_63_bits_is_encoded_on_the_device() {
     let program = dsl::build("affine", |g| {
-        let (w, v) = (g.plain("w", &[20_000.0, -1.0])?, g.plain("v", &[3.0, 0.25])?);
-        g.output("y", g.input("x", 2)? * w + v, 2)
+        // 64 different values of 512 slots: not stored once a run.
+        let from = |first: f64| (0..64).map(|i| first / f64::from(1 + i)).collect::<Vec<f64>>();
+        let (w, v) = (g.plain("w", &from(20_000.0))?, g.plain("v", &from(3.0))?);
+        g.output("y", g.input("x", 2)? * w + v, 64)
     })
     .unwrap();
     let options = Options { encode_on_device: true, ..Options::default() };
@@ -554,10 +556,10 @@ fn what_fits_63_bits_is_encoded_on_the_device() {
         .filter(|l| ["slots", "encoded", "embed", "round_"].iter().any(|w| l.contains(w)))
         .collect();
     expect![[r#"
-          encoded #0 = constant 0 level 1 scale 49.99997929966936 1.1647345094993738e-15
-          slots #0 = constant 1 level 0 scale 50.00006496378282 2.531264402320751e-15
-          %16 = embed_inverse #0 : real [] @3/0
-          %17 = round_residues %16 : coeff [0-1] @3/0"#]]
+        encoded #0 = constant 0 level 1 scale 49.99997929966936 1.1647345094993738e-15
+        slots #0 = constant 1 level 0 scale 50.00006496378282 2.531264402320751e-15
+        %16 = embed_inverse #0 : real [] @3/0
+        %17 = round_residues %16 : coeff [0-1] @3/0"#]]
     .assert_eq(&lines.join("\n"));
     let plan = compiled.plan.to_string();
     let lines: Vec<&str> = plan

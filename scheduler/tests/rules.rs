@@ -13,54 +13,23 @@ use scheduler::{Compiled, Error, Options, ckks_ir, compile, dsl, plan, poly_ir};
 #[cfg(test)]
 mod helpers {
     use super::*;
+    use common::rewrite;
 
     pub(crate) fn params() -> Params {
         Preset::Toy10.params().unwrap()
     }
 
-    pub(crate) fn rule_of(result: Result<(), Error>) -> &'static str {
-        match result {
-            Err(Error::Verify { rule, .. }) => rule,
-            other => panic!("expected a broken rule, found {other:?}"),
-        }
-    }
-
     pub(crate) fn compiled() -> Compiled {
-        compiled_with(&Options::default())
+        small(&[0.5, -1.0, 2.0, 0.25], &Options::default())
     }
 
-    pub(crate) fn compiled_with(options: &Options) -> Compiled {
+    pub(crate) fn small(weights: &[f64], options: &Options) -> Compiled {
         let program = dsl::build("small", |g| {
             let x = g.input("x", 4)?;
-            let w = g.plain("w", &[0.5, -1.0, 2.0, 0.25])?;
+            let w = g.plain("w", weights)?;
             g.output("y", (x.rotate(1) * w).square() - x, 4)
         });
         compile(&program.unwrap(), &params(), options).unwrap()
-    }
-
-    /// Rewrites the items of the first launch of a kernel.
-    pub(crate) fn rewrite(plan: &mut Plan, kernel: KernelId, f: impl Fn(&mut Vec<Item>)) {
-        let mut pool = PoolWriter::new(&plan.primes, plan.word);
-        let mut launches = Vec::new();
-        let mut first = true;
-        for segment in &plan.segments {
-            for Step::Launch { launch, .. } in &segment.steps {
-                let mut items = plan.items(launch).unwrap();
-                if first && launch.kernel == kernel {
-                    f(&mut items);
-                    first = false;
-                }
-                launches.push(pool.launch(launch.kernel, &items).unwrap());
-            }
-        }
-        assert!(!first, "no launch of {}", kernel.name());
-        plan.pool = pool.finish();
-        let mut launches = launches.into_iter();
-        for segment in &mut plan.segments {
-            for Step::Launch { launch, .. } in &mut segment.steps {
-                *launch = launches.next().unwrap();
-            }
-        }
     }
 
     /// Writes a sum of the first inner product over what it multiplies, permuted by a Galois element.
@@ -82,8 +51,8 @@ mod helpers {
     }
 }
 
-use common::many_special;
-use helpers::{compiled, compiled_with, over_its_factor, params, rewrite, row, rule_of};
+use common::{many_special, rewrite, rule_of};
+use helpers::{compiled, over_its_factor, params, row, small};
 
 /// Changes which terms of the first inner product are begun.
 fn begun(plan: &mut Plan, change: fn(u32) -> u32) {
@@ -333,8 +302,10 @@ fn rules_of_encoding() {
 
 #[test]
 fn rules_of_plans_that_encode() {
+    // 64 different values of 512 slots: not stored once a run.
+    let weights: Vec<f64> = (0..64).map(f64::from).collect();
     let Compiled { plan: good, poly, .. } =
-        compiled_with(&Options { encode_on_device: true, ..Options::default() });
+        small(&weights, &Options { encode_on_device: true, ..Options::default() });
     plan::verify::verify(&good, "test").unwrap();
     plan::refine::refines(&good, &poly, &params()).unwrap();
     let rounding = |items: &mut Vec<Item>, f: &dyn Fn(&mut u64, &mut Vec<RoundTarget>)| match &mut items[0] {

@@ -36,13 +36,14 @@ mod helpers {
         program.unwrap()
     }
 
-    /// Rotations, a product, a plaintext, a rescale.
+    /// Rotations, a product, a rescale; plaintexts of which the first, of 64 values, is dense in 512 slots, the second is stored once a run
+    /// of equal values, and the third is an addend.
     pub(crate) fn mixed() -> Program {
         let program = dsl::build("mixed", |g| {
             let (x, y) = (g.input("x", 4)?, g.input("y", 4)?);
-            let w = g.plain("w", &[0.5, -1.0, 2.0, 0.25])?;
-            let v = g.plain("v", &[0.25, 1.0])?;
-            g.output("z", (x.rotate(1) * w + x.rotate(2) * v).square() - y, 4)
+            let w: Vec<f64> = (0..64).map(|i| f64::from(i) / 32.0 - 1.0).collect();
+            let (w, v, u) = (g.plain("w", &w)?, g.plain("v", &[0.25, 1.0])?, g.plain("u", &[0.5, 0.0])?);
+            g.output("z", (x.rotate(1) * w + x.rotate(2) * v).square() - y + u, 64)
         });
         program.unwrap()
     }
@@ -205,11 +206,18 @@ fn devices_share_rows_evenly() {
     let whole = |plan: &Plan, kind: fn(BufferKind) -> bool| -> u32 {
         plan.buffers.iter().filter(|b| kind(b.kind)).map(|b| b.rows).sum()
     };
-    let given: fn(BufferKind) -> bool = |kind| !matches!(kind, BufferKind::Arena);
+    let given: fn(BufferKind) -> bool = |kind| !matches!(kind, BufferKind::Arena | BufferKind::Constant(_));
+    let constants: fn(BufferKind) -> bool = |kind| matches!(kind, BufferKind::Constant(_));
     for n in [2, 3, 4] {
         let plan = refit(&compiled, &params, &on(n)).unwrap().plan;
         // Nothing but values between kernels is in two places.
         assert_eq!(whole(&plan, given), whole(&compiled.plan, given));
+        // Each device has the last row of a plaintext in runs to itself.
+        let (one, all) = (whole(&compiled.plan, constants), whole(&plan, constants));
+        assert!(
+            (one..=one + 2 * (n - 1)).contains(&all),
+            "{all} rows of constants on {n} devices, {one} on one"
+        );
         let rows: Vec<u64> = plan.peaks.iter().map(|p| p.rows).collect();
         assert_eq!(rows.len(), n as usize);
         let (least, most) = (rows.iter().min().unwrap(), rows.iter().max().unwrap());

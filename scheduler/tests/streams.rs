@@ -51,7 +51,9 @@ mod helpers {
                 for Step::Launch { launch, .. } in &plan.segment(*segment).unwrap().steps {
                     for item in plan.items(launch).unwrap() {
                         let place = |slot: u32| bindings[slot as usize];
-                        rows[0].extend(item.reads(launch.kernel).iter().map(|(r, _)| (place(r.slot), r.row)));
+                        rows[0].extend(
+                            item.reads(launch.kernel).iter().map(|read| (place(read.row.slot), read.row.row)),
+                        );
                         rows[1].extend(item.writes().iter().map(|(r, _)| (place(r.slot), r.row)));
                     }
                 }

@@ -7,7 +7,7 @@ use bytemuck::Pod;
 use kernels_gpu::abi::{
     ARENA, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem,
     InnerProductItem, ItemKind, KernelId, Launch, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS,
-    RoundResiduesItem, RoundTarget, RowItem, RowRef, Term, matrix_pool_words, matrix_position,
+    RoundResiduesItem, RoundTarget, RowItem, RowRef, Term, is_begun, matrix_pool_words, matrix_position,
 };
 use scheduler::plan::{Access, Plan, Segment, Step};
 
@@ -111,7 +111,8 @@ impl<'a> Checker<'a> {
                 let items: &[InnerProductItem] = self.table("items", launch.items_at, n_items)?;
                 for (i, item) in (0..).zip(items) {
                     self.inner_product(launch.kernel, item, i)?;
-                    work.inner_product(item, self.plan.log_n);
+                    let terms: &[Term] = self.table("terms", item.terms_at, item.n_terms as usize)?;
+                    work.inner_product(item, terms, self.plan.log_n, self.plan.row_bytes());
                 }
             }
             ItemKind::ConvertBasis => {
@@ -185,6 +186,15 @@ impl<'a> Checker<'a> {
         }
         self.galois(item.galois)?;
         let terms: &[Term] = self.table("terms", item.terms_at, item.n_terms as usize)?;
+        for (t, term) in (0..).zip(terms) {
+            if !term.is_valid(self.plan.log_n, is_begun(item.begun, t)) {
+                let (part, log_repeat) = (term.part, term.log_repeat);
+                let problem = format!(
+                    "item {i}, term {t} reads part {part} of runs of 2^{log_repeat} values, expected one of a row"
+                );
+                return self.fail("repeat", problem);
+            }
+        }
         for h in 0..item.n_sums() {
             let reads = |h: usize| {
                 let factors = terms.iter().flat_map(move |term| [term.a, term.b[h]]);

@@ -236,6 +236,11 @@ impl CheckedPlan {
             HostStep::Upload { input, buffer } => (buffer, BufferKind::Input(input), false),
             HostStep::Download { buffer, output } => (buffer, BufferKind::Output(output), false),
         };
+        if let HostStep::Encode { encoded, .. } = step
+            && !encoded.has_runs_of(self.plan.log_n)
+        {
+            return Err(broken("host-steps", format!("{step}: values cannot stand in such runs")));
+        }
         let found = self.plan.buffer(buffer).map(|b| b.kind);
         if found != Some(kind) {
             let problem = format!("{step:?}: buffer {} is {found:?}, expected {kind:?}", buffer.0);

@@ -9,7 +9,7 @@ use fhe_core::ring::{Eval, Ring, RnsPoly};
 use fhe_core::rlwe::EvaluationKeySet;
 use scheduler::ckks_ir::Constant;
 use scheduler::compile::{InputSpec, OutputSpec};
-use scheduler::plan::KeyId;
+use scheduler::plan::{KeyId, pack};
 use scheduler::poly_ir::Encoded;
 
 /// Scales may differ by this factor in log2: what the reference evaluator tolerates.
@@ -19,6 +19,12 @@ const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
 pub(super) trait Rows: Send + Sync {
     /// The chunks.
     fn chunks(&self) -> Vec<&[u8]>;
+}
+
+/// An encoded constant.
+pub(super) trait Plaintext: Rows {
+    /// The limbs at some positions, one word for each run of `2^log_repeat` equal ones; none if some run has two values.
+    fn packed(&self, positions: &[u32], log_repeat: u32) -> Option<Box<dyn Rows>>;
 }
 
 /// A set of evaluation keys.
@@ -36,7 +42,7 @@ pub(super) trait Codec: Send + Sync {
     fn params(&self) -> &Params;
 
     /// Encodes a constant, repeated to all slots.
-    fn encode(&self, constant: &Constant, encoded: &Encoded) -> Result<Box<dyn Rows>>;
+    fn encode(&self, constant: &Constant, encoded: &Encoded) -> Result<Box<dyn Plaintext>>;
 
     /// A constant's slots, repeated to all, which are sure to be encoded rightly on a device.
     fn slots(&self, constant: &Constant, encoded: &Encoded) -> Result<Box<dyn Rows>>;
@@ -88,6 +94,22 @@ impl<W: Word> Rows for RnsPoly<W, Eval> {
     }
 }
 
+impl<W: Word> Plaintext for RnsPoly<W, Eval> {
+    fn packed(&self, positions: &[u32], log_repeat: u32) -> Option<Box<dyn Rows>> {
+        let limbs: Vec<&[W]> = positions.iter().map(|&position| self.limb(position as usize)).collect();
+        Some(Box::new(Words(pack(&limbs, log_repeat)?)))
+    }
+}
+
+/// Words of rows.
+struct Words<W>(Vec<W>);
+
+impl<W: Word> Rows for Words<W> {
+    fn chunks(&self) -> Vec<&[u8]> {
+        vec![bytemuck::cast_slice(&self.0)]
+    }
+}
+
 impl<W: Word> Rows for Ciphertext<W> {
     fn chunks(&self) -> Vec<&[u8]> {
         self.polys().iter().map(|p| bytemuck::cast_slice(p.words())).collect()
@@ -129,7 +151,7 @@ impl<W: Word> Codec for WordCodec<W> {
         self.ring.params()
     }
 
-    fn encode(&self, constant: &Constant, encoded: &Encoded) -> Result<Box<dyn Rows>> {
+    fn encode(&self, constant: &Constant, encoded: &Encoded) -> Result<Box<dyn Plaintext>> {
         Ok(Box::new(encoded.encode(&self.encoder, &self.repeated(constant))?))
     }
 

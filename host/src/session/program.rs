@@ -1,6 +1,6 @@
 //! A program in the memory of a backend.
 
-use super::codec::{Codec, Keys, Rows};
+use super::codec::{Codec, Keys, Plaintext, Rows};
 use super::parts::{Arriving, Object, fill, rows_of};
 use crate::backend::Instance;
 use crate::check::broken;
@@ -17,7 +17,7 @@ use rayon::ThreadPool;
 use scheduler::ckks_ir::ConstId;
 use scheduler::compile::Manifest;
 use scheduler::cost::{CopyObservation, CopyRoute, CostTable, Observation};
-use scheduler::plan::{BufferId, HostStep, Plan, PlanStep, RowCopy};
+use scheduler::plan::{BufferId, DeviceIdx, HostStep, Plan, PlanStep, RowCopy};
 use scheduler::poly_ir::Encoded;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -108,7 +108,7 @@ impl LoadedProgram {
         options: RunOptions,
     ) -> Result<Self> {
         // The plaintext that was encoded last: its parts are loaded one after the other.
-        let mut last: Option<(Encoded, Box<dyn Rows>)> = None;
+        let mut last: Option<(Encoded, Box<dyn Plaintext>)> = None;
         let mut encode = |step: &HostStep, instance: &mut dyn Instance| {
             let of =
                 |constant: ConstId| manifest.constants.get(constant.0 as usize).ok_or_else(|| foreign(step));
@@ -119,7 +119,15 @@ impl LoadedProgram {
                         Some(last_one) => last.insert(last_one),
                         None => last.insert((encoded, codec.encode(of(encoded.constant)?, &encoded)?)),
                     };
-                    fill(instance, buffer, &rows.chunks(), Some(&Object { basis: &basis, n_blocks: 1 }))
+                    if encoded.log_repeat == 0 {
+                        let object = Object { basis: &basis, n_blocks: 1 };
+                        return fill(instance, buffer, &rows.chunks(), Some(&object));
+                    }
+                    let plan = instance.plan().plan();
+                    let device = plan.buffer(buffer).map_or(DeviceIdx(0), |b| b.device);
+                    let positions = plan.sharding().rows(device, &basis, 1);
+                    let packed = rows.packed(&positions, encoded.log_repeat).ok_or_else(|| foreign(step))?;
+                    fill(instance, buffer, &packed.chunks(), None)
                 }
                 HostStep::LoadSlots { encoded, buffer } => {
                     let rows = codec.slots(of(encoded.constant)?, &encoded)?;

@@ -80,9 +80,12 @@ pub fn everything() -> Program {
         let y = g.input("y", 4)?;
         let matrix: Vec<f64> = (0..80).map(|i| f64::from(i * 7 % 11) / 11.0 - 0.4).collect();
         let weights = g.plain("weights", &[0.5, -0.25, 0.125, 1.0])?;
+        // As many values as there are slots, or at least so many that they are not stored once a run of equal ones.
+        let dense: Vec<f64> = (0..512).map(|i| f64::from(i) / 256.0 - 1.0).collect();
+        let dense = g.plain("dense", &dense)?;
         let h = dsl::linear::matvec(x, "matrix", &matrix, 5, 16)? + 0.25;
-        let h = h.square() * weights - y.rotate(1) * 0.5;
-        g.output("h", h + x.conjugate() - weights, 16)?;
+        let h = h.square() * weights - y.rotate(1) * dense;
+        g.output("h", h + x.conjugate() - weights, 512)?;
         g.output("s", -(x * y).sum_strided(4, 4), 4)
     })
     .unwrap()

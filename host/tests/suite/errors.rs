@@ -11,7 +11,7 @@ use host::work::Work;
 use host::{Error, LaneKind};
 use kernels_gpu::abi::{
     ABI_VERSION, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem,
-    InnerProductItem, KernelId, RoundResiduesItem, RoundTarget, RowItem, RowRef, Term,
+    InnerProductItem, KernelId, MIN_LOG_REPEAT, RoundResiduesItem, RoundTarget, RowItem, RowRef, Term,
 };
 use scheduler::ckks_ir::{InputIdx, OutputIdx};
 use scheduler::plan::{Buffer, BufferId, BufferKind, HostStep, Plan, PlanStep, SegmentId, Step};
@@ -160,7 +160,7 @@ fn rules_of_launches() {
         pad: 0,
     };
     let one_term = |m: &mut PlanMaker| {
-        m.table(&[Term { a: input(0), b: [input(1), NONE] }]);
+        m.table(&[Term::new(input(0), [input(1), NONE])]);
     };
     assert_eq!(breaks(InnerProduct, &[product(0, 0)], one_term), "sizes");
     assert_eq!(breaks(InnerProduct, &[product(0, u32::MAX)], one_term), "pool");
@@ -168,7 +168,7 @@ fn rules_of_launches() {
     let both = InnerProductItem { dst: [arena(0), arena(1)], ..product(0, 1) };
     let over = |a, b| {
         move |m: &mut PlanMaker| {
-            m.table(&[Term { a, b }]);
+            m.table(&[Term::new(a, b)]);
         }
     };
     assert_eq!(breaks(InnerProduct, &[both], over(arena(0), [input(0); 2])), "hazards");
@@ -187,6 +187,18 @@ fn rules_of_launches() {
     let ends = |begun| InnerProductItem { begun, ..product(0, 1) };
     assert_eq!(breaks(InnerProduct, &[ends(1)], one_term), "begun");
     assert_eq!(breaks(NttRowsInnerProduct, &[ends(2)], one_term), "begun");
+    // Parts that are none of a row, runs that no backend can read, and of what is begun.
+    let part = |part, log_repeat| {
+        move |m: &mut PlanMaker| {
+            m.table(&[Term { part, log_repeat, ..Term::new(input(0), [input(1), NONE]) }]);
+        }
+    };
+    assert_eq!(breaks(InnerProduct, &[product(0, 1)], part(1, 0)), "repeat");
+    assert_eq!(breaks(InnerProduct, &[product(0, 1)], part(0, MIN_LOG_REPEAT - 1)), "repeat");
+    assert_eq!(breaks(InnerProduct, &[product(0, 1)], part(16, 4)), "repeat");
+    assert_eq!(breaks(InnerProduct, &[product(0, 1)], part(0, 10)), "repeat");
+    assert_eq!(breaks(InnerProduct, &[product(0, 1)], part(0, u32::MAX)), "repeat");
+    assert_eq!(breaks(NttRowsInnerProduct, &[ends(1)], part(0, 4)), "repeat");
     // A destination that is none in one word only is one, and is outside.
     for second in [RowRef { row: 0, ..NONE }, RowRef { slot: 0, ..NONE }] {
         let item = InnerProductItem { dst: [arena(0), second], ..product(0, 1) };

@@ -124,7 +124,7 @@ fn element_wise() {
 }
 
 /// One of each class: none, a rotation by 1 and one by many, the conjugation, and that with a rotation.
-fn galois_elements(params: &Params) -> Vec<GaloisElement> {
+pub fn galois_elements(params: &Params) -> Vec<GaloisElement> {
     let of = |steps: i64| params.galois_element(steps).unwrap();
     let (conjugate, two_n) = (params.galois_conjugate(), 2 * params.n() as u32);
     let both = u64::from(of(3).0) * u64::from(conjugate.0) % u64::from(two_n);
@@ -156,7 +156,7 @@ fn inner_products_that_end_transforms() {
         let mut one = Vec::new();
         let last = 2 * galois.len() * l;
         for i in 0..l {
-            let term = |a, k: usize, m: usize| Term { a, b: [factor(k, i), factor(m, i)] };
+            let term = |a, k: usize, m: usize| Term::new(a, [factor(k, i), factor(m, i)]);
             let terms = [term(arena(i), 0, 1), term(factor(0, i), 1, 2), term(arena(l + i), 2, 0)];
             let terms_at = maker.table(&terms);
             two.extend(galois.iter().enumerate().map(|(g, galois)| InnerProductItem {
@@ -172,7 +172,7 @@ fn inner_products_that_end_transforms() {
             one.push(InnerProductItem {
                 dst: [arena(i), NONE],
                 init: [NONE; 2],
-                terms_at: maker.table(&[Term { a: arena(i), b: [factor(2, i), NONE] }]),
+                terms_at: maker.table(&[Term::new(arena(i), [factor(2, i), NONE])]),
                 n_terms: 1,
                 prime: i as u32,
                 begun: 1,
@@ -235,7 +235,7 @@ fn inner_products() {
                 for i in 0..l {
                     let terms: Vec<Term> = (0..n_terms)
                         .map(|t| pair(t, worst))
-                        .map(|(a, b)| Term { a: input(a * l + i), b: [input(b * l + i), input(a * l + i)] })
+                        .map(|(a, b)| Term::new(input(a * l + i), [input(b * l + i), input(a * l + i)]))
                         .collect();
                     // The worst case is one sum, the other one two: the products as said, and squares.
                     let at = |sum: usize| output((3 * k + sum) * l + i);
@@ -261,7 +261,7 @@ fn inner_products() {
                 items.push(InnerProductItem {
                     dst: [arena(i), NONE],
                     init: [if init { arena(i) } else { NONE }, NONE],
-                    terms_at: maker.table(&[Term { a, b: [input(i), NONE] }]),
+                    terms_at: maker.table(&[Term::new(a, [input(i), NONE])]),
                     n_terms: 1,
                     prime: i as u32,
                     begun: 0,
@@ -277,7 +277,7 @@ fn inner_products() {
         let mut items = Vec::new();
         for i in 0..l {
             let b = [input(l + i), input(3 * l + i)];
-            let terms_at = maker.table(&[b, [b[0], NONE], [b[1], NONE]].map(|b| Term { a: input(i), b }));
+            let terms_at = maker.table(&[b, [b[0], NONE], [b[1], NONE]].map(|b| Term::new(input(i), b)));
             for (k, galois) in galois.iter().enumerate() {
                 let at = |sum: usize| output(turned + (2 * k + sum) * l + i);
                 let both = InnerProductItem {
@@ -294,12 +294,12 @@ fn inner_products() {
                     items.push(both);
                     continue;
                 }
-                // A term has three pairs of words.
-                items.push(InnerProductItem { dst: [at(0), NONE], terms_at: terms_at + 3, ..both });
+                let of_term = (size_of::<Term>() / 8) as u32;
+                items.push(InnerProductItem { dst: [at(0), NONE], terms_at: terms_at + of_term, ..both });
                 items.push(InnerProductItem {
                     dst: [at(1), NONE],
                     init: [NONE; 2],
-                    terms_at: terms_at + 6,
+                    terms_at: terms_at + 2 * of_term,
                     ..both
                 });
             }

@@ -26,6 +26,7 @@ mod null;
 mod prediction;
 #[cfg(test)]
 mod refusals;
+mod repeated;
 #[cfg(test)]
 mod session;
 #[cfg(test)]

@@ -31,10 +31,8 @@ fn counts_equal_hand_counts() {
     };
     maker.launch(KernelId::ConvertBasis, &[item]);
     maker.launch(KernelId::Ntt, &[row_item(arena(3), arena(3), RowRef::NONE, 0, 0)]);
-    let terms = [
-        Term { a: arena(3), b: [input(0), RowRef::NONE] },
-        Term { a: arena(4), b: [input(1), RowRef::NONE] },
-    ];
+    let terms =
+        [Term::new(arena(3), [input(0), RowRef::NONE]), Term::new(arena(4), [input(1), RowRef::NONE])];
     let terms_at = maker.table(&terms);
     let product = |i: usize, init| {
         let (dst, init) = ([output(i), RowRef::NONE], [init, RowRef::NONE]);

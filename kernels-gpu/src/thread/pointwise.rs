@@ -131,6 +131,23 @@ impl<W: Word> ThreadKernel<W> for SubMulScalar {
     }
 }
 
+/// Words `at + plus ..` of a term's first factor, which is not begun: a quad of the row, or four times the word that stands for it.
+///
+/// # Safety
+/// As [`ThreadKernel::phase`].
+#[inline(always)]
+pub(super) unsafe fn first_factor<W: Word, M: Machine<W>>(m: &M, term: &Term, at: u32, plus: u32) -> Quad<W> {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let row = m.row(term.a);
+        if term.log_repeat == 0 {
+            m.load_quad(row, at, plus)
+        } else {
+            [m.load(row, term.word_of_a(at + plus, m.args().log_n), 0); 4]
+        }
+    }
+}
+
 /// The `H` sums of an inner product, written where the automorphism has them: a warp's sums go to adjacent words, in another order.
 ///
 /// # Safety
@@ -158,7 +175,7 @@ unsafe fn sums<W: Word, M: Machine<W>, const H: usize>(
             let end = Ord::min(item.n_terms, t + room);
             while t < end {
                 let term: Term = entry(m, item.terms_at, t);
-                let a = m.load_quad(m.row(term.a), at, 0);
+                let a = first_factor(m, &term, at, 0);
                 unrolled!(2, h, {
                     if h < H {
                         let b = m.load_quad(m.row(term.b[h]), at, 0);

@@ -5,8 +5,8 @@ pub(crate) mod oracle;
 use kernels_gpu::abi::launch::KernelArgs;
 use kernels_gpu::abi::{
     AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem, InnerProductItem,
-    ItemKind, KernelId, Launch, MAX_BEGUN_TERMS, RoundResiduesItem, RoundTarget, RowItem, RowRef, Term,
-    fraction_bits, matrix_pool_words, matrix_position,
+    ItemKind, KernelId, Launch, MAX_BEGUN_TERMS, MIN_LOG_REPEAT, RoundResiduesItem, RoundTarget, RowItem,
+    RowRef, Term, fraction_bits, matrix_pool_words, matrix_position,
 };
 use kernels_gpu::body::tables::{PrimeConstants, PrimeTables, RingTables, fill_twiddles};
 use kernels_gpu::cpu::{Base, Bindings, CpuWord, LaneKind, SPLIT_WORDS, splits};
@@ -277,15 +277,23 @@ impl<'a, W: CpuWord> Case<'a, W> {
             let ends = self.kernel == KernelId::NttRowsInnerProduct && t % 3 != 2 && t < MAX_BEGUN_TERMS;
             let a = if ends { self.begun_row(prime) } else { self.input(prime) };
             begun |= u32::from(ends) << (t % MAX_BEGUN_TERMS);
+            // Of the others every second: one limb of a row, in runs of every length.
+            let lengths = MIN_LOG_REPEAT..self.ring.log_n;
+            let log_repeat =
+                lengths.clone().nth(t % lengths.len().max(1)).filter(|_| !ends && t % 2 == 0).unwrap_or(0);
+            let part = (t as u32).wrapping_mul(2_654_435_761) & ((1 << log_repeat) - 1);
+            let term = Term { part, log_repeat, ..Term::new(a.0, [RowRef::NONE; 2]) };
+            let n = self.ring.n();
+            let first = |i: usize| a.1[(part as usize * n + i) >> log_repeat];
             let mut factors = [RowRef::NONE; 2];
             for (factor, sum) in factors.iter_mut().zip(&mut sums) {
                 let b = self.input(prime);
-                for (sum, (&a, &b)) in sum.iter_mut().zip(a.1.iter().zip(&b.1)) {
-                    *sum = oracle::add(*sum, oracle::mul(a, b, q), q);
+                for (i, (sum, &b)) in sum.iter_mut().zip(&b.1).enumerate() {
+                    *sum = oracle::add(*sum, oracle::mul(first(i), b, q), q);
                 }
                 *factor = b.0;
             }
-            terms.push(Term { a: a.0, b: factors });
+            terms.push(Term { b: factors, ..term });
         }
         let mut dst = inits;
         for (dst, sum) in dst.iter_mut().zip(sums) {

@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use super::{ConstId, Location};
+use super::{ConstId, Constant, Location};
 
 /// A linear transform of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,5 +30,11 @@ impl Transform {
     /// The rotations, ascending.
     pub fn rotations(&self) -> Vec<u32> {
         self.diagonals.iter().map(|&(rotation, _)| rotation).collect()
+    }
+
+    /// The longest period of a diagonal; none without diagonals.
+    pub fn period(&self, constants: &[Constant]) -> Option<usize> {
+        let diagonals = self.diagonals.iter().filter_map(|(_, id)| constants.get(id.0 as usize));
+        diagonals.map(|constant| constant.values.len()).max()
     }
 }

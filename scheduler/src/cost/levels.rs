@@ -5,7 +5,8 @@
 //! cost = transforms * TRANSFORM + rows read or written * ROW + sources * targets of conversions * PRODUCT
 //! ```
 //!
-//! Automorphisms cost nothing: the end of a division and the inner product with a key write where they have the words.
+//! An automorphism after a division costs nothing: its last step writes where it has the words. That of a raised rotation is written by
+//! the inner product with a key, which does little else: its stores scatter.
 //!
 //! The weights are nanoseconds for N = 2^16 in 32-bit words on one H100 (docs/notes/2026-11-25-h100.md): a transform of a limb with its
 //! traffic, a row of 256 KiB to or from memory, a row times a constant into a sum of a conversion. Only ratios matter, and those
@@ -19,6 +20,8 @@ use crate::error::Result;
 const TRANSFORM: u64 = 430;
 /// A row that is read or written.
 const ROW: u64 = 100;
+/// A row that is written where an automorphism has it, beside the row.
+const SCATTERED: u64 = 30;
 /// One source of a conversion for one target.
 const PRODUCT: u64 = 15;
 
@@ -89,6 +92,11 @@ impl LevelCosts {
         let forth: u64 = self.digits.iter().map(|own| all - own).sum();
         let products: u64 = self.digits.iter().map(|own| own * (all - own)).sum();
         (self.limbs + forth) * TRANSFORM + products * PRODUCT
+    }
+
+    /// The automorphism of a raised rotation: of both sums.
+    pub fn scattered(&self) -> u64 {
+        2 * (self.limbs + self.special) * SCATTERED
     }
 
     /// The inner product of raised digits with a key: both halves of the key, the digits once, the sums.

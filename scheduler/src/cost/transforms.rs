@@ -5,16 +5,16 @@
 //!
 //! cost(n1) = at the level of x     mod_up, if there is a b > 0            one decomposition for all baby steps
 //!                                  b > 0    key_inner + end of a baby step
-//!                                  d        the rows of its plaintext and of its operand
+//!                                  d        the rows of its operand, and of its plaintext if that is dense (docs/adr/0015)
 //!                                  g        end of an inner sum
 //!            one level lower       g > 0    mod_up + key_inner + end of a giant step
 //!
 //!                           divided at once         raised (docs/adr/0010)
-//! end of a baby step        mod_down                nothing: the inner product writes where the automorphism has it
+//! end of a baby step        mod_down                the inner product's stores scatter
 //! rows of a product         of the level            of the special primes too
 //! end of an inner sum       rescale                 mod_down_rescale; rescale where b = 0 alone
 //!
-//! end of a giant step       mod_down                one mod_down for all
+//! end of a giant step       mod_down                scattered stores; one mod_down for all
 //! ```
 //!
 //! (Halevi and Shoup, "Faster homomorphic linear transformations in HElib", CRYPTO 2018, for the steps; Bossuat et al., ePrint
@@ -29,6 +29,7 @@ use fhe_core::params::{Level, Params};
 use super::LevelCosts;
 use crate::ckks_ir::verify::divides_at_once;
 use crate::error::Result;
+use crate::poly_ir::log_repeat;
 
 /// What the parts of transforms of vectors at a level cost.
 #[derive(Clone, Debug)]
@@ -52,11 +53,11 @@ struct InnerCosts {
 type Own = [u64; 2];
 
 impl TransformCosts {
-    /// Those of vectors at a level above 0.
+    /// Those of vectors at a level above 0, whose diagonals have at most some period.
     ///
     /// # Errors
     /// [`crate::Error::Core`]: no such level.
-    pub fn new(params: &Params, level: Level) -> Result<Self> {
+    pub fn new(params: &Params, level: Level, period: usize) -> Result<Self> {
         let here = LevelCosts::new(params, level)?;
         let below = LevelCosts::new(params, Level(level.0.saturating_sub(1)))?;
         let both = match divides_at_once(params, level) {
@@ -65,14 +66,14 @@ impl TransformCosts {
         };
         let inner = |end_of_baby: u64, raised, end| InnerCosts {
             baby: here.key_inner() + end_of_baby,
-            product: here.rows(3, raised),
+            product: here.rows(2 + u64::from(log_repeat(params, period) == 0), raised),
             end,
         };
         let switch = below.mod_up() + below.key_inner();
         Ok(Self {
             mod_up: here.mod_up(),
-            inner: [inner(here.mod_down(), false, here.rescale()), inner(0, true, both)],
-            giant: [switch + below.mod_down(), switch],
+            inner: [inner(here.mod_down(), false, here.rescale()), inner(here.scattered(), true, both)],
+            giant: [switch + below.mod_down(), switch + below.scattered()],
             outer: [0, below.mod_down()],
         })
     }

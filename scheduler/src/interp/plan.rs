@@ -14,7 +14,7 @@ use super::Env;
 use crate::ckks_ir::OutputIdx;
 use crate::error::{Error, Result};
 use crate::plan::{
-    BufferId, CopyKind, DeviceIdx, HostStep, Item, Place, Plan, PlanStep, RowCopy, Step, sums,
+    BufferId, CopyKind, DeviceIdx, HostStep, Item, Place, Plan, PlanStep, RowCopy, Step, pack, sums,
 };
 
 /// Sets a plan up and runs it once; outputs are given at `levels`, by output.
@@ -89,7 +89,15 @@ impl<'a, W: Word> Machine<'a, W> {
             HostStep::Encode { encoded, buffer } => {
                 let encoder = Encoder::new(self.env.ring);
                 let plain = self.env.encode(&encoder, &encoded)?;
-                (buffer, limbs(&plain), Some(plain.basis().to_vec()))
+                if encoded.log_repeat > 0 {
+                    let own = self.owned(buffer, limbs(&plain), plain.basis());
+                    let own: Vec<&[u64]> = own.iter().map(Vec::as_slice).collect();
+                    let packed = pack(&own, encoded.log_repeat)
+                        .ok_or_else(|| Error::Interp(format!("`{step}`: its values are not in such runs")))?;
+                    (buffer, packed.chunks(self.plan.row_words()).map(<[u64]>::to_vec).collect(), None)
+                } else {
+                    (buffer, limbs(&plain), Some(plain.basis().to_vec()))
+                }
             }
             HostStep::LoadSlots { encoded, buffer } => {
                 let slots = self.env.slots(encoded.constant)?;
@@ -254,8 +262,10 @@ impl<'a, W: Word> Machine<'a, W> {
                         self.read(init[h], bindings)?.iter().map(|&x| u128::from(x)).collect()
                     };
                     for term in terms {
-                        let pairs = self.read(term.a, bindings)?.iter().zip(self.read(term.b[h], bindings)?);
-                        for (s, (&x, &y)) in sum.iter_mut().zip(pairs) {
+                        let (a, b) = (self.read(term.a, bindings)?, self.read(term.b[h], bindings)?);
+                        let first = |i: usize| a[term.word_of_a(i as u32, self.plan.log_n) as usize];
+                        for (i, (s, &y)) in sum.iter_mut().zip(b).enumerate() {
+                            let x = first(i);
                             *s = (*s + u128::from(x) * u128::from(y)) % q;
                         }
                     }

@@ -27,7 +27,7 @@ use super::constants::{inverse_mod, product_mod, residues};
 use crate::ckks_ir::{Function, Kind, Op, OutputIdx, Scale, ValueId};
 use crate::error::{Error, Result};
 use crate::plan::KeyId;
-use crate::poly_ir::{self, Builder, Encoded, Origin, PolyId, encoded_basis};
+use crate::poly_ir::{self, Builder, Encoded, Origin, PolyId, encoded_basis, log_repeat};
 
 /// Lowers a placed and verified function. With `encode_on_device` the plaintexts whose integers surely fit 63 bits are computed
 /// from their slots; the residues are the same.
@@ -90,7 +90,7 @@ impl Lowering<'_> {
         let own_scale = if own.scale == Scale::Product { log_scale + log_scale } else { log_scale };
         let plain = |constant, log_scale| {
             let Kind { level, raised, .. } = own;
-            Encoded { constant, level, log_scale, raised }
+            Encoded { constant, level, log_scale, raised, log_repeat: 0 }
         };
         let basis = encoded_basis(self.params, own.level, own.raised)?;
         let build = &mut self.builder;
@@ -116,7 +116,7 @@ impl Lowering<'_> {
                 vec![self.builder.sub(a[0], c), a[1]]
             }
             Op::MulPlain(_, c) => {
-                let c = self.plain(plain(c, log_scale), &basis);
+                let c = self.factor(plain(c, log_scale), &basis);
                 // The plaintext first: sums whose first factors are the same become one item (`items_of`), which reads them once.
                 a.iter().map(|&p| self.builder.inner_product(vec![(c, p)])).collect()
             }
@@ -212,6 +212,15 @@ impl Lowering<'_> {
             return self.builder.encode(encoded, basis);
         }
         self.builder.constant(encoded, basis)
+    }
+
+    /// A constant that is only a first factor: where its period is short, its values are stored once and encoded by the host.
+    fn factor(&mut self, encoded: Encoded, basis: &[LimbIdx]) -> PolyId {
+        let constant = self.function.constants.get(encoded.constant.0 as usize);
+        match constant.map_or(0, |c| log_repeat(self.params, c.values.len())) {
+            0 => self.plain(encoded, basis),
+            log_repeat => self.builder.constant(Encoded { log_repeat, ..encoded }, basis),
+        }
     }
 
     fn automorphism(&mut self, a: &[PolyId], own: Kind, g: GaloisElement) -> Result<Vec<PolyId>> {

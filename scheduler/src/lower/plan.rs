@@ -48,6 +48,8 @@ struct Row {
     device: DeviceIdx,
     /// Where it is, once it is known.
     place: Option<(BufferId, u32)>,
+    /// Which part of that row, of a plaintext whose values are repeated; else 0.
+    part: u32,
     /// The value that computes it.
     made_by: Option<PolyId>,
     needed: bool,
@@ -62,8 +64,15 @@ impl Row {
         place: Option<(BufferId, u32)>,
         made_by: Option<PolyId>,
     ) -> Self {
-        Self { limb, device, place, made_by, needed: false, last_read: None }
+        Self { limb, device, place, part: 0, made_by, needed: false, last_read: None }
     }
+}
+
+/// A limb outside of the arenas: a row, or a part of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Outside {
+    place: (BufferId, u32),
+    part: u32,
 }
 
 /// A launch before its rows have addresses.
@@ -170,19 +179,21 @@ impl Lowering<'_> {
         id
     }
 
-    /// The buffers of an object, on each device of a group that owns limbs of it.
+    /// The buffers of an object, on each device of a group that owns limbs of it; `2^log_repeat` limbs a row.
     fn object(
         &mut self,
         group: u32,
         kind: BufferKind,
         basis: &[LimbIdx],
         n_blocks: usize,
+        log_repeat: u32,
     ) -> Vec<(DeviceIdx, BufferId)> {
         let mut buffers = Vec::new();
         for device in self.sharding.devices_of(group) {
             let of_block = self.sharding.owned(device, basis).count();
             if of_block > 0 {
-                buffers.push((device, self.buffer(kind, device, n_blocks * of_block)));
+                let rows = (n_blocks * of_block).div_ceil(1 << log_repeat);
+                buffers.push((device, self.buffer(kind, device, rows)));
             }
         }
         buffers
@@ -209,20 +220,20 @@ impl Lowering<'_> {
         }
         for (input, group) in inputs {
             let basis = &function.inputs[input.0 as usize];
-            for (_, buffer) in self.object(group, BufferKind::Input(input), basis, 2) {
+            for (_, buffer) in self.object(group, BufferKind::Input(input), basis, 2, 0) {
                 uploads.push(PlanStep::Host(HostStep::Upload { input, buffer }));
             }
         }
         for outputs in function.outputs.chunks(2) {
             if let Some(output) = outputs.first() {
                 let (group, basis) = (self.group_of(output.value), &function.value(output.value).basis);
-                self.object(group, BufferKind::Output(output.output), basis, 2);
+                self.object(group, BufferKind::Output(output.output), basis, 2, 0);
             }
         }
         let limbs = self.limbs();
+        let n_blocks = self.params.digits().len() * 2;
         for (key, group) in keys {
-            let n_blocks = self.params.digits().len() * 2;
-            for (_, buffer) in self.object(group, BufferKind::Key(key), &limbs, n_blocks) {
+            for (_, buffer) in self.object(group, BufferKind::Key(key), &limbs, n_blocks, 0) {
                 setup.push(HostStep::LoadKey { key, buffer });
             }
         }
@@ -236,9 +247,9 @@ impl Lowering<'_> {
             self.slots.push(buffer);
         }
         for (i, of) in (0u32..).map(EncodedIdx).zip(&function.encoded) {
-            let basis = of.basis(self.params)?;
+            let (basis, kind) = (of.basis(self.params)?, BufferKind::Constant(of.constant));
             for group in encoded.remove(&i).unwrap_or_else(|| BTreeSet::from([0])) {
-                for (device, buffer) in self.object(group, BufferKind::Constant(of.constant), &basis, 1) {
+                for (device, buffer) in self.object(group, kind, &basis, 1, of.log_repeat) {
                     setup.push(HostStep::Encode { encoded: *of, buffer });
                     self.constants.insert((i, device), buffer);
                 }
@@ -299,7 +310,7 @@ impl Lowering<'_> {
         }
         let limbs = self.limbs();
         // Rows outside the arenas are one row under any number of names.
-        let mut outside: BTreeMap<(BufferId, u32), usize> = BTreeMap::new();
+        let mut outside: BTreeMap<Outside, usize> = BTreeMap::new();
         for id in function.ids() {
             let (value, group) = (function.value(id), self.group_of(id));
             let names = |parts: &[PolyId]| -> Vec<usize> {
@@ -319,18 +330,19 @@ impl Lowering<'_> {
                 Op::Concat(parts) => names(parts),
                 Op::Input { input, poly } => {
                     let buffer = |device| self.find(BufferKind::Input(*input), device);
-                    let places = self.places(group, buffer, &value.basis, (*poly).into(), &value.basis);
+                    let places = self.places(group, buffer, &value.basis, (*poly).into(), &value.basis, 0);
                     self.outside(&mut outside, group, &value.basis, places)
                 }
                 Op::Constant(e) => {
                     let buffer = |device| self.constants.get(&(*e, device)).copied().unwrap_or(arena(device));
-                    let places = self.places(group, buffer, &value.basis, 0, &value.basis);
+                    let log_repeat = function.encoded[e.0 as usize].log_repeat;
+                    let places = self.places(group, buffer, &value.basis, 0, &value.basis, log_repeat);
                     self.outside(&mut outside, group, &value.basis, places)
                 }
                 Op::Key { key, digit, half } => {
                     let buffer = |device| self.find(BufferKind::Key(*key), device);
-                    let places =
-                        self.places(group, buffer, &limbs, digit * 2 + u32::from(*half), &value.basis);
+                    let block = digit * 2 + u32::from(*half);
+                    let places = self.places(group, buffer, &limbs, block, &value.basis, 0);
                     self.outside(&mut outside, group, &value.basis, places)
                 }
                 _ => {
@@ -344,7 +356,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// Where a group has the rows of some limbs, in a block of an object over a basis, whose buffer on each device is known.
+    /// Where a group has the rows of some limbs, in a block of an object over a basis, whose buffer on each device is known; with
+    /// `log_repeat` of the only block.
     fn places(
         &self,
         group: u32,
@@ -352,11 +365,17 @@ impl Lowering<'_> {
         basis: &[LimbIdx],
         block: u32,
         limbs: &[LimbIdx],
-    ) -> Vec<(BufferId, u32)> {
+        log_repeat: u32,
+    ) -> Vec<Outside> {
         let place = |limb: &LimbIdx| {
             let position = basis.iter().position(|l| l == limb)?;
-            let (device, row) = self.sharding.row(group, basis, block, position)?;
-            Some((buffer(device), row))
+            let (device, row, part) = match log_repeat {
+                0 => {
+                    self.sharding.row(group, basis, block, position).map(|(device, row)| (device, row, 0))?
+                }
+                log_repeat => self.sharding.part(group, basis, log_repeat, position)?,
+            };
+            Some(Outside { place: (buffer(device), row), part })
         };
         limbs.iter().filter_map(place).collect()
     }
@@ -364,16 +383,16 @@ impl Lowering<'_> {
     /// Rows at known places.
     fn outside(
         &mut self,
-        seen: &mut BTreeMap<(BufferId, u32), usize>,
+        seen: &mut BTreeMap<Outside, usize>,
         group: u32,
         limbs: &[LimbIdx],
-        places: Vec<(BufferId, u32)>,
+        places: Vec<Outside>,
     ) -> Vec<usize> {
         let mut names = Vec::with_capacity(places.len());
-        for (&limb, place) in limbs.iter().zip(places) {
+        for (&limb, outside) in limbs.iter().zip(places) {
             let (rows, device) = (&mut self.rows, self.sharding.owner(group, limb));
-            names.push(*seen.entry(place).or_insert_with(|| {
-                rows.push(Row::new(limb, device, Some(place), None));
+            names.push(*seen.entry(outside).or_insert_with(|| {
+                rows.push(Row { part: outside.part, ..Row::new(limb, device, Some(outside.place), None) });
                 rows.len() - 1
             }));
         }
@@ -388,8 +407,8 @@ impl Lowering<'_> {
             let basis = &self.function.value(output.value).basis;
             let group = self.group_of(output.value);
             let places =
-                self.places(group, |device| self.find(kind, device), basis, output.poly.into(), basis);
-            for (&from, to) in self.of[output.value.0 as usize].iter().zip(places) {
+                self.places(group, |device| self.find(kind, device), basis, output.poly.into(), basis, 0);
+            for (&from, Outside { place: to, .. }) in self.of[output.value.0 as usize].iter().zip(places) {
                 let row = &mut self.rows[from];
                 row.needed = true;
                 if row.place.is_none() {

@@ -62,7 +62,12 @@ fn splits(function: &Function, params: &Params) -> Result<BTreeMap<ValueId, u32>
                 _ => None,
             })
             .collect();
-        splits.extend(ids.into_iter().zip(TransformCosts::new(params, level)?.choose(&rotations)));
+        let periods = ids.iter().filter_map(|&id| match function.value(id).op {
+            Op::LinearTransform(_, t) => function.transforms[t.0 as usize].period(&function.constants),
+            _ => None,
+        });
+        let costs = TransformCosts::new(params, level, periods.max().unwrap_or(1))?;
+        splits.extend(ids.iter().copied().zip(costs.choose(&rotations)));
     }
     Ok(splits)
 }

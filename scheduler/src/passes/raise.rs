@@ -28,6 +28,7 @@ use crate::ckks_ir::verify::divides_at_once;
 use crate::ckks_ir::{Function, Kind, Op, Value, ValueId};
 use crate::cost::LevelCosts;
 use crate::error::Result;
+use crate::poly_ir::log_repeat;
 
 /// What a value is to this pass.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -180,7 +181,15 @@ impl<'a> Choice<'a> {
                 }
             }
             (Role::Linear, op) => {
-                self.graph.edge(node, NO, self.cost(id).special_rows(3));
+                // Of a plaintext that is stored once a run of equal values next to nothing is read.
+                let plain = match op {
+                    Op::MulPlain(_, c) => {
+                        let period = self.function.constants.get(c.0 as usize).map_or(1, |c| c.values.len());
+                        u64::from(log_repeat(params, period) == 0)
+                    }
+                    _ => 1,
+                };
+                self.graph.edge(node, NO, self.cost(id).special_rows(2 + plain));
                 op.operands().for_each(|a| self.follows(node, a));
             }
             (_, op) => {
@@ -237,7 +246,7 @@ impl<'a> Choice<'a> {
             // P c_1 and P c_0.
             (Role::Switch, _, Op::Relinearize(_)) => self.graph.edge(node, NO, cost.rows(4, false)),
             // P c_0 is shared by the rotations of a value; the automorphism is where sums are written.
-            (Role::Switch, ..) => {}
+            (Role::Switch, ..) => self.graph.edge(node, NO, cost.scattered()),
             (_, Some(own), _) => self.graph.edge(node, own, cost.rows(4, false)),
             (_, None, _) => self.graph.edge(node, NO, cost.rows(4, false)),
         }

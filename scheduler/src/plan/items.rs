@@ -7,7 +7,7 @@ use kernels_gpu::abi::{
     ItemKind, KernelId, Launch, RoundResiduesItem, RoundTarget, RowItem, RowRef, Term, is_begun,
     matrix_pool_words, matrix_position,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Plan;
 use crate::error::{Error, Result};
@@ -56,6 +56,33 @@ pub enum Item {
     },
 }
 
+/// A row that an item reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Which.
+    pub row: RowRef,
+    /// Index of its prime, `u32::MAX` for doubles.
+    pub prime: u32,
+    /// What of it.
+    pub form: Form,
+}
+
+/// In what form a row is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// All words, as they are.
+    Whole,
+    /// What a transform has begun, which the reader ends.
+    Begun,
+    /// One limb of a plaintext that is stored once for runs of equal values ([`Term`]).
+    Repeated {
+        /// Which part of the row.
+        part: u32,
+        /// log2 of the length of a run.
+        log_repeat: u32,
+    },
+}
+
 /// In the place of a prime, for rows of doubles.
 const NO_PRIME: u32 = u32::MAX;
 
@@ -72,19 +99,23 @@ impl Item {
         }
     }
 
-    /// The rows that it reads, with their primes.
-    pub fn reads(&self, kernel: KernelId) -> Vec<(RowRef, u32)> {
+    /// The rows that it reads.
+    pub fn reads(&self, kernel: KernelId) -> Vec<Read> {
+        let whole = |(row, prime)| Read { row, prime, form: Form::Whole };
         match self {
             Self::Row(i) => {
-                let b = kernel.reads_b().then_some((i.b, i.prime));
-                let c = (kernel.reads_c() && i.c != RowRef::NONE).then_some((i.c, i.prime));
-                core::iter::once((i.a, i.prime)).chain(b).chain(c).collect()
+                let form = if kernel == KernelId::NttRowsSubMulScalar { Form::Begun } else { Form::Whole };
+                let b = kernel.reads_b().then_some(Read { row: i.b, prime: i.prime, form });
+                let c = (kernel.reads_c() && i.c != RowRef::NONE).then_some(whole((i.c, i.prime)));
+                core::iter::once(whole((i.a, i.prime))).chain(b).chain(c).collect()
             }
             Self::InnerProduct { dst, .. } => sums(dst).flat_map(|(h, _)| self.reads_of_sum(h)).collect(),
-            Self::ConvertBasis { sources, .. } => sources.iter().map(|s| (s.row, s.prime)).collect(),
-            Self::Automorphism(i) => vec![(i.a, i.prime)],
-            Self::EmbedInverse(i) => i.src.into_iter().chain(i.factors).map(|row| (row, NO_PRIME)).collect(),
-            Self::RoundResidues { src, .. } => src.map(|row| (row, NO_PRIME)).to_vec(),
+            Self::ConvertBasis { sources, .. } => sources.iter().map(|s| whole((s.row, s.prime))).collect(),
+            Self::Automorphism(i) => vec![whole((i.a, i.prime))],
+            Self::EmbedInverse(i) => {
+                i.src.into_iter().chain(i.factors).map(|row| whole((row, NO_PRIME))).collect()
+            }
+            Self::RoundResidues { src, .. } => src.map(|row| whole((row, NO_PRIME))).to_vec(),
         }
     }
 }
@@ -92,11 +123,22 @@ impl Item {
 impl Item {
     /// The rows that it touches, ascending, each once.
     pub fn rows(&self, kernel: KernelId) -> Vec<RowRef> {
-        let mut rows: Vec<RowRef> =
-            self.reads(kernel).into_iter().chain(self.writes()).map(|(row, _)| row).collect();
+        let read = self.reads(kernel).into_iter().map(|read| read.row);
+        let mut rows: Vec<RowRef> = read.chain(self.writes().into_iter().map(|(row, _)| row)).collect();
         rows.sort_unstable_by_key(|r| (r.slot, r.row));
         rows.dedup();
         rows
+    }
+
+    /// The words that it touches, each once, in a ring of `2^log_n`.
+    pub fn words(&self, kernel: KernelId, log_n: u32) -> u64 {
+        let written = self.writes().into_iter().map(|(row, _)| (row, 0, 0));
+        let read = self.reads(kernel).into_iter().map(|read| match read.form {
+            Form::Repeated { part, log_repeat } => (read.row, part, log_repeat),
+            Form::Whole | Form::Begun => (read.row, 0, 0),
+        });
+        let touched: BTreeSet<(RowRef, u32, u32)> = written.chain(read).collect();
+        touched.into_iter().map(|(_, _, log_repeat)| 1 << log_n >> log_repeat).sum()
     }
 
     /// Whether it may write a row that it reads: with some kernels, and where nothing is permuted.
@@ -105,25 +147,19 @@ impl Item {
     }
 
     /// The rows that sum `h` of an inner product reads: `a, b` of each term, then what it starts from. Nothing for others.
-    pub fn reads_of_sum(&self, h: usize) -> Vec<(RowRef, u32)> {
-        let Self::InnerProduct { init, prime, terms, .. } = self else { return Vec::new() };
-        let factors = terms.iter().flat_map(|t| [Some(t.a), t.b.get(h).copied()]).flatten();
+    pub fn reads_of_sum(&self, h: usize) -> Vec<Read> {
+        let Self::InnerProduct { init, prime, terms, begun, .. } = self else { return Vec::new() };
+        let read = |row, form| Read { row, prime: *prime, form };
+        let first = |t: u32, term: &Term| match term.log_repeat {
+            _ if is_begun(*begun, t) => Form::Begun,
+            0 => Form::Whole,
+            log_repeat => Form::Repeated { part: term.part, log_repeat },
+        };
+        let factors = (0..).zip(terms).flat_map(|(t, term)| {
+            [Some(read(term.a, first(t, term))), term.b.get(h).map(|&b| read(b, Form::Whole))]
+        });
         let init = init.get(h).copied().filter(|&row| row != RowRef::NONE);
-        factors.chain(init).map(|row| (row, *prime)).collect()
-    }
-
-    /// The rows that it reads and whose transforms it ends, as often as it does; [`Self::reads`] has them too.
-    pub fn ends(&self, kernel: KernelId) -> Vec<RowRef> {
-        match self {
-            Self::Row(i) if kernel == KernelId::NttRowsSubMulScalar => vec![i.b],
-            Self::InnerProduct { dst, terms, begun, .. } => {
-                let terms = (0..).zip(terms);
-                let begun: Vec<RowRef> =
-                    terms.filter(|&(t, _)| is_begun(*begun, t)).map(|(_, term)| term.a).collect();
-                begun.repeat(sums(dst).count())
-            }
-            _ => Vec::new(),
-        }
+        factors.flatten().chain(init.map(|row| read(row, Form::Whole))).collect()
     }
 
     /// The same item on other rows; [`RowRef::NONE`] stays.
@@ -138,7 +174,7 @@ impl Item {
                 prime: *prime,
                 begun: *begun,
                 galois: *galois,
-                terms: terms.iter().map(|t| Term { a: f(t.a), b: t.b.map(f) }).collect(),
+                terms: terms.iter().map(|t| Term { a: f(t.a), b: t.b.map(f), ..*t }).collect(),
             },
             Self::ConvertBasis { sources, targets, matrix } => Self::ConvertBasis {
                 sources: sources.iter().map(|s| ConvertSource { row: f(s.row), ..*s }).collect(),

@@ -12,7 +12,7 @@
 //!
 //! **Rows.** Row `r` of a buffer is the `N` words from `r * N`. An object is blocks of rows over a basis, so its row is
 //! `block * basis.len() + position in basis`. A ciphertext has a block for each polynomial, over the basis of its level; an encoded
-//! plaintext has one; a key has block `digit * 2 + half`, half 0 = `b`, 1 = `a`, for all digits, over all primes. Each device's buffer of an
+//! plaintext has one, in fewer rows if its values are repeated ([`Sharding::part`]); a key has block `digit * 2 + half`, half 0 = `b`, 1 = `a`, for all digits, over all primes. Each device's buffer of an
 //! object holds the rows of the limbs that the device owns, in the object's order: [`Sharding`]; there is none where it owns no limb. Slots,
 //! and factors of the special FFT, are two rows of doubles, real and imaginary parts ([`kernels_gpu::abi`]), on whichever device.
 //!
@@ -35,9 +35,9 @@ pub mod text;
 pub mod verify;
 
 pub(crate) use items::sums;
-pub use items::{Item, PoolWriter};
+pub use items::{Form, Item, PoolWriter, Read};
 pub use order::{EventId, StreamId, StreamKind};
-pub use shard::{MAX_DEVICES, Sharding};
+pub use shard::{MAX_DEVICES, Sharding, pack};
 
 use fhe_core::math::word::WordKind;
 use fhe_core::params::{GaloisElement, LimbIdx};

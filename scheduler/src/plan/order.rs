@@ -182,7 +182,7 @@ pub(crate) fn touched(plan: &Plan, step: &PlanStep) -> Vec<(Place, bool)> {
                     let place = |row: kernels_gpu::abi::RowRef| {
                         bindings.get(row.slot as usize).map(|&buffer| Place { buffer, row: row.row })
                     };
-                    reads.extend(item.reads(launch.kernel).into_iter().filter_map(|(row, _)| place(row)));
+                    reads.extend(item.reads(launch.kernel).into_iter().filter_map(|read| place(read.row)));
                     writes.extend(item.writes().into_iter().filter_map(|(row, _)| place(row)));
                 }
             }

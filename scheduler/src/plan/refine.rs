@@ -11,8 +11,8 @@ use fhe_core::params::{LimbIdx, Params};
 use kernels_gpu::abi::{KernelId, RowRef};
 
 use super::{
-    BufferId, BufferKind, CopyKind, DeviceIdx, HostStep, Item, KeyId, Place, Plan, PlanStep, RowCopy, Step,
-    sums,
+    BufferId, BufferKind, CopyKind, DeviceIdx, Form, HostStep, Item, KeyId, Place, Plan, PlanStep, Read,
+    RowCopy, Sharding, Step, sums,
 };
 use crate::ckks_ir::{ConstId, InputIdx};
 use crate::error::{Error, Result};
@@ -26,6 +26,10 @@ enum Number {
     /// Constant, level, position: a constant has one scale a level and product or not, told by the bits of
     /// the scale.
     Constant(ConstId, u32, u64, bool, u32),
+    /// A row of a constant whose values are repeated: as a constant, log2 of the runs, device of a group, row.
+    Packed(ConstId, u32, u64, bool, u32, DeviceIdx, u32),
+    /// A limb of such a row: its number, which part.
+    Part(u32, u32),
     Key(KeyId, u32),
     /// As a constant; real or imaginary parts.
     Slots(ConstId, u32, u64, u32),
@@ -64,7 +68,7 @@ impl Numbering {
 pub fn refines(plan: &Plan, function: &Function, params: &Params) -> Result<()> {
     let broken = |problem: String| Error::Verify { after: "lower_plan".to_owned(), rule: "refine", problem };
     let mut numbering = Numbering::default();
-    let of = number_function(function, params, &mut numbering);
+    let of = number_function(function, params, plan.sharding(), &mut numbering);
     let buffers = number_plan(plan, function, params, &mut numbering).map_err(broken)?;
     let sharding = plan.sharding();
     for output in &function.outputs {
@@ -90,7 +94,12 @@ pub fn refines(plan: &Plan, function: &Function, params: &Params) -> Result<()> 
     Ok(())
 }
 
-fn number_function(function: &Function, params: &Params, numbering: &mut Numbering) -> Vec<Vec<u32>> {
+fn number_function(
+    function: &Function,
+    params: &Params,
+    sharding: Sharding,
+    numbering: &mut Numbering,
+) -> Vec<Vec<u32>> {
     let n_primes = params.primes().len() as u32;
     let mut of: Vec<Vec<u32>> = Vec::with_capacity(function.values.len());
     for id in function.ids() {
@@ -130,8 +139,17 @@ fn number_function(function: &Function, params: &Params, numbering: &mut Numberi
                     Number::Input(*input, u32::from(*poly) * value.basis.len() as u32 + at)
                 }
                 Op::Constant(e) => {
-                    let e = &function.encoded[e.0 as usize];
-                    Number::Constant(e.constant, e.level.0, e.log_scale.parts().0.to_bits(), e.raised, at)
+                    let Encoded { constant, level, log_scale, raised, log_repeat } =
+                        function.encoded[e.0 as usize];
+                    let scale = log_scale.parts().0.to_bits();
+                    match sharding.part(0, &value.basis, log_repeat, position).filter(|_| log_repeat > 0) {
+                        None => Number::Constant(constant, level.0, scale, raised, at),
+                        Some((device, row, part)) => {
+                            let row =
+                                Number::Packed(constant, level.0, scale, raised, log_repeat, device, row);
+                            Number::Part(numbering.number(row), part)
+                        }
+                    }
                 }
                 Op::EmbedInverse(_) => continue,
                 Op::RoundResidues(a) => {
@@ -215,8 +233,14 @@ fn number_plan(
             };
             let mut written = Vec::new();
             for item in plan.items(launch)? {
-                let operands = item.reads(launch.kernel).into_iter().map(|(r, _)| read(r, &rows));
-                let operands = operands.collect::<core::result::Result<Vec<u32>, String>>()?;
+                let mut operands = Vec::new();
+                for Read { row, form, .. } in item.reads(launch.kernel) {
+                    let number = read(row, &rows)?;
+                    operands.push(match form {
+                        Form::Repeated { part, .. } => numbering.number(Number::Part(number, part)),
+                        Form::Whole | Form::Begun => number,
+                    });
+                }
                 for (dst, number) in number_item(launch.kernel, &item, &operands) {
                     written.push((place(dst), numbering.number(number)));
                 }
@@ -254,8 +278,17 @@ fn number_host(
     let doubles = |_| vec![0, 1];
     match *step {
         HostStep::Encode { encoded, buffer } => {
-            let Encoded { constant, level, log_scale, raised } = encoded;
+            let Encoded { constant, level, log_scale, raised, log_repeat } = encoded;
             let (scale, basis) = (log_scale.parts().0.to_bits(), encoded.basis(params).unwrap_or_default());
+            if log_repeat > 0 {
+                let device = plan.buffer(buffer).map_or(DeviceIdx(0), |b| b.device);
+                let n_rows = |device| sharding.rows(device, &basis, 1).len().div_ceil(1 << log_repeat) as u32;
+                // Groups have the same rows, device by device.
+                let in_group = DeviceIdx(device.0 % sharding.in_group());
+                return fill(buffer, &|device| (0..n_rows(device)).collect(), &|row| {
+                    Number::Packed(constant, level.0, scale, raised, log_repeat, in_group, row)
+                });
+            }
             fill(buffer, &|device| sharding.rows(device, &basis, 1), &|at| {
                 Number::Constant(constant, level.0, scale, raised, at)
             })

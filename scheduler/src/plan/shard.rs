@@ -10,6 +10,7 @@
 //! digit and half, or one. A device's buffer of the object holds the rows of the limbs that it owns, in the order that they have in
 //! the object. On one device that is the object itself.
 
+use bytemuck::Zeroable;
 use fhe_core::params::LimbIdx;
 
 use super::DeviceIdx;
@@ -91,6 +92,19 @@ impl Sharding {
         Some((device, block * of_block + before))
     }
 
+    /// Where a group has the limb at a position of a plaintext's basis, whose values stand in runs of `2^log_repeat`: the device, the row of its
+    /// buffer, and which of the `2^log_repeat` parts of that row. Limbs fill the parts in order.
+    pub fn part(
+        self,
+        group: u32,
+        basis: &[LimbIdx],
+        log_repeat: u32,
+        position: usize,
+    ) -> Option<(DeviceIdx, u32, u32)> {
+        let (device, at) = self.row(group, basis, 0, position)?;
+        Some((device, at >> log_repeat, at & ((1 << log_repeat) - 1)))
+    }
+
     /// The rows of an object that a device's buffer holds, in order, as rows of the object: `block * basis.len() + position`.
     pub fn rows(self, device: DeviceIdx, basis: &[LimbIdx], n_blocks: u32) -> Vec<u32> {
         let len = basis.len() as u32;
@@ -98,6 +112,24 @@ impl Sharding {
         let positions: Vec<u32> = positions.map(|(position, _)| position).collect();
         (0..n_blocks).flat_map(|block| positions.iter().map(move |p| block * len + p)).collect()
     }
+}
+
+/// The rows of a plaintext whose values stand in runs of `2^log_repeat`: of each limb one word a run, `2^log_repeat` limbs a row, zeros
+/// after the last. None if some run has two values: it is no such plaintext.
+pub fn pack<T: Zeroable + Copy + PartialEq>(limbs: &[&[T]], log_repeat: u32) -> Option<Vec<T>> {
+    let n = limbs.first().map_or(0, |limb| limb.len());
+    let mut words = Vec::with_capacity(n * limbs.len().div_ceil(1 << log_repeat));
+    for limb in limbs {
+        for run in limb.chunks(1 << log_repeat) {
+            let (&first, rest) = run.split_first()?;
+            if rest.iter().any(|word| *word != first) {
+                return None;
+            }
+            words.push(first);
+        }
+    }
+    words.resize(n * limbs.len().div_ceil(1 << log_repeat), T::zeroed());
+    Some(words)
 }
 
 #[cfg(test)]
@@ -139,5 +171,28 @@ mod tests {
         // What cannot be is one group.
         assert_eq!(Sharding::in_groups(4, 3), Sharding::new(4));
         assert_eq!(Sharding::in_groups(4, 0), Sharding::new(4));
+    }
+
+    #[test]
+    fn repeated_values_are_packed_where_they_are_read() {
+        // Six limbs of 16 words in runs of 4.
+        let limbs: Vec<Vec<u32>> = (0..6).map(|l| (0..16).map(|i| 100 * l + i / 4).collect()).collect();
+        for n in 1..5 {
+            let sharding = Sharding::new(n);
+            for device in sharding.devices() {
+                let owned: Vec<usize> =
+                    sharding.rows(device, &basis(), 1).into_iter().map(|p| p as usize).collect();
+                let own: Vec<&[u32]> = owned.iter().map(|&p| &limbs[p][..]).collect();
+                let packed = pack(&own, 2).unwrap();
+                assert_eq!(packed.len(), 16 * owned.len().div_ceil(4));
+                for position in owned {
+                    let (found, row, part) = sharding.part(0, &basis(), 2, position).unwrap();
+                    assert_eq!(found, device);
+                    let read = |i: u32| packed[(16 * row + 4 * part + i / 4) as usize];
+                    assert_eq!((0..16).map(read).collect::<Vec<_>>(), limbs[position]);
+                }
+            }
+        }
+        assert_eq!(pack(&[&[1, 1, 1, 2]], 1), None);
     }
 }

@@ -127,7 +127,13 @@ fn item_text(item: &Item, kernel: KernelId) -> String {
             let begun = |t| if is_begun(*begun, t) { "begun " } else { "" };
             let terms: Vec<String> = (0..)
                 .zip(terms)
-                .map(|(t, term)| format!("{}{} * {}", begun(t), row(term.a), pair(term.b)))
+                .map(|(t, term)| {
+                    let part = match term.log_repeat {
+                        0 => String::new(),
+                        log_repeat => format!(" part {} repeat {log_repeat}", term.part),
+                    };
+                    format!("{}{}{part} * {}", begun(t), row(term.a), pair(term.b))
+                })
                 .collect();
             let terms = terms.join(", ");
             let init =
@@ -504,8 +510,10 @@ fn parse_item(line: &mut Line, kernel: KernelId) -> Result<Item> {
             }
             t += 1;
             let a = parse_row(line)?;
+            let part = if line.take("part") { line.number()? } else { 0 };
+            let log_repeat = if line.take("repeat") { line.number()? } else { 0 };
             line.punct('*')?;
-            Ok(Term { a, b: parse_pair(line)? })
+            Ok(Term { part, log_repeat, ..Term::new(a, parse_pair(line)?) })
         })?;
         let init = if line.take("init") { parse_pair(line)? } else { [RowRef::NONE; 2] };
         let galois = if line.take("galois") { line.number()? } else { 1 };

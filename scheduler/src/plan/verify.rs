@@ -12,12 +12,13 @@
 //! | `row` | every row lies in its slot; the slot's access allows the use; an operand is `NONE` where none is read |
 //! | `constant` | prime indexes exist; residues are below their primes; Galois elements are odd and below 2N; scales are positive and finite |
 //! | `begun` | only terms that there are, of a kernel that ends transforms, are begun |
+//! | `repeat` | of first factors that are not begun, parts are below the length of a run, and that is 16 to N / 2, as where the plaintext is encoded |
 //! | `alias` | no item writes a row that another item of the launch touches; in an item, `dst` is an operand only where the ABI says so; conversion sources are not targets |
 //! | `tier` | arenas are in device memory; calls bind buffers there only; a copy on one device is between its arena and a buffer of another tier; copies are within both; each tier below has one spill buffer a device at most, device memory none |
 //! | `binding` | a call binds every slot to a buffer with enough rows, slot 0 to the device's arena, and a written buffer once |
 //! | `host` | host steps are where they belong, on buffers of their kind, once a buffer, and every output is downloaded; keys, constants and inputs are written by the host only |
 //! | `written` | a row is written before it is read; all rows of an output before its download; a spill moves: what it copied is no longer in the arena |
-//! | `flow` | a row is read under the prime and in the domain in which it was written; doubles by the encoder's kernels only; what is begun where it is ended, and nothing else there |
+//! | `flow` | a row is read under the prime and in the domain in which it was written; doubles by the encoder's kernels only; what is begun where it is ended, and nothing else there; repeated values by first factors of the same runs |
 //! | `event` | the copies of a step go to one device; an event is recorded once, before it is waited for, by streams of devices that there are |
 //! | `race` | of two steps that touch a row, one of which writes it, one is before the other, by stream, event or host step |
 //! | `peak` | the peaks are the sums of the buffers |
@@ -25,11 +26,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fhe_core::params::LimbIdx;
-use kernels_gpu::abi::{ABI_VERSION, KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, RowRef};
+use kernels_gpu::abi::{ABI_VERSION, KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, RowRef, is_begun};
 
 use super::{
-    Access, BufferId, BufferKind, CopyKind, DeviceIdx, HostStep, Item, MAX_DEVICES, Place, Plan, PlanStep,
-    RowCopy, Segment, Step, Tier, order, sums,
+    Access, BufferId, BufferKind, CopyKind, DeviceIdx, Form, HostStep, Item, MAX_DEVICES, Place, Plan,
+    PlanStep, Read, RowCopy, Segment, Step, Tier, order, sums,
 };
 use crate::error::{Error, Result};
 use crate::lower::plan::peaks;
@@ -148,12 +149,12 @@ fn check_launch(plan: &Plan, segment: &Segment, kernel: KernelId, items: &[Item]
             let again = writer.insert(row, i);
             ensure(again.is_none(), "alias", || format!("{row:?} is written twice"))?;
         }
-        for (row, _) in item.reads(kernel) {
+        for Read { row, .. } in item.reads(kernel) {
             check_row(segment, row, false)?;
         }
     }
     for (i, item) in items.iter().enumerate() {
-        for (row, _) in item.reads(kernel) {
+        for Read { row, .. } in item.reads(kernel) {
             match writer.get(&row) {
                 None => {}
                 Some(&w) if w != i => {
@@ -211,9 +212,14 @@ fn check_item(plan: &Plan, kernel: KernelId, item: &Item) -> Check {
             let known = u64::from(*begun) >> most == 0;
             ensure(known, "begun", || format!("terms {begun:#b} are begun, of {most} that may be"))?;
             sized(terms.len(), u32::MAX as usize, "terms")?;
+            for (t, term) in (0..).zip(terms) {
+                ensure(term.is_valid(plan.log_n, is_begun(*begun, t)), "repeat", || {
+                    format!("term {t} reads part {} of runs of 2^{} values", term.part, term.log_repeat)
+                })?;
+            }
             ensure(dst[0] != RowRef::NONE, "row", || "the first sum is written nowhere".to_owned())?;
             for (h, row) in sums(dst) {
-                let read = dst[1] != RowRef::NONE && item.reads_of_sum(1 - h).iter().any(|&(r, _)| r == row);
+                let read = dst[1] != RowRef::NONE && item.reads_of_sum(1 - h).iter().any(|r| r.row == row);
                 ensure(!read, "alias", || format!("sum {h} writes {row:?}, which the other one reads"))?;
             }
             Ok(())
@@ -259,6 +265,8 @@ enum Domain {
     Eval,
     /// Between the two: what a backend's `ntt_columns` leaves.
     Begun,
+    /// Values in runs of `2^r`, once a run, of several limbs.
+    Repeated(u32),
     /// Doubles that are slots, or factors of the special FFT.
     Slots,
     /// Doubles that are coefficients.
@@ -283,6 +291,11 @@ fn check_run(plan: &Plan) -> Check {
             HostStep::Upload { input, buffer } => (BufferKind::Input(input), buffer, !setup),
             HostStep::Download { buffer, output } => (BufferKind::Output(output), buffer, !setup),
         };
+        if let HostStep::Encode { encoded, .. } | HostStep::LoadSlots { encoded, .. } = step {
+            let is_encode = matches!(step, HostStep::Encode { .. });
+            let runs = encoded.has_runs_of(plan.log_n) && (is_encode || encoded.log_repeat == 0);
+            ensure(runs, "repeat", || format!("`{step}`"))?;
+        }
         let found = plan.buffer(buffer).map(|b| b.kind);
         let device = plan.buffer(buffer).map_or(DeviceIdx(0), |b| b.device);
         let once = done.insert((matches!(step, HostStep::Download { .. }), buffer));
@@ -296,8 +309,14 @@ fn check_run(plan: &Plan) -> Check {
         for (row, content) in contents.iter_mut().enumerate() {
             let limb = || owned.get(row % owned.len().max(1)).map(|limb| limb.0);
             let prime = matches!(kind, BufferKind::Key(_)).then(limb).flatten();
-            let doubles = matches!(kind, BufferKind::Slots(_) | BufferKind::Factors);
-            *content = Some((prime, if doubles { Domain::Slots } else { Domain::Eval }));
+            let domain = match *step {
+                HostStep::LoadSlots { .. } | HostStep::LoadFactors { .. } => Domain::Slots,
+                HostStep::Encode { encoded, .. } if encoded.log_repeat > 0 => {
+                    Domain::Repeated(encoded.log_repeat)
+                }
+                _ => Domain::Eval,
+            };
+            *content = Some((prime, domain));
         }
         Ok(())
     };
@@ -396,25 +415,24 @@ fn check_call(
         let mut written = Vec::new();
         for item in &items {
             let mut domain = None;
-            let (reads, ends) = (item.reads(launch.kernel), item.ends(launch.kernel));
-            for &(row, prime) in &reads {
-                let n_ends = ends.iter().filter(|&&ended| ended == row).count();
-                let n_reads = || reads.iter().filter(|(read, _)| *read == row).count();
-                let begun = n_ends > 0;
-                ensure(!begun || n_ends == n_reads(), "flow", || {
-                    format!("step {i} ends {row:?} and reads it whole as well")
-                })?;
+            for Read { row, prime, form } in item.reads(launch.kernel) {
                 let (buffer, at) = place(row);
                 let Some((held, held_domain)) = rows[buffer][at] else {
                     return Err(("written", format!("step {i} reads {row:?} before it is written")));
                 };
                 let same = held.is_none_or(|held| held == prime);
                 ensure(same, "flow", || format!("step {i} reads {row:?} of prime {held:?} as {prime}"))?;
-                let as_held = (held_domain == Domain::Begun) == begun;
-                ensure(as_held, "flow", || {
-                    format!("step {i} reads {row:?} as begun: {begun}, it is {held_domain:?}")
+                // What is begun is ended by all of its readers, and what is repeated never read whole.
+                let read_as = match form {
+                    Form::Begun => Domain::Begun,
+                    Form::Repeated { log_repeat, .. } => Domain::Repeated(log_repeat),
+                    Form::Whole if matches!(held_domain, Domain::Begun | Domain::Repeated(_)) => Domain::Eval,
+                    Form::Whole => held_domain,
+                };
+                ensure(read_as == held_domain, "flow", || {
+                    format!("step {i} reads {row:?} as {read_as:?}, it is {held_domain:?}")
                 })?;
-                let held_domain = if begun { Domain::Eval } else { held_domain };
+                let held_domain = if form == Form::Whole { held_domain } else { Domain::Eval };
                 let one = domain.is_none_or(|d| d == held_domain);
                 ensure(one, "flow", || format!("step {i} mixes domains at {row:?}"))?;
                 domain = Some(held_domain);

@@ -18,12 +18,12 @@ pub struct Builder {
     origin: Origin,
 }
 
-/// What tells encodings apart: constant, level, the bits of the scale, raised.
-type EncodedKey = (ConstId, Level, [u64; 2], bool);
+/// What tells encodings apart: constant, level, the bits of the scale, raised, repeated.
+type EncodedKey = (ConstId, Level, [u64; 2], bool, u32);
 
 fn key_of(encoded: &Encoded) -> EncodedKey {
     let (hi, lo) = encoded.log_scale.parts();
-    (encoded.constant, encoded.level, [hi.to_bits(), lo.to_bits()], encoded.raised)
+    (encoded.constant, encoded.level, [hi.to_bits(), lo.to_bits()], encoded.raised, encoded.log_repeat)
 }
 
 impl Builder {
@@ -81,7 +81,7 @@ impl Builder {
             list.push(encoded);
             list.len() as u32 - 1
         });
-        self.push(Op::Constant(EncodedIdx(index)), basis.to_vec(), Domain::Eval)
+        self.push(Op::Constant(EncodedIdx(index)), basis.to_vec(), encoded.domain())
     }
 
     /// The same constant encoded on the device, bit for bit: its slots go through the inverse special FFT, are rounded at the

@@ -18,6 +18,7 @@ use fhe_core::math::double::Double;
 use fhe_core::math::word::Word;
 use fhe_core::params::{GaloisElement, Level, LimbIdx, Params};
 use fhe_core::ring::{Eval, RnsPoly};
+use kernels_gpu::abi::MIN_LOG_REPEAT;
 use num_complex::Complex64;
 
 use crate::ckks_ir::{self, ConstId, InputIdx, OutputIdx};
@@ -51,6 +52,8 @@ pub enum Domain {
     Eval,
     /// Coefficients as doubles, without a basis.
     Real,
+    /// Values that stand in runs of `2^r` equal ones, stored once a run: a plaintext of a short period, which is the first factor of products.
+    Repeated(u32),
 }
 
 /// An operation; the basis of the result is in [`Value`].
@@ -233,6 +236,15 @@ pub struct Encoded {
     pub log_scale: Double,
     /// Whether it is over the special primes too.
     pub raised: bool,
+    /// log2 of how many adjacent values are equal and stored once; 0 if all are stored.
+    pub log_repeat: u32,
+}
+
+/// log2 of the length of the runs in which the values of a plaintext stand whose slots have a period: the polynomial is one in
+/// `X^(N / 2p)`. 0 where storing runs once is not worth it or not possible.
+pub fn log_repeat(params: &Params, period: usize) -> u32 {
+    let log_repeat = (params.n_slots() / period.max(1)).checked_ilog2().unwrap_or(0);
+    if log_repeat < MIN_LOG_REPEAT { 0 } else { log_repeat }
 }
 
 impl Encoded {
@@ -244,7 +256,17 @@ impl Encoded {
         encoded_basis(params, self.level, self.raised)
     }
 
-    /// The polynomial of such slots.
+    /// Whether runs of that length can be stored once in a ring of `2^log_n`; those of one value are none.
+    pub fn has_runs_of(&self, log_n: u32) -> bool {
+        self.log_repeat == 0 || (MIN_LOG_REPEAT..log_n).contains(&self.log_repeat)
+    }
+
+    /// The domain of the constant.
+    pub fn domain(&self) -> Domain {
+        if self.log_repeat == 0 { Domain::Eval } else { Domain::Repeated(self.log_repeat) }
+    }
+
+    /// The polynomial of such slots, all values.
     ///
     /// # Errors
     /// [`crate::Error::Core`]: those of the encoder.

@@ -94,7 +94,21 @@ impl fmt::Display for Encoded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (hi, lo) = self.log_scale.parts();
         write!(f, "constant {} level {} scale {hi:?} {lo:?}", self.constant.0, self.level)?;
-        if self.raised { f.write_str(" raised") } else { Ok(()) }
+        if self.raised {
+            f.write_str(" raised")?;
+        }
+        if self.log_repeat > 0 { write!(f, " repeat {}", self.log_repeat) } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Eval => f.write_str("eval"),
+            Self::Coeff => f.write_str("coeff"),
+            Self::Real => f.write_str("real"),
+            Self::Repeated(log_repeat) => write!(f, "repeated {log_repeat}"),
+        }
     }
 }
 
@@ -111,11 +125,6 @@ impl fmt::Display for Function {
         }
         for id in self.ids() {
             let Value { op, basis, domain, origin } = self.value(id);
-            let domain = match domain {
-                Domain::Eval => "eval",
-                Domain::Coeff => "coeff",
-                Domain::Real => "real",
-            };
             writeln!(f, "  {id} = {op} : {domain} {} @{}/{}", Basis(basis), origin.value.0, origin.level)?;
         }
         for output in &self.outputs {
@@ -178,6 +187,8 @@ fn parse_line(line: &mut Line, function: &mut Function) -> Result<()> {
             Domain::Eval
         } else if line.take("real") {
             Domain::Real
+        } else if line.take("repeated") {
+            Domain::Repeated(line.number()?)
         } else {
             line.expect("coeff")?;
             Domain::Coeff
@@ -209,7 +220,9 @@ pub(crate) fn parse_encoded(line: &mut Line) -> Result<Encoded> {
     let level = Level(line.number()?);
     line.expect("scale")?;
     let log_scale = parse_scale(line)?;
-    Ok(Encoded { constant, level, log_scale, raised: line.take("raised") })
+    let raised = line.take("raised");
+    let log_repeat = if line.take("repeat") { line.number()? } else { 0 };
+    Ok(Encoded { constant, level, log_scale, raised, log_repeat })
 }
 
 /// The two parts of a scale.

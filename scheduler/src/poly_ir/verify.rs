@@ -8,6 +8,7 @@
 //! | `encode` | a `round_residues` rounds an `embed_inverse`, over the basis of the level of its slots |
 //! | `type` | basis and domain of operands and result are what the operation says |
 //! | `convert` | a conversion's bases are disjoint, its source has at most 64 limbs, its result at most 256 |
+//! | `repeat` | a constant that is stored once a run of equal values has runs of 16 to N / 2; it is only sliced, and the first factor of products |
 //! | `scalar` | there is one residue a limb, each below its prime |
 //! | `galois` | a Galois element is odd and below 2N |
 //! | `output` | every output has polynomials 0 and 1, in order, evaluation domain, of one basis |
@@ -15,7 +16,7 @@
 use fhe_core::params::{GaloisElement, LimbIdx, Params};
 use kernels_gpu::abi::{MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS};
 
-use super::{Domain, Function, Op, PolyId, Value};
+use super::{Domain, Encoded, Function, Op, PolyId, Value};
 use crate::error::{Error, Result};
 
 type Broken = (&'static str, String);
@@ -97,11 +98,16 @@ fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result
             let encoded = function.encoded.get(encoded.0 as usize);
             let basis = encoded.and_then(|e| e.basis(params).ok());
             index(basis.is_some())?;
-            typed(eval && basis.is_some_and(|b| b == value.basis), "the basis of its level")
+            let domain = encoded.map(Encoded::domain) == Some(value.domain);
+            typed(domain && basis.is_some_and(|b| b == value.basis), "the basis of its level, its domain")?;
+            if encoded.is_some_and(|e| e.has_runs_of(params.log_n())) {
+                return Ok(());
+            }
+            Err(("repeat", format!("{id} is stored in runs of {:?}", value.domain)))
         }
         Op::EmbedInverse(slots) => {
             let found = function.slots.get(slots.0 as usize);
-            index(found.is_some_and(|e| params.level(e.level).is_ok()))?;
+            index(found.is_some_and(|e| params.level(e.level).is_ok() && e.log_repeat == 0))?;
             typed(value.domain == Domain::Real, "no domain but that of doubles")
         }
         Op::RoundResidues(a) => {
@@ -150,9 +156,16 @@ fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result
             typed(eval && same(get(a), value) && same(get(b), value), "operands of its type, as values")
         }
         Op::Neg(a) => typed(eval && same(get(a), value), "an operand of its type, as values"),
-        Op::InnerProduct { terms, galois, .. } => {
-            let all = value.op.operands().iter().all(|a| same(get(a), value));
-            typed(eval && !terms.is_empty() && all, "operands of its type, evaluation domain")?;
+        Op::InnerProduct { terms, init, galois } => {
+            let first = |a: &Value| {
+                same(a, value) || (a.basis == value.basis && matches!(a.domain, Domain::Repeated(_)))
+            };
+            let factors = terms.iter().all(|(a, b)| first(get(a)) && same(get(b), value));
+            let all = factors && init.iter().all(|a| same(get(a), value));
+            typed(
+                eval && !terms.is_empty() && all,
+                "operands of its type, as values; first factors repeated or not",
+            )?;
             check_galois(params, id, *galois)
         }
         Op::MulScalar(a, scalars) | Op::AddScalar(a, scalars) => {

@@ -15,7 +15,7 @@ use crate::abi::{InnerProductItem, KernelId, RowRef, Term, is_begun};
 use crate::body::inner_product::Reducer;
 use crate::body::ntt::{canonical_step, unrolled};
 use crate::lanes::{Lanes, Scalar, Word};
-use crate::thread::pointwise::Image;
+use crate::thread::pointwise::{Image, first_factor};
 use crate::thread::{Machine, ThreadKernel, contract_of, entry, entry_anew, item_and_part};
 
 /// [`KernelId::NttRowsInnerProduct`].
@@ -151,7 +151,7 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
                 let a = if begun {
                     m.shared_load_quad(in_shared, Rows::<LOG_N>::shared_offset(16 * k as u32))
                 } else {
-                    m.load_quad(m.row(term.a), at, 16 * k as u32)
+                    first_factor(m, &term, at, 16 * k as u32)
                 };
                 add_products(&mut sums[0][k], a, m.shared_load_quad(Self::factor(m, 0, k), 0));
                 if term.b[1] != RowRef::NONE {

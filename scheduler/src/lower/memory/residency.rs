@@ -26,7 +26,7 @@ fn traffic(acts: &[Act], buffers: &[Buffer]) -> Vec<u64> {
     let mut fetches = vec![0u64; buffers.len()];
     for launch in launches(acts) {
         let reads = launch.items.iter().flat_map(|item| item.reads(launch.kernel));
-        let rows: BTreeSet<_> = reads.map(|(row, _)| row).collect();
+        let rows: BTreeSet<_> = reads.map(|read| read.row).collect();
         for row in rows {
             if let Some(n) = fetches.get_mut(row.slot as usize) {
                 *n += 1;

@@ -138,7 +138,8 @@ impl Walk {
             rows.filter(|row| is_absent(row)).collect()
         };
         let kernel = launch.kernel;
-        let read = distinct(&mut launch.items.iter().flat_map(|item| item.reads(kernel)).map(|(row, _)| row));
+        let read =
+            distinct(&mut launch.items.iter().flat_map(|item| item.reads(kernel)).map(|read| read.row));
         let written = distinct(&mut launch.items.iter().flat_map(|item| item.writes()).map(|(row, _)| row));
         let reads: Vec<(RowRef, ValueIdx)> = read.into_iter().map(|row| self.read(row)).collect();
         // A row that a launch both reads and writes is one item's, in place.

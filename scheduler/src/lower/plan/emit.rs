@@ -11,7 +11,7 @@ use super::{Addressed, Lowering, arena};
 use crate::compile::Options;
 use crate::error::Result;
 use crate::plan::{
-    Access, BufferId, DeviceIdx, HostStep, Item, Peak, Plan, PlanStep, PoolWriter, RowCopy, Segment,
+    Access, BufferId, DeviceIdx, HostStep, Item, Peak, Plan, PlanStep, PoolWriter, Read, RowCopy, Segment,
     SegmentId, SlotUse, Step, Tier,
 };
 
@@ -102,7 +102,7 @@ fn segment(
     uses.insert(arena(device), (false, false, 0));
     for launch in launches {
         for item in &launch.items {
-            for (row, _) in item.reads(launch.kernel) {
+            for Read { row, .. } in item.reads(launch.kernel) {
                 let entry = uses.entry(BufferId(row.slot)).or_default();
                 *entry = (true, entry.1, entry.2.max(row.row + 1));
             }

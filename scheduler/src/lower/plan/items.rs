@@ -11,7 +11,7 @@ use kernels_gpu::abi::{
 use super::{Batch, Lowering};
 use crate::lower::constants::{inverse_mod, product_mod};
 use crate::plan::{DeviceIdx, Item};
-use crate::poly_ir::{Op, PolyId};
+use crate::poly_ir::{Domain, Op, PolyId};
 
 /// Limbs of an item that rounds: each reads the coefficients again, so few items; but one alone would leave a device idle.
 const ROUND_LIMBS: usize = 8;
@@ -64,13 +64,21 @@ impl Lowering<'_> {
         let terms = one.2.iter().enumerate();
         let is_begun = |&(a, _): &(PolyId, PolyId)| self.is_begun(self.of[a.0 as usize][position]);
         let begun = one.2.iter().take(MAX_BEGUN_TERMS).enumerate();
+        let term = |t: usize, a: PolyId, b: PolyId| {
+            let log_repeat = match self.function.value(a).domain {
+                Domain::Repeated(log_repeat) => log_repeat,
+                _ => 0,
+            };
+            let part = self.rows[self.of[a.0 as usize][position]].part;
+            Term { part, log_repeat, ..Term::new(at(a), [at(b), second_factor(t)]) }
+        };
         Item::InnerProduct {
             dst: [one.0, two.0],
             init: [one.1, two.1],
             galois: one.3.0,
             prime: self.function.value(first).basis[position].0,
             begun: begun.map(|(t, term)| u32::from(is_begun(term)) << t).sum(),
-            terms: terms.map(|(t, &(a, b))| Term { a: at(a), b: [at(b), second_factor(t)] }).collect(),
+            terms: terms.map(|(t, &(a, b))| term(t, a, b)).collect(),
         }
     }
 
