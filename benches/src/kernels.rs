@@ -238,6 +238,7 @@ fn plan(size: Size, word: WordKind, repetitions: u32) -> Result<Plan> {
             bindings: vec![BufferId(abi::ARENA), BufferId(1), BufferId(2)],
         }],
         peaks: Vec::new(),
+        n_groups: 1,
     };
     let bytes = total * plan.row_bytes() as u64;
     plan.peaks = vec![Peak { device: DeviceIdx(0), tier: Tier::Device, rows: total, bytes }];

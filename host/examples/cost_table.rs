@@ -4,12 +4,13 @@
 //! cargo xtask cost-table --preset n14 --backend cpu --note "EPYC, 2 threads" --out costs.json
 //! ```
 //!
-//! The table is data: [`scheduler::cost::CostTable`], nanoseconds of a launch, of a KiB and of 1024 products, by kernel.
+//! The table is data: [`scheduler::cost::CostTable`], nanoseconds of a launch, of a KiB and of 1024 products, by kernel; and of a step and of a KiB
+//! of copies, by route. Those to a file are measured where `--spill` names a directory.
 
 use fhe_core::params::Preset;
 use host::profile::prediction::calibrate;
 use host::{BackendKind, Session};
-use scheduler::cost::KernelCost;
+use scheduler::cost::{CopyCost, KernelCost};
 use std::error::Error;
 
 struct Args {
@@ -19,6 +20,7 @@ struct Args {
     samples: u32,
     note: String,
     out: Option<String>,
+    spill: Option<String>,
 }
 
 fn args() -> Result<Args, Box<dyn Error>> {
@@ -29,6 +31,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
         samples: 7,
         note: String::new(),
         out: None,
+        spill: None,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -40,8 +43,9 @@ fn args() -> Result<Args, Box<dyn Error>> {
             "--samples" => args.samples = value()?.parse()?,
             "--note" => args.note = value()?,
             "--out" => args.out = Some(value()?),
+            "--spill" => args.spill = Some(value()?),
             _ => {
-                let expected = "--preset, --backend, --threads, --samples, --note or --out";
+                let expected = "--preset, --backend, --threads, --samples, --note, --out or --spill";
                 return Err(format!("found {word}, expected {expected}").into());
             }
         }
@@ -56,6 +60,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(threads) = args.threads {
         builder = builder.threads(threads);
     }
+    if let Some(directory) = &args.spill {
+        builder = builder.spill_directory(directory);
+    }
     let costs = calibrate(&builder.build()?, &params, &args.note, args.samples)?;
     eprintln!("{} at {}\n", costs.backend, costs.params);
     eprintln!("{:28} {:>12} {:>12} {:>12} {:>12}", "ns", "launch", "KiB", "stored KiB", "1024 mul");
@@ -64,6 +71,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         eprintln!(
             "{kernel:28} {launch:>12.0} {per_kib:>12.2} {per_kib_stored:>12.2} {per_kilo_multiplication:>12.2}"
         );
+    }
+    eprintln!("\n{:28} {:>12} {:>12}", "ns", "step", "KiB");
+    for (route, CopyCost { step, per_kib }) in &costs.copies {
+        eprintln!("{route:28} {step:>12.0} {per_kib:>12.2}");
     }
     let json = serde_json::to_string_pretty(&costs)?;
     match args.out {

@@ -3,7 +3,7 @@
 use crate::backend::Instance;
 use crate::error::Result;
 use crate::profile::{HostRecord, HostWork, Profile, Stopwatch};
-use scheduler::plan::{CopyKind, HostStep, PlanStep};
+use scheduler::plan::{HostStep, PlanStep};
 use std::time::Duration;
 
 /// Does the steps of the host. It is the caller's half of a plan: where inputs come from, what a key is.
@@ -28,6 +28,8 @@ pub struct RunOptions {
     pub poison: bool,
     /// Time every launch.
     pub profile: bool,
+    /// Wait for every step before the next one is submitted: nothing runs at the same time, whatever the plan allows.
+    pub in_order: bool,
 }
 
 /// What a run took.
@@ -37,12 +39,18 @@ pub struct RunTimes {
     pub total: Duration,
     /// In host steps.
     pub host: Duration,
-    /// In calls.
+    /// In calls, and waiting for what was submitted.
     pub calls: Duration,
-    /// In copies between tiers and devices; on a device those that a call waits for count there.
+    /// In copies between tiers and devices; on a device what is only submitted counts where it is waited for.
     pub copies: Duration,
     /// Launch by launch, where asked for.
     pub profile: Profile,
+}
+
+impl RunTimes {
+    fn profile_if(&mut self, wanted: bool) -> Option<&mut Profile> {
+        wanted.then_some(&mut self.profile)
+    }
 }
 
 /// Does the steps of [`scheduler::plan::Plan::setup`] that `wanted` picks, and tells of each.
@@ -72,6 +80,8 @@ pub fn setup(
 pub fn run(instance: &mut dyn Instance, host: &mut dyn HostSteps, options: RunOptions) -> Result<RunTimes> {
     let mut times = RunTimes { profile: Profile::starting_now(), ..RunTimes::default() };
     let total = Stopwatch::start();
+    // Of a run that failed something may still be under way.
+    instance.wait(None)?;
     if options.poison {
         instance.poison()?;
     }
@@ -79,12 +89,10 @@ pub fn run(instance: &mut dyn Instance, host: &mut dyn HostSteps, options: RunOp
     while let Some(step) = instance.plan().plan().schedule.get(step_idx).cloned() {
         let clock = Stopwatch::start();
         match step {
-            PlanStep::Call { segment, bindings } => {
-                let profile = options.profile.then_some(&mut times.profile);
-                instance.call(segment, &bindings, profile)?;
-                times.calls += clock.elapsed();
-            }
             PlanStep::Host(step) => {
+                instance.wait(times.profile_if(options.profile))?;
+                times.calls += clock.elapsed();
+                let clock = Stopwatch::start();
                 host.host_step(&step, instance)?;
                 let time = clock.elapsed();
                 times.host += time;
@@ -93,26 +101,20 @@ pub fn run(instance: &mut dyn Instance, host: &mut dyn HostSteps, options: RunOp
                     times.profile.record_host(HostRecord { what, start, time });
                 }
             }
-            PlanStep::Copy(copies) => {
-                instance.copy(&copies)?;
-                let time = clock.elapsed();
-                times.copies += time;
-                if options.profile {
-                    let plan = instance.plan().plan();
-                    let rows = |kind| {
-                        let of_kind = copies.iter().filter(|c| plan.copy_kind(c) == Some(kind));
-                        of_kind.map(|c| u64::from(c.rows)).sum()
-                    };
-                    let [fetched, spilled, exchanged] =
-                        [CopyKind::Fetch, CopyKind::Spill, CopyKind::Exchange].map(rows);
-                    let what = HostWork::Copy { fetched, spilled, exchanged };
-                    let start = times.profile.at(clock);
-                    times.profile.record_host(HostRecord { what, start, time });
+            step => {
+                instance.submit(step_idx, times.profile_if(options.profile))?;
+                if options.in_order {
+                    instance.wait(times.profile_if(options.profile))?;
                 }
+                let time = clock.elapsed();
+                *if matches!(step, PlanStep::Copy(_)) { &mut times.copies } else { &mut times.calls } += time;
             }
         }
         step_idx += 1;
     }
+    let clock = Stopwatch::start();
+    instance.wait(times.profile_if(options.profile))?;
+    times.calls += clock.elapsed();
     times.total = total.elapsed();
     Ok(times)
 }

@@ -113,6 +113,8 @@ impl Drop for Reservation {
 pub(crate) struct AlignedBytes {
     start: NonNull<u8>,
     layout: Layout,
+    /// Bytes that were asked for: none are a word of the allocator's all the same.
+    len: usize,
 }
 
 // SAFETY: it owns its memory alone; whoever writes through the address answers for races.
@@ -126,7 +128,7 @@ impl AlignedBytes {
         let layout = Layout::from_size_align(len.max(ALIGNMENT), ALIGNMENT).ok()?;
         // SAFETY: the size of the layout is not zero.
         let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        Some(Self { start, layout })
+        Some(Self { start, layout, len })
     }
 
     /// The address of the first byte.
@@ -137,13 +139,13 @@ impl AlignedBytes {
     /// The bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: allocated and initialised by `zeroed`; writers through `start` hold `&mut` to the owner.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) }
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 
     /// The bytes, to write.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `bytes`, and borrowed alone.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.layout.size()) }
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 

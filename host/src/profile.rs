@@ -10,7 +10,7 @@ pub mod trace;
 
 use crate::work::Work;
 use kernels_gpu::abi::KernelId;
-use scheduler::plan::{HostStep, NodeId, SegmentId};
+use scheduler::plan::{CopyKind, DeviceIdx, HostStep, NodeId, Plan, RowCopy, SegmentId};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -57,8 +57,10 @@ pub enum HostWork {
     Step(HostStep),
     /// Reading and checking the inputs of a run, before its first step.
     ReadInputs,
-    /// Copies between tiers and devices; on a device, submitting those that need no help of the host.
+    /// Copies between tiers and devices; on a device in its own time, beside launches.
     Copy {
+        /// Where they arrive.
+        device: DeviceIdx,
         /// Rows to the arena.
         fetched: u64,
         /// Rows from the arena.
@@ -66,6 +68,19 @@ pub enum HostWork {
         /// Rows from the arena of one device to that of another.
         exchanged: u64,
     },
+}
+
+impl HostWork {
+    /// The copies of a step.
+    pub fn copies(plan: &Plan, copies: &[RowCopy]) -> Self {
+        let rows = |kind| {
+            let of_kind = copies.iter().filter(|c| plan.copy_kind(c) == Some(kind));
+            of_kind.map(|c| u64::from(c.rows)).sum()
+        };
+        let [fetched, spilled, exchanged] = [CopyKind::Fetch, CopyKind::Spill, CopyKind::Exchange].map(rows);
+        let buffer = copies.first().and_then(|copy| plan.buffer(copy.to.buffer));
+        Self::Copy { device: buffer.map_or(DeviceIdx(0), |b| b.device), fetched, spilled, exchanged }
+    }
 }
 
 /// What the executor tells of one host step.
@@ -77,6 +92,15 @@ pub struct HostRecord {
     pub start: Duration,
     /// Its time.
     pub time: Duration,
+}
+
+/// What copies between tiers and devices took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopyTimes {
+    /// All of it.
+    pub total: Duration,
+    /// While a launch ran.
+    pub beside_launches: Duration,
 }
 
 /// Launches of one kernel, or of one node.
@@ -192,6 +216,27 @@ impl Profile {
     /// Every host step, in order.
     pub fn host_steps(&self) -> &[HostRecord] {
         &self.host
+    }
+
+    /// The time of all copies, and how much of it launches ran beside them.
+    pub fn copy_times(&self) -> CopyTimes {
+        // Launches follow one another on each device; of several devices, any of them counts.
+        let mut busy: Vec<(Duration, Duration)> =
+            self.steps.iter().map(|step| (step.start, step.start + step.time)).collect();
+        busy.sort_unstable();
+        let mut times = CopyTimes::default();
+        for copy in self.host.iter().filter(|record| matches!(record.what, HostWork::Copy { .. })) {
+            let (mut from, to) = (copy.start, copy.start + copy.time);
+            times.total += copy.time;
+            for &(start, end) in &busy {
+                let (start, end) = (start.max(from), end.min(to));
+                if start < end {
+                    times.beside_launches += end - start;
+                    from = end;
+                }
+            }
+        }
+        times
     }
 
     /// By kernel, in ABI order.

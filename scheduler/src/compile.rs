@@ -7,6 +7,7 @@ use crate::choose::{Choice, choose};
 use crate::ckks_ir::{self, Constant, InputIdx, Op};
 use crate::dsl::Program;
 use crate::error::{Error, Result};
+use crate::lower::grouping::Grouping;
 use crate::passes::{self, Event, Stage};
 use crate::plan::{self, BufferKind, KeyId, Plan};
 use crate::{lower, poly_ir};
@@ -46,10 +47,27 @@ pub struct MemoryLimits {
     pub host: Option<u64>,
 }
 
+/// What connects two devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Bytes that one device sends to another, in 10^9 a second.
+    pub gigabytes_per_second: u32,
+    /// The time of a copy of nothing, in nanoseconds.
+    pub latency_nanoseconds: u32,
+}
+
+impl Default for Link {
+    /// Two thirds of what links of an H100 move one way by its data sheet, 450 GB/s; and what an event and a copy take.
+    fn default() -> Self {
+        Self { gigabytes_per_second: 300, latency_nanoseconds: 10_000 }
+    }
+}
+
 /// The machine that a plan is for: the one source of a number of devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Topology {
     n_devices: u32,
+    link: Link,
 }
 
 impl Topology {
@@ -61,7 +79,18 @@ impl Topology {
         if !(1..=plan::MAX_DEVICES).contains(&n_devices) {
             return Err(Error::Devices { found: n_devices, limit: plan::MAX_DEVICES });
         }
-        Ok(Self { n_devices })
+        Ok(Self { n_devices, link: Link::default() })
+    }
+
+    /// With another link between devices.
+    #[must_use]
+    pub fn with_link(self, link: Link) -> Self {
+        Self { link, ..self }
+    }
+
+    /// What connects two devices.
+    pub fn link(self) -> Link {
+        self.link
     }
 
     /// Number of devices.
@@ -73,7 +102,7 @@ impl Topology {
 impl Default for Topology {
     /// One device.
     fn default() -> Self {
-        Self { n_devices: 1 }
+        Self { n_devices: 1, link: Link::default() }
     }
 }
 
@@ -82,6 +111,9 @@ impl Default for Topology {
 pub struct Options {
     /// For how many devices. Bits do not depend on it.
     pub topology: Topology,
+    /// How many groups the devices are: independent parts of a program are of one group each, and limbs are shared out in it. A divisor of
+    /// the number of devices; if not given, chosen by predicted time ([`lower::grouping`]). Bits do not depend on it.
+    pub groups: Option<u32>,
     /// Consecutive operations are batched into common launches up to this many rows a device. More rows fill a
     /// device better and keep more of them alive: 1024 rows of 64 KiB are 64 MiB, a little more than the L2
     /// cache of an H100 (50 MB).
@@ -98,17 +130,23 @@ pub struct Options {
     pub encode_on_device: bool,
     /// What the plan must fit. Bits do not depend on it.
     pub memory: MemoryLimits,
+    /// Copies between tiers and devices are issued before the launches that stand before their use, up to so many bytes of each device
+    /// (but at least for the next launch); no more than a quarter of an arena that does not hold all. At 50 GB/s 64 MiB take 1.3 ms,
+    /// a hundred times what waiting for an event may cost.
+    pub prefetch_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             topology: Topology::default(),
+            groups: None,
             batch_rows: 1024,
             cache_bytes: 28 << 20,
             segment_launches: 256,
             encode_on_device: false,
             memory: MemoryLimits::default(),
+            prefetch_bytes: 64 << 20,
         }
     }
 }
@@ -150,6 +188,8 @@ pub struct Compiled {
     pub plan: Plan,
     /// What to bring.
     pub manifest: Manifest,
+    /// Why the devices are so many groups.
+    pub grouping: Grouping,
     /// Sizes, pass by pass.
     pub stats: Vec<PassStat>,
 }
@@ -197,9 +237,9 @@ pub fn compile_with(
         ckks_ir::verify::verify(function, Some(params), "dsl")?;
     }
     let placed = passes::run_ckks(function.clone(), params, &mut tell)?;
-    let (poly, plan) = lower_placed(&placed, params, options, &mut tell)?;
+    let (poly, (plan, grouping)) = lower_placed(&placed, params, options, &mut tell)?;
     let manifest = manifest(&placed, &plan, params)?;
-    Ok(Compiled { placed, poly, plan, manifest, stats })
+    Ok(Compiled { placed, poly, plan, manifest, grouping, stats })
 }
 
 /// Compiles a function that has its levels, scales, relinearizations and rescales already, as they are.
@@ -215,9 +255,9 @@ pub fn compile_placed(placed: ckks_ir::Function, params: &Params, options: &Opti
             stats.push(stat);
         }
     };
-    let (poly, plan) = lower_placed(&placed, params, options, &mut tell)?;
+    let (poly, (plan, grouping)) = lower_placed(&placed, params, options, &mut tell)?;
     let manifest = manifest(&placed, &plan, params)?;
-    Ok(Compiled { placed, poly, plan, manifest, stats })
+    Ok(Compiled { placed, poly, plan, manifest, grouping, stats })
 }
 
 /// The same program in other memory or for other devices: only the plan is made again.
@@ -232,9 +272,9 @@ pub fn refit(compiled: &Compiled, params: &Params, options: &Options) -> Result<
             stats.push(stat);
         }
     };
-    let plan = lower_poly(&compiled.poly, params, options, &mut tell)?;
+    let (plan, grouping) = lower_poly(&compiled.poly, params, options, &mut tell)?;
     let Compiled { placed, poly, manifest, .. } = compiled.clone();
-    Ok(Compiled { placed, poly, plan, manifest, stats })
+    Ok(Compiled { placed, poly, plan, manifest, grouping, stats })
 }
 
 /// From the freeze to the plan.
@@ -243,7 +283,7 @@ fn lower_placed(
     params: &Params,
     options: &Options,
     mut tell: &mut dyn FnMut(Event<'_>),
-) -> Result<(poly_ir::Function, Plan)> {
+) -> Result<(poly_ir::Function, (Plan, Grouping))> {
     tell(Event::Begin("lower_ckks"));
     let poly = lower::ckks::lower(placed, params, options.encode_on_device)?;
     if cfg!(debug_assertions) {
@@ -265,10 +305,10 @@ fn lower_poly(
     params: &Params,
     options: &Options,
     tell: &mut dyn FnMut(Event<'_>),
-) -> Result<Plan> {
+) -> Result<(Plan, Grouping)> {
     let [lowering, verifying] = PLAN_PASSES;
     tell(Event::Begin(lowering));
-    let plan = lower::plan::lower(poly, params, options)?;
+    let (plan, grouping) = lower::grouping::plan(poly, params, options)?;
     let (before, after) = (poly.values.len(), plan.n_launches());
     tell(Event::End(PassStat { pass: lowering, before, after }, Stage::Plan(&plan)));
 
@@ -278,7 +318,7 @@ fn lower_poly(
         plan::refine::refines(&plan, poly, params)?;
     }
     tell(Event::End(PassStat { pass: verifying, before: after, after }, Stage::Plan(&plan)));
-    Ok(plan)
+    Ok((plan, grouping))
 }
 
 /// What only the parameters can tell to be the user's mistake.

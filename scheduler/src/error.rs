@@ -234,6 +234,14 @@ pub enum Error {
         /// The largest number.
         limit: u32,
     },
+    /// A number of groups that the devices cannot be.
+    #[error("groups: {found} of {n_devices} devices, expected a divisor of their number")]
+    Groups {
+        /// What was given.
+        found: u32,
+        /// Number of devices.
+        n_devices: u32,
+    },
     /// The parameters or the reference refuse.
     #[error(transparent)]
     Core(#[from] fhe_core::Error),

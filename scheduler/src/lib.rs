@@ -25,6 +25,8 @@ pub mod report;
 mod text;
 
 pub use choose::{Choice, choose};
-pub use compile::{Compiled, Manifest, MemoryLimits, Options, Topology, compile, compile_auto, compile_with};
+pub use compile::{
+    Compiled, Link, Manifest, MemoryLimits, Options, Topology, compile, compile_auto, compile_with,
+};
 pub use dsl::Program;
 pub use error::{Error, Result};

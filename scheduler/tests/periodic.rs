@@ -208,5 +208,5 @@ fn what_a_plan_refuses() {
         constant.rows += 1;
     });
     assert_eq!(rule_of(plan::refine::refines(&short, &poly, &params())), "refine");
-    assert_eq!(Sharding::new(1).part(&[], 5, 0), None);
+    assert_eq!(Sharding::new(1).part(0, &[], 5, 0), None);
 }

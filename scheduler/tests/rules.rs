@@ -571,7 +571,7 @@ fn last_word(plan: &mut Plan, kernel: KernelId) -> usize {
 fn bindings(plan: &mut Plan) -> &mut Vec<BufferId> {
     let mut calls = plan.schedule.iter_mut().filter_map(|step| match step {
         PlanStep::Call { bindings, .. } => Some(bindings),
-        PlanStep::Host(_) | PlanStep::Copy(_) => None,
+        _ => None,
     });
     calls.next_back().unwrap_or_else(|| unreachable!("the plan has calls"))
 }

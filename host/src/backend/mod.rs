@@ -1,7 +1,8 @@
 //! Devices behind one trait: a [`Backend`] loads checked plans, an [`Instance`] is one of them with its memory.
 //!
 //! Buffers are bytes in whole rows; what they mean is the plan's and the caller's. Launches of a call take effect
-//! in order, each complete before the next starts; so do calls and copies.
+//! in order, each complete before the next starts; so do calls and copies, unless they are submitted as steps of the schedule: then each
+//! stream is in order, and between streams events are.
 
 pub mod cpu;
 pub mod cuda;
@@ -11,7 +12,7 @@ use crate::check::CheckedPlan;
 use crate::error::{Error, Result};
 use crate::memory::MemoryReport;
 use crate::profile::overhead::median;
-use crate::profile::{Profile, Stopwatch};
+use crate::profile::{HostRecord, HostWork, Profile, Stopwatch};
 use scheduler::compile::MemoryLimits;
 use scheduler::plan::{Buffer, BufferId, BufferKind, Plan, PlanStep, RowCopy, SegmentId};
 use std::fmt;
@@ -109,6 +110,37 @@ pub trait Instance: Send {
     /// [`Error::InvalidPlan`] when they may not be copied so; in the file tier [`Error::SpillFile`] and
     /// [`Error::NotNow`].
     fn copy(&mut self, copies: &[RowCopy]) -> Result<()>;
+
+    /// Submits a step of the schedule other than the host's: a call or a copy in the order of its stream, a mark, a wait. What it does not
+    /// wait for may still be under way when it returns. Here all is in order, and done.
+    ///
+    /// # Errors
+    /// Those of [`Self::call`] and [`Self::copy`]; [`Error::Driver`] and [`Error::DeviceLost`] may be those of a step before it.
+    fn submit(&mut self, step: usize, profile: Option<&mut Profile>) -> Result<()> {
+        match self.plan().plan().schedule.get(step).cloned() {
+            Some(PlanStep::Call { segment, bindings }) => self.call(segment, &bindings, profile),
+            Some(PlanStep::Copy(copies)) => {
+                let clock = Stopwatch::start();
+                self.copy(&copies)?;
+                if let Some(profile) = profile {
+                    let (start, time) = (profile.at(clock), clock.elapsed());
+                    let what = HostWork::copies(self.plan().plan(), &copies);
+                    profile.record_host(HostRecord { what, start, time });
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for what was submitted: before a step of the host, and at the end of a run.
+    ///
+    /// # Errors
+    /// [`Error::Driver`] and [`Error::DeviceLost`], which name the segments that were submitted.
+    fn wait(&mut self, profile: Option<&mut Profile>) -> Result<()> {
+        let _ = profile;
+        Ok(())
+    }
 
     /// Overwrites the arena, the outputs and what was spilled with [`POISON`], so that a read of a row that the run has not written
     /// shows in the result.

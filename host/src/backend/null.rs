@@ -6,11 +6,11 @@ use super::{Backend, Instance};
 use crate::check::CheckedPlan;
 use crate::error::Result;
 use crate::memory::{MemoryClass, MemoryReport};
-use crate::profile::{Profile, StepRecord, Stopwatch};
+use crate::profile::{HostRecord, HostWork, Profile, StepRecord, Stopwatch};
 use crate::work::Work;
 use kernels_gpu::abi::KernelId;
 use scheduler::compile::MemoryLimits;
-use scheduler::plan::{BufferId, CopyKind, Plan, RowCopy, SegmentId, Step};
+use scheduler::plan::{BufferId, CopyKind, Plan, PlanStep, RowCopy, SegmentId, Step};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -32,6 +32,8 @@ pub struct Counts {
     pub bytes_spilled: u64,
     /// Bytes copied from the arena of one device to that of another.
     pub bytes_exchanged: u64,
+    /// Of these three, bytes of copies that launches may run beside ([`Plan::overlapped`]).
+    pub bytes_overlapped: u64,
     /// Work by kernel name.
     pub kernels: BTreeMap<&'static str, Work>,
 }
@@ -82,7 +84,8 @@ impl Backend for NullBackend {
     }
 
     fn load(&self, plan: Arc<CheckedPlan>) -> Result<Box<dyn Instance>> {
-        Ok(Box::new(NullInstance { backend: self.clone(), plan }))
+        let overlapped = plan.plan().overlapped();
+        Ok(Box::new(NullInstance { backend: self.clone(), plan, overlapped }))
     }
 }
 
@@ -90,6 +93,8 @@ impl Backend for NullBackend {
 struct NullInstance {
     backend: NullBackend,
     plan: Arc<CheckedPlan>,
+    /// By step of the schedule.
+    overlapped: Vec<bool>,
 }
 
 impl Instance for NullInstance {
@@ -141,6 +146,27 @@ impl Instance for NullInstance {
                 CopyKind::Spill => &mut counts.bytes_spilled,
                 CopyKind::Exchange => &mut counts.bytes_exchanged,
             } += bytes;
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, step: usize, profile: Option<&mut Profile>) -> Result<()> {
+        let plan = Arc::clone(&self.plan);
+        match plan.plan().schedule.get(step) {
+            Some(PlanStep::Call { segment, bindings }) => self.call(*segment, bindings, profile)?,
+            Some(PlanStep::Copy(copies)) => {
+                self.copy(copies)?;
+                if self.overlapped.get(step) == Some(&true) {
+                    let rows: u64 = copies.iter().map(|copy| u64::from(copy.rows)).sum();
+                    self.backend.lock().bytes_overlapped += rows * plan.plan().row_bytes() as u64;
+                }
+                if let Some(profile) = profile {
+                    let (start, time) = (profile.at(Stopwatch::start()), Duration::ZERO);
+                    let what = HostWork::copies(plan.plan(), copies);
+                    profile.record_host(HostRecord { what, start, time });
+                }
+            }
+            _ => {}
         }
         Ok(())
     }

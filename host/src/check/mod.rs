@@ -14,6 +14,7 @@
 //! | `hazards` | no row is written twice in a launch, or written by one item and read by another; in place only as the ABI allows |
 //! | `calls` | slots are bound to buffers that are large enough, slot 0 to the device's arena, written ones to it or an output, and to one slot |
 //! | `tiers` | arenas and all that a call binds are in device memory; a copy is within its buffers; on one device it is between the arena and a buffer of another tier, and writes the arena, an output or a spill buffer |
+//! | `event`, `race` | those of [`scheduler::plan::order::check`]: events are recorded before they are waited for; of two steps that touch a row, one of which writes it, one is before the other |
 //! | `host-steps` | each writes or reads a buffer of its own kind, in the list it belongs to |
 //!
 //! The ABI version and the ring have errors of their own.
@@ -26,7 +27,7 @@ use crate::work::Work;
 use kernels_gpu::abi::{ABI_VERSION, ARENA, KernelId};
 use scheduler::plan::{
     Access, Buffer, BufferId, BufferKind, CopyKind, DeviceIdx, HostStep, MAX_DEVICES, Place, Plan, PlanStep,
-    RowCopy, Segment, SegmentId, Step, Tier,
+    RowCopy, Segment, SegmentId, Step, Tier, order,
 };
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -60,12 +61,14 @@ impl CheckedPlan {
             match step {
                 PlanStep::Call { segment, bindings } => drop(checked.check_call(*segment, bindings)?),
                 PlanStep::Host(step) => checked.check_host_step(step, false)?,
+                PlanStep::Record { .. } | PlanStep::Wait { .. } => {}
                 PlanStep::Copy(copies) => {
                     copies.iter().try_for_each(|copy| checked.check_copy(copy).map(drop))?;
                 }
             }
         }
         checked.plan.setup.iter().try_for_each(|step| checked.check_host_step(step, true))?;
+        order::check(&checked.plan).map_err(|(rule, problem)| broken(rule, problem))?;
         Ok(checked)
     }
 

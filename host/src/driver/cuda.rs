@@ -9,6 +9,7 @@ use super::{Driver, DriverError, DriverResult, EventHandle, Function, GraphHandl
 use cudarc::driver::result::{self, ctx, device, event, graph, module, primary_ctx, stream};
 use cudarc::driver::sys;
 use kernels_gpu::ptx::{OVERLAP_FROM, for_capability};
+use scheduler::plan::StreamKind;
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
 use std::ptr::NonNull;
@@ -29,11 +30,13 @@ struct Device {
     modules: Mutex<BTreeMap<usize, usize>>,
 }
 
-/// One stream of a device.
+/// Streams of a device.
 #[derive(Debug)]
 pub struct CudaDriver {
     device: Arc<Device>,
+    /// Of launches, and of all that names no stream.
     stream: sys::CUstream,
+    copies: sys::CUstream,
 }
 
 // SAFETY: handles of the driver, which may be used from any thread that has made the context current, and every
@@ -161,8 +164,27 @@ impl CudaDriver {
 
     fn on(device: Arc<Device>) -> DriverResult<Self> {
         device.bind()?;
-        let stream = stream::create(stream::StreamKind::NonBlocking).map_err(wrong("cuStreamCreate"))?;
-        Ok(Self { device, stream })
+        let create = || stream::create(stream::StreamKind::NonBlocking).map_err(wrong("cuStreamCreate"));
+        let stream = create()?;
+        let copies = create().inspect_err(|_| {
+            // SAFETY: created just now, used by nobody.
+            let _ = unsafe { stream::destroy(stream) };
+        })?;
+        Ok(Self { device, stream, copies })
+    }
+
+    fn of(&self, stream: StreamKind) -> sys::CUstream {
+        match stream {
+            StreamKind::Launches => self.stream,
+            StreamKind::Copies => self.copies,
+        }
+    }
+
+    /// Waits for both streams; the first error.
+    fn wait_for_all(&self) -> Result<(), result::DriverError> {
+        // SAFETY: this driver's streams.
+        let waited = [self.stream, self.copies].map(|stream| unsafe { stream::synchronize(stream) });
+        waited.into_iter().collect()
     }
 
     fn bind(&self) -> DriverResult<()> {
@@ -212,8 +234,9 @@ impl Drop for Device {
 impl Drop for CudaDriver {
     fn drop(&mut self) {
         if self.bind().is_ok() {
-            // SAFETY: this driver's own stream, waited for first.
-            let _ = unsafe { (stream::synchronize(self.stream), stream::destroy(self.stream)) };
+            let _ = self.wait_for_all();
+            // SAFETY: this driver's own streams, waited for.
+            let _ = unsafe { (stream::destroy(self.stream), stream::destroy(self.copies)) };
         }
     }
 }
@@ -243,7 +266,7 @@ impl Driver for CudaDriver {
     unsafe fn free(&self, address: u64) {
         if self.bind().is_ok() {
             // SAFETY: the caller's promise. `cuMemFree` is not said to wait for a stream that does not block, so this does.
-            let _ = unsafe { (stream::synchronize(self.stream), result::free_sync(address)) };
+            let _ = (self.wait_for_all(), unsafe { result::free_sync(address) });
         }
     }
 
@@ -271,27 +294,39 @@ impl Driver for CudaDriver {
 
     unsafe fn free_pinned(&self, start: NonNull<u8>) {
         if self.bind().is_ok() {
-            // SAFETY: the caller's promise, and this driver's stream; a device that is lost copies no more.
-            let _ = unsafe { (stream::synchronize(self.stream), result::free_host(start.as_ptr().cast())) };
+            // SAFETY: the caller's promise; a device that is lost copies no more.
+            let _ = (self.wait_for_all(), unsafe { result::free_host(start.as_ptr().cast()) });
         }
     }
 
-    unsafe fn submit_to_device(&self, to: u64, from: NonNull<u8>, bytes: usize) -> DriverResult<()> {
+    unsafe fn submit_to_device(
+        &self,
+        stream: StreamKind,
+        to: u64,
+        from: NonNull<u8>,
+        bytes: usize,
+    ) -> DriverResult<()> {
         self.bind()?;
         // SAFETY: the caller's promise.
         unsafe {
             let from = std::slice::from_raw_parts(from.as_ptr(), bytes);
-            result::memcpy_htod_async(to, from, self.stream)
+            result::memcpy_htod_async(to, from, self.of(stream))
         }
         .map_err(wrong("cuMemcpyHtoDAsync"))
     }
 
-    unsafe fn submit_to_host(&self, to: NonNull<u8>, from: u64, bytes: usize) -> DriverResult<()> {
+    unsafe fn submit_to_host(
+        &self,
+        stream: StreamKind,
+        to: NonNull<u8>,
+        from: u64,
+        bytes: usize,
+    ) -> DriverResult<()> {
         self.bind()?;
         // SAFETY: the caller's promise.
         unsafe {
             let to = std::slice::from_raw_parts_mut(to.as_ptr(), bytes);
-            result::memcpy_dtoh_async(to, from, self.stream)
+            result::memcpy_dtoh_async(to, from, self.of(stream))
         }
         .map_err(wrong("cuMemcpyDtoHAsync"))
     }
@@ -356,8 +391,7 @@ impl Driver for CudaDriver {
 
     fn synchronize(&self) -> DriverResult<()> {
         self.bind()?;
-        // SAFETY: this driver's stream.
-        unsafe { stream::synchronize(self.stream) }.map_err(wrong("cuStreamSynchronize"))
+        self.wait_for_all().map_err(wrong("cuStreamSynchronize"))
     }
 
     fn begin_capture(&self) -> DriverResult<()> {
@@ -391,17 +425,25 @@ impl Driver for CudaDriver {
         }
     }
 
-    fn record(&self) -> DriverResult<EventHandle> {
+    fn record(&self, stream: StreamKind) -> DriverResult<EventHandle> {
         self.bind()?;
         let event = event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map_err(wrong("cuEventCreate"))?;
         // SAFETY: an event and a stream of this driver; the event is given out or destroyed.
         unsafe {
-            event::record(event, self.stream).map_err(|e| {
+            event::record(event, self.of(stream)).map_err(|e| {
                 let _ = event::destroy(event);
                 wrong("cuEventRecord")(e)
             })?;
         }
         Ok(EventHandle(event as usize))
+    }
+
+    fn hold(&self, stream: StreamKind, event: EventHandle) -> DriverResult<()> {
+        self.bind()?;
+        let (stream, event) = (self.of(stream), event.0 as sys::CUevent);
+        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        // SAFETY: this driver's stream, and an event that `record` gave and that is not freed.
+        unsafe { stream::wait_event(stream, event, flags) }.map_err(wrong("cuStreamWaitEvent"))
     }
 
     fn elapsed(&self, from: EventHandle, to: EventHandle) -> DriverResult<Duration> {

@@ -1,8 +1,9 @@
-//! What the room asks of an accelerator's driver: one device, one stream, memory, modules, launches, graphs.
+//! What the room asks of an accelerator's driver: one device, a stream of launches and one of copies, memory, modules, launches, graphs.
 //!
 //! [`Driver`] is thin on purpose, so that another driver, or one that fails when a test wants it to, can stand
-//! in. [`cuda`] is the one that computes. Everything is ordered by one stream; copies wait for what was submitted
-//! before them, those of pinned memory are only submitted. Owners ([`DeviceMemory`], [`PinnedMemory`], [`Graph`],
+//! in. [`cuda`] is the one that computes. What is submitted to a stream is done in order; between the two, [`Driver::hold`] makes one wait
+//! for a mark in the other. Launches, graphs and whatever names no stream are in that of launches; copies of pinned memory are only
+//! submitted, other copies are waited for. Owners ([`DeviceMemory`], [`PinnedMemory`], [`Graph`],
 //! [`Event`]) give back what they hold when they are dropped.
 
 pub mod cuda;
@@ -10,6 +11,7 @@ mod pinned;
 
 pub use pinned::PinnedMemory;
 
+use scheduler::plan::StreamKind;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -43,7 +45,7 @@ pub struct Function(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GraphHandle(pub usize);
 
-/// A point in the stream.
+/// A point in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventHandle(pub usize);
 
@@ -58,9 +60,9 @@ pub struct Grid {
     pub shared_bytes: u32,
 }
 
-/// One device with one stream.
+/// One device with its streams.
 pub trait Driver: Send + Sync + fmt::Debug {
-    /// The same device with a stream of its own: what is submitted and captured here and there does not mix.
+    /// The same device with streams of its own: what is submitted and captured here and there does not mix.
     ///
     /// # Errors
     /// The driver's.
@@ -117,23 +119,35 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// Not freed before, and not used after.
     unsafe fn free_pinned(&self, start: NonNull<u8>);
 
-    /// Submits a copy to the device and does not wait.
+    /// Submits a copy to the device to a stream and does not wait.
     ///
     /// # Safety
     /// `from` is pinned memory that is there, and is not written, until the copy is done; so is the device memory.
     ///
     /// # Errors
     /// The driver's.
-    unsafe fn submit_to_device(&self, to: u64, from: NonNull<u8>, bytes: usize) -> DriverResult<()>;
+    unsafe fn submit_to_device(
+        &self,
+        stream: StreamKind,
+        to: u64,
+        from: NonNull<u8>,
+        bytes: usize,
+    ) -> DriverResult<()>;
 
-    /// Submits a copy from the device and does not wait.
+    /// Submits a copy from the device to a stream and does not wait.
     ///
     /// # Safety
     /// `to` is pinned memory that is there, and is not touched, until the copy is done; so is the device memory.
     ///
     /// # Errors
     /// The driver's.
-    unsafe fn submit_to_host(&self, to: NonNull<u8>, from: u64, bytes: usize) -> DriverResult<()>;
+    unsafe fn submit_to_host(
+        &self,
+        stream: StreamKind,
+        to: NonNull<u8>,
+        from: u64,
+        bytes: usize,
+    ) -> DriverResult<()>;
 
     /// Waits until a mark is reached.
     ///
@@ -166,7 +180,7 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// The driver's.
     unsafe fn launch(&self, function: Function, grid: Grid, arguments: &[u8]) -> DriverResult<()>;
 
-    /// Waits for everything submitted.
+    /// Waits for everything submitted, in both streams.
     ///
     /// # Errors
     /// The driver's, and those of kernels.
@@ -199,11 +213,17 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// Not freed before, and not used after.
     unsafe fn free_graph(&self, graph: GraphHandle);
 
-    /// Marks the present end of the stream.
+    /// Marks the present end of a stream.
     ///
     /// # Errors
     /// The driver's.
-    fn record(&self) -> DriverResult<EventHandle>;
+    fn record(&self, stream: StreamKind) -> DriverResult<EventHandle>;
+
+    /// What is submitted to a stream from now on comes after a mark. Does not wait; the mark may be freed at once.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn hold(&self, stream: StreamKind, event: EventHandle) -> DriverResult<()>;
 
     /// Device time between two marks. Waits for the second.
     ///
@@ -353,7 +373,7 @@ impl Drop for Graph {
     }
 }
 
-/// A mark in the stream with an owner.
+/// A mark in a stream with an owner.
 #[derive(Debug)]
 pub struct Event {
     driver: Arc<dyn Driver>,
@@ -361,12 +381,12 @@ pub struct Event {
 }
 
 impl Event {
-    /// Marks the present end of the stream.
+    /// Marks the present end of a stream.
     ///
     /// # Errors
     /// The driver's.
-    pub fn record(driver: &Arc<dyn Driver>) -> DriverResult<Self> {
-        let handle = driver.record()?;
+    pub fn record(driver: &Arc<dyn Driver>, stream: StreamKind) -> DriverResult<Self> {
+        let handle = driver.record(stream)?;
         Ok(Self { driver: Arc::clone(driver), handle })
     }
 
@@ -376,6 +396,14 @@ impl Event {
     /// The driver's, and those of kernels.
     pub fn elapsed(&self, to: &Self) -> DriverResult<Duration> {
         self.driver.elapsed(self.handle, to.handle)
+    }
+
+    /// What is submitted to a stream from now on comes after it.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn hold(&self, stream: StreamKind) -> DriverResult<()> {
+        self.driver.hold(stream, self.handle)
     }
 
     /// Waits until it is reached.

@@ -1,6 +1,7 @@
 //! Host memory that the device reaches without help: the host tier, and what transfers pass through.
 
 use super::{DeviceMemory, Driver, DriverError, DriverResult};
+use scheduler::plan::StreamKind;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -83,25 +84,39 @@ impl Drop for PinnedMemory {
 }
 
 impl DeviceMemory {
-    /// Submits a copy into it.
+    /// Submits a copy into it to a stream.
     ///
     /// # Errors
     /// The driver's, and a range outside.
-    pub fn submit_from(&mut self, offset: u64, from: &PinnedMemory, at: u64, len: u64) -> DriverResult<()> {
+    pub fn submit_from(
+        &mut self,
+        stream: StreamKind,
+        offset: u64,
+        from: &PinnedMemory,
+        at: u64,
+        len: u64,
+    ) -> DriverResult<()> {
         self.check("submit to device", offset, len)?;
         let from = from.part("submit to device", at, len)?;
-        // SAFETY: within memory that the two own; pinned memory waits for the stream before it goes.
-        unsafe { self.driver.submit_to_device(self.address + offset, from, len as usize) }
+        // SAFETY: within memory that the two own; pinned memory waits for the streams before it goes.
+        unsafe { self.driver.submit_to_device(stream, self.address + offset, from, len as usize) }
     }
 
-    /// Submits a copy out of it.
+    /// Submits a copy out of it to a stream.
     ///
     /// # Errors
     /// The driver's, and a range outside.
-    pub fn submit_into(&self, offset: u64, to: &mut PinnedMemory, at: u64, len: u64) -> DriverResult<()> {
+    pub fn submit_into(
+        &self,
+        stream: StreamKind,
+        offset: u64,
+        to: &mut PinnedMemory,
+        at: u64,
+        len: u64,
+    ) -> DriverResult<()> {
         self.check("submit to host", offset, len)?;
         let to = to.part("submit to host", at, len)?;
         // SAFETY: as above.
-        unsafe { self.driver.submit_to_host(to, self.address + offset, len as usize) }
+        unsafe { self.driver.submit_to_host(stream, to, self.address + offset, len as usize) }
     }
 }

@@ -2,16 +2,17 @@
 
 use super::{Entry, Profile, StepRecord};
 use crate::check::CheckedPlan;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::work::Work;
 use fhe_core::params::Params;
 use kernels_gpu::abi::{KernelId, RowRef};
-use scheduler::cost::{CostTable, Observation};
-use scheduler::plan::{Access, NodeId, PlanStep, Step};
-use scheduler::{Options, dsl};
+use scheduler::compile::{compile, refit};
+use scheduler::cost::{CopyObservation, CopyRoute, CostTable, Observation, Timeline};
+use scheduler::plan::{Access, NodeId, Plan, PlanStep, Step, Tier};
+use scheduler::{MemoryLimits, Options, Topology, dsl};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Predicted times of a plan's launches.
@@ -21,6 +22,21 @@ pub struct Prediction {
     pub launches: Vec<(KernelId, Duration)>,
     /// Kernels that the table has no costs of: they count as nothing.
     pub unknown: Vec<KernelId>,
+    /// Calls and copies with streams beside each other.
+    pub overlap: Overlap,
+    /// Routes of copies that the table has no costs of: they count as nothing.
+    pub unknown_copies: Vec<CopyRoute>,
+}
+
+/// What streams save, as predicted. Steps of the host are not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overlap {
+    /// The time of a run.
+    pub total: Duration,
+    /// The time of its copies.
+    pub copies: Duration,
+    /// Of that, the time in which a call ran on the device at which they arrive.
+    pub hidden: Duration,
 }
 
 impl Prediction {
@@ -35,10 +51,41 @@ impl Prediction {
         }
         prediction.unknown.sort_unstable();
         prediction.unknown.dedup();
+        prediction.overlap(plan.plan(), costs);
         prediction
     }
 
-    /// The time of a run.
+    fn overlap(&mut self, plan: &Plan, costs: &CostTable) {
+        let mut launches = self.launches.iter();
+        let mut unknown = BTreeSet::new();
+        let nanoseconds: Vec<f64> = (plan.schedule.iter())
+            .map(|step| match step {
+                PlanStep::Call { segment, .. } => {
+                    let n = plan.segment(*segment).map_or(0, |s| s.steps.len());
+                    let call = launches.by_ref().take(n);
+                    call.map(|(_, time)| time.as_secs_f64() * 1e9).sum()
+                }
+                PlanStep::Copy(copies) => {
+                    let by_route = CopyRoute::bytes(plan, copies).into_iter();
+                    let time = |(route, bytes)| {
+                        costs.predict_copy(route, bytes).unwrap_or_else(|| {
+                            unknown.insert(route);
+                            0.0
+                        })
+                    };
+                    by_route.map(time).sum()
+                }
+                PlanStep::Host(_) | PlanStep::Record { .. } | PlanStep::Wait { .. } => 0.0,
+            })
+            .collect();
+        let timeline = Timeline::new(plan, |i, _| nanoseconds[i]);
+        let duration = |nanoseconds: f64| Duration::from_nanos(nanoseconds as u64);
+        let (total, copies) = (duration(timeline.total), duration(timeline.copies));
+        self.overlap = Overlap { total, copies, hidden: duration(timeline.hidden) };
+        self.unknown_copies = unknown.into_iter().collect();
+    }
+
+    /// The time of a run's launches, one after the other.
     pub fn total(&self) -> Duration {
         self.launches.iter().map(|(_, time)| *time).sum()
     }
@@ -117,7 +164,7 @@ pub(crate) fn observations(plan: &CheckedPlan, times: &[Duration]) -> Vec<Observ
     observed
 }
 
-/// Measures a cost table: medians of every launch of a program that uses all kernels of levelled programs at every level of the
+/// Measures a cost table, also of copies: medians of every launch of a program that uses all kernels of levelled programs at every level of the
 /// parameters. `note` says which machine it was, and when.
 ///
 /// # Errors
@@ -129,7 +176,36 @@ pub fn calibrate(session: &Session, params: &Params, note: &str, samples: u32) -
         let mut program = session.compile(&workout(params)?, params, &options)?;
         observed.extend(program.observe(samples)?);
     }
-    Ok(CostTable::fit(&session.backend_name(), note, &params.to_string(), &observed))
+    let costs = CostTable::fit(&session.backend_name(), note, &params.to_string(), &observed);
+    Ok(costs.with_copies(&observe_copies(session, params, samples)?))
+}
+
+/// Times of copies over every route that the session has: a program in half the memory that it takes, with the rest in memory of the host
+/// or, where there is a directory, in a file; and on two devices, where there are two.
+fn observe_copies(session: &Session, params: &Params, samples: u32) -> Result<Vec<CopyObservation>> {
+    let program = dsl::build("copies", |g| {
+        let (x, y) = (g.input("x", 64)?, g.input("y", 64)?);
+        let sum = (0..6).fold(x * y, |sum, k| sum + x.rotate(k) * y);
+        g.output("z", sum, 64)
+    })?;
+    let free = compile(&program, params, &Options::default())?;
+    let (least, most) = (free.plan.least_device_bytes(), free.plan.peak_bytes(Tier::Device));
+    let below = |host| {
+        let memory = MemoryLimits { device: Some(least.max(most / 2)), host };
+        Options { memory, ..Options::default() }
+    };
+    let apart = Options { topology: Topology::new(2)?, ..Options::default() };
+    let mut observed = Vec::new();
+    for options in [below(None), below(Some(0)), apart] {
+        match session.load(refit(&free, params, &options)?, params) {
+            Ok(mut program) => observed.extend(program.observe_copies(samples)?),
+            // What the session has not is not measured.
+            Err(Error::NoSpillDirectory { .. } | Error::Devices { .. } | Error::TooBig { .. }) => {}
+            Err(Error::OverBudget { .. } | Error::NotNow { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(observed)
 }
 
 /// Bytes of plaintexts that no cache holds.

@@ -1,11 +1,13 @@
 //! A profile as a trace in the format of Chrome's trace events, which Perfetto and chrome://tracing draw.
 //!
 //! ```text
-//! process   one a profile (a setup, a run)     track 0: steps of the host     track 1 + d: launches of device d
+//! process   one a profile (a setup, a run)
+//! track     0: steps of the host     1 + d: launches of device d of n     1 + n + d: copies to it
 //! event     complete ("ph": "X"), ts and dur in microseconds from the profile's start
 //! ```
 //!
-//! A run with a profile is launch by launch, so events of a track do not overlap; gaps between launches are the host's.
+//! A run with a profile is launch by launch, so events of a track do not overlap; gaps between launches are the host's. Copies may stand
+//! beside launches.
 //! Format: "Trace Event Format", docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU.
 
 use super::{HostRecord, HostWork, Profile, StepRecord};
@@ -85,11 +87,28 @@ pub fn to_chrome(
                 if n_devices == 1 { "launches".to_owned() } else { format!("launches of device {device}") };
             trace_events.push(named(pid, LAUNCH_TRACK + device, "thread_name", &name));
         }
+        let mut devices: Vec<u32> = profile.host_steps().iter().filter_map(|r| copies_to(&r.what)).collect();
+        devices.sort_unstable();
+        devices.dedup();
+        for device in devices {
+            let name =
+                if n_devices == 1 { "copies".to_owned() } else { format!("copies to device {device}") };
+            trace_events.push(named(pid, copy_track(plan, device), "thread_name", &name));
+        }
         trace_events.extend(profile.host_steps().iter().map(|record| host_event(plan, pid, record, &name)));
         trace_events.extend(profile.steps().iter().map(|record| launch_event(plan, pid, record, &level)));
     }
     // Numbers and strings: serialization cannot fail.
     serde_json::to_string(&Trace { display_time_unit: "ms", trace_events }).unwrap_or_default()
+}
+
+/// The track of copies to a device.
+pub fn copy_track(plan: &Plan, device: u32) -> u32 {
+    LAUNCH_TRACK.saturating_add(plan.n_devices().max(1)).saturating_add(device)
+}
+
+fn copies_to(what: &HostWork) -> Option<u32> {
+    if let HostWork::Copy { device, .. } = what { Some(device.0) } else { None }
 }
 
 fn named(pid: u32, tid: u32, what: &str, name: &str) -> Event {
@@ -128,12 +147,13 @@ fn host_event(
 ) -> Event {
     let (name, level) = name(&record.what);
     let rows = match record.what {
-        HostWork::Copy { fetched, spilled, exchanged } => Some(fetched + spilled + exchanged),
+        HostWork::Copy { fetched, spilled, exchanged, .. } => Some(fetched + spilled + exchanged),
         what => what.buffer().and_then(|id| plan.buffer(id)).map(|b| u64::from(b.rows)),
     };
     let bytes = rows.map(|rows| rows * plan.row_bytes() as u64);
     let args = Args { rows, bytes, level, ..Args::default() };
-    complete(pid, HOST_TRACK, name, (record.start, record.time), args)
+    let track = copies_to(&record.what).map_or(HOST_TRACK, |device| copy_track(plan, device));
+    complete(pid, track, name, (record.start, record.time), args)
 }
 
 impl HostWork {
@@ -156,9 +176,11 @@ impl HostWork {
     pub fn name(&self) -> String {
         match self {
             Self::ReadInputs => "read inputs".to_owned(),
-            Self::Copy { fetched, spilled, exchanged: 0 } => format!("fetch {fetched} rows, spill {spilled}"),
-            Self::Copy { fetched: 0, spilled: 0, exchanged } => format!("exchange {exchanged} rows"),
-            Self::Copy { fetched, spilled, exchanged } => {
+            Self::Copy { fetched, spilled, exchanged: 0, .. } => {
+                format!("fetch {fetched} rows, spill {spilled}")
+            }
+            Self::Copy { fetched: 0, spilled: 0, exchanged, .. } => format!("exchange {exchanged} rows"),
+            Self::Copy { fetched, spilled, exchanged, .. } => {
                 format!("fetch {fetched} rows, spill {spilled}, exchange {exchanged}")
             }
             Self::Step(HostStep::Encode { encoded, .. }) => format!("encode constant {}", encoded.constant.0),
@@ -202,6 +224,7 @@ mod tests {
             setup: vec![],
             schedule: vec![],
             peaks: vec![],
+            n_groups: 1,
         }
     }
 

@@ -138,6 +138,14 @@ impl SessionBuilder {
         self
     }
 
+    /// For comparison: whether every step of a run is waited for before the next one is submitted, so that copies and launches take turns
+    /// (no if not called).
+    #[must_use]
+    pub fn in_order(mut self, on: bool) -> Self {
+        self.options.in_order = on;
+        self
+    }
+
     /// For tests: whether working memory is filled with [`crate::backend::POISON`] before each run.
     #[must_use]
     pub fn poison(mut self, on: bool) -> Self {
@@ -221,7 +229,7 @@ impl Session {
             host_limits: None,
             file_limits: Limits::default(),
             spill_directory: None,
-            options: RunOptions { poison: false, profile: false },
+            options: RunOptions::default(),
         }
     }
 

@@ -16,10 +16,10 @@ use kernels_gpu::abi::KernelId;
 use rayon::ThreadPool;
 use scheduler::ckks_ir::ConstId;
 use scheduler::compile::Manifest;
-use scheduler::cost::{CostTable, Observation};
-use scheduler::plan::{DeviceIdx, HostStep, Plan};
+use scheduler::cost::{CopyObservation, CopyRoute, CostTable, Observation};
+use scheduler::plan::{BufferId, DeviceIdx, HostStep, Plan, PlanStep, RowCopy};
 use scheduler::poly_ir::Encoded;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -276,7 +276,44 @@ impl LoadedProgram {
         Ok(observations(self.instance.plan(), &times))
     }
 
-    /// The time of a run's launches as a cost table predicts it.
+    /// What the copies of each step of a run take over each route, waited for: the median of `samples`. Neither keys nor inputs are needed;
+    /// afterwards the arenas and what was spilled hold nothing of meaning.
+    ///
+    /// # Errors
+    /// Those of [`Instance::copy`].
+    pub fn observe_copies(&mut self, samples: u32) -> Result<Vec<CopyObservation>> {
+        let plan = self.plan().clone();
+        let row_bytes = plan.row_bytes() as u64;
+        // What lies below is there, and right by the checksums of its tier.
+        let row = vec![0; plan.row_bytes()];
+        for (id, buffer) in (0..).map(BufferId).zip(&plan.buffers) {
+            (0..buffer.rows).try_for_each(|at| self.instance.write(id, at, &row))?;
+        }
+        let mut observed = Vec::new();
+        for step in &plan.schedule {
+            let PlanStep::Copy(copies) = step else { continue };
+            let mut by_route: BTreeMap<CopyRoute, Vec<RowCopy>> = BTreeMap::new();
+            for copy in copies {
+                if let Some(route) = CopyRoute::of(&plan, copy) {
+                    by_route.entry(route).or_default().push(*copy);
+                }
+            }
+            for (route, copies) in by_route {
+                let mut times = Vec::new();
+                for _ in 0..samples.max(1) {
+                    let clock = Stopwatch::start();
+                    self.instance.copy(&copies)?;
+                    times.push(clock.elapsed());
+                }
+                let bytes = copies.iter().map(|copy| u64::from(copy.rows)).sum::<u64>() * row_bytes;
+                let nanoseconds = overhead::median(times).as_secs_f64() * 1e9;
+                observed.push(CopyObservation { route, bytes, nanoseconds });
+            }
+        }
+        Ok(observed)
+    }
+
+    /// The time of a run's launches as a cost table predicts it, and of its copies beside them.
     pub fn predict(&self, costs: &CostTable) -> Prediction {
         Prediction::new(self.instance.plan(), costs)
     }

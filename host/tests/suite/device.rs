@@ -81,9 +81,9 @@ fn negated(poison: bool, wrong: impl FnOnce(&Device)) -> Result<Vec<u8>, Error> 
         Ok(())
     };
     // Once as it should be, so that the memory is full of right values.
-    executor::run(&mut *instance, &mut host, RunOptions { poison: false, profile: false })?;
+    executor::run(&mut *instance, &mut host, RunOptions::default())?;
     wrong(&device);
-    executor::run(&mut *instance, &mut host, RunOptions { poison, profile: false })?;
+    executor::run(&mut *instance, &mut host, RunOptions { poison, ..RunOptions::default() })?;
     Ok(out)
 }
 

@@ -342,7 +342,8 @@ fn a_row_that_nothing_wrote_shows() {
     let mut instance = backend.load(Arc::new(CheckedPlan::new(maker.plan).unwrap())).unwrap();
     let mut out = |poison| {
         let mut host_step = |_: &HostStep, _: &mut dyn Instance| Ok(());
-        executor::run(&mut *instance, &mut host_step, RunOptions { poison, profile: false }).unwrap();
+        executor::run(&mut *instance, &mut host_step, RunOptions { poison, ..RunOptions::default() })
+            .unwrap();
         instance.read(BufferId(2), 0..4).unwrap()
     };
     assert!(out(false).iter().all(|&b| b == 0));

@@ -46,6 +46,7 @@ fn is_well_worded(error: &Error, kind: Kind, profile: bool) {
                 Kind::Fill => &["poison of buffer "],
                 Kind::SubmitToDevice => &["write to buffer "],
                 Kind::Wait => &[" buffer "],
+                Kind::Hold => &["there are no copies in the story"],
                 Kind::CopyToDevice => &[if during == "binding table" { "" } else { "program `story`" }],
                 Kind::Allocate | Kind::AllocatePinned => &["an allocation that fails is out of memory"],
             };

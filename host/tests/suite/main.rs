@@ -11,6 +11,8 @@ mod errors;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod groups;
+#[cfg(test)]
 mod kernels;
 #[cfg(test)]
 mod lost;

@@ -20,8 +20,11 @@ use kernels_gpu::abi::launch::GPU_MIN_LOG_N;
 use kernels_gpu::abi::{KernelId, RowRef};
 use scheduler::compile::{MemoryLimits, refit};
 use scheduler::dsl::{self, Program};
-use scheduler::plan::{Buffer, BufferId, BufferKind, Place, Plan, PlanStep, RowCopy, Tier};
-use scheduler::{Compiled, Options, compile};
+use scheduler::plan::{
+    Buffer, BufferId, BufferKind, DeviceIdx, EventId, Place, Plan, PlanStep, RowCopy, StreamId, StreamKind,
+    Tier,
+};
+use scheduler::{Compiled, Options, Topology, compile};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -182,6 +185,34 @@ fn larger_rings_in_any_memory() {
     agrees_in_any_memory::<u32>(&shallow(), Preset::N13, 3);
 }
 
+/// The processor does one step after the other: in whatever order, with the same bits.
+#[test]
+fn the_processor_in_any_order_of_streams() {
+    let directory = Directory::new("order");
+    let fixture = Fixture::<u32>::new(Preset::Toy10);
+    let params = fixture.client.ring.params();
+    let session = on_cpu(&directory.0);
+    let whole = fixture.free.plan.peak_bytes(Tier::Device);
+    for n in [1, 2, 3] {
+        let memory = MemoryLimits { device: Some(whole / u64::from(2 * n)), host: Some(whole / 4) };
+        let options = Options { topology: Topology::new(n).unwrap(), memory, ..Options::default() };
+        let fitted = refit(&fixture.free, params, &options).unwrap();
+        let mut other_orders = 0;
+        for seed in 1usize..=4 {
+            let mut turn = 0;
+            // One stream for `seed` steps, then the next.
+            let plan = fitted.plan.reordered(|n| {
+                turn += 1;
+                turn / seed % n
+            });
+            other_orders += usize::from(plan.schedule != fitted.plan.schedule);
+            let mut loaded = fixture.load(&session, Compiled { plan, ..fitted.clone() }).unwrap();
+            assert!(fixture.run(&mut loaded).unwrap() == fixture.expected, "{n} devices, {seed}");
+        }
+        assert!(other_orders > 2);
+    }
+}
+
 #[test]
 fn the_null_backend_counts_what_the_plan_copies() {
     let fixture = Fixture::<u32>::new(Preset::Toy10);
@@ -189,10 +220,13 @@ fn the_null_backend_counts_what_the_plan_copies() {
         let session = Session::builder().backend(BackendKind::Null).build().unwrap();
         let compiled = fixture.fitted(*device, Some(device / 4));
         let expected = compiled.plan.copied_bytes();
+        let overlapped = compiled.plan.overlapped_bytes();
+        let overlapped = overlapped.fetched + overlapped.spilled;
         let mut loaded = fixture.load(&session, compiled).unwrap();
         fixture.run(&mut loaded).unwrap();
         let counts = session.counts().unwrap();
         assert_eq!((counts.bytes_fetched, counts.bytes_spilled), (expected.fetched, expected.spilled));
+        assert_eq!(counts.bytes_overlapped, overlapped);
         assert!(counts.bytes_fetched > 0);
     }
 }
@@ -282,7 +316,15 @@ fn row_copy(from: (u32, u32), to: (u32, u32), rows: u32) -> RowCopy {
 fn copies_and_calls_that_are_refused() {
     let with = |copy: RowCopy| {
         let mut plan = handmade(4, Tier::Host);
-        plan.schedule.insert(2, PlanStep::Copy(vec![copy]));
+        // Behind the call.
+        let [launches, copies] = StreamKind::ALL.map(|kind| StreamId { device: DeviceIdx(0), kind });
+        let event = EventId(0);
+        let steps = [
+            PlanStep::Record { event, stream: launches },
+            PlanStep::Wait { event, stream: copies },
+            PlanStep::Copy(vec![copy]),
+        ];
+        plan.schedule.splice(2..2, steps);
         CheckedPlan::new(plan).map(drop)
     };
     assert_eq!(with(row_copy((0, 1), (3, 2), 2)), Ok(()));

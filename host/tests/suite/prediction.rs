@@ -2,10 +2,13 @@
 
 use crate::client::Client;
 use fhe_core::params::Preset;
-use host::profile::prediction::calibrate;
+use host::profile::prediction::{Overlap, calibrate};
 use host::{BackendKind, Session};
-use scheduler::cost::CostTable;
-use scheduler::{Options, dsl};
+use scheduler::compile::refit;
+use scheduler::cost::{CopyCost, CostTable};
+use scheduler::plan::Tier;
+use scheduler::{MemoryLimits, Options, dsl};
+use std::time::Duration;
 
 fn session(kind: BackendKind) -> Session {
     Session::builder().backend(kind).threads(2).profile(true).build().unwrap()
@@ -17,6 +20,8 @@ fn a_calibration_knows_every_kernel_of_levelled_programs() {
     let session = session(BackendKind::Cpu);
     let costs = calibrate(&session, &params, "test", 3).unwrap();
     assert_eq!((costs.backend.as_str(), costs.note.as_str()), (session.backend_name().as_str(), "test"));
+    // The session has no directory for files, and the processor simulates two devices.
+    assert_eq!(costs.copies.keys().collect::<Vec<_>>(), ["exchange", "fetch host", "spill host"]);
     let json = serde_json::to_string(&costs).unwrap();
     // The shortest decimal of a double is the double again.
     assert_eq!(serde_json::from_str::<CostTable>(&json).unwrap(), costs);
@@ -68,6 +73,41 @@ fn predicted_times_stand_beside_measured_ones() {
     assert_eq!(nodes.lines().count(), 2 + 3, "{nodes}");
     for table in [kernels, nodes] {
         assert!(table.lines().last().unwrap().starts_with("total"), "{table}");
+    }
+}
+
+/// What a timeline says of a plan with copies, against what follows from its times alone.
+#[test]
+fn copies_are_hidden_beside_launches() {
+    let params = Preset::Toy10.params().unwrap();
+    let program = dsl::build("copies", |g| {
+        let (x, y) = (g.input("x", 16)?, g.input("y", 16)?);
+        let sum = (0..6).fold(x * y, |sum, k| sum + x.rotate(k) * y);
+        g.output("z", sum.square(), 16)
+    })
+    .unwrap();
+    let free = scheduler::compile(&program, &params, &Options::default()).unwrap();
+    let whole = free.plan.peak_bytes(Tier::Device);
+    let memory = MemoryLimits { device: Some(whole / 2), host: None };
+    let fitted = refit(&free, &params, &Options { memory, ..Options::default() }).unwrap();
+    let loaded = session(BackendKind::Null).load(fitted, &params).unwrap();
+    let cost = |per_kib| CopyCost { step: 1000.0, per_kib };
+    let mut costs: CostTable =
+        serde_json::from_str(include_str!("../../../benches/costs/h100-n14.json")).unwrap();
+    let without = loaded.predict(&costs);
+    let names: Vec<String> = without.unknown_copies.iter().map(|route| route.name()).collect();
+    assert!(names.contains(&"fetch host".to_owned()), "{names:?}");
+    assert_eq!((without.overlap.total, without.overlap.copies), (without.total(), Duration::ZERO));
+    for per_kib in [1.0, 20.0, 500.0] {
+        costs.copies = ["fetch host", "spill host"].map(|name| (name.to_owned(), cost(per_kib))).into();
+        let prediction = loaded.predict(&costs);
+        assert_eq!(prediction.unknown_copies, []);
+        let Overlap { total, copies, hidden } = prediction.overlap;
+        // Together they take what they take one after the other, less what is hidden; and no less than either.
+        let launches = prediction.total();
+        let apart = (launches + copies).saturating_sub(hidden);
+        assert!(total.abs_diff(apart) <= total / 1000, "{total:?}, {apart:?}");
+        assert!(total >= launches.max(copies) && hidden > Duration::ZERO && hidden < copies);
     }
 }
 

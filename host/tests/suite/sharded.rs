@@ -22,7 +22,7 @@ use scheduler::{Compiled, Options, Topology, compile};
 use serde_json::Value;
 
 fn on(n_devices: u32) -> Options {
-    Options { topology: Topology::new(n_devices).unwrap(), ..Options::default() }
+    Options { topology: Topology::new(n_devices).unwrap(), groups: Some(1), ..Options::default() }
 }
 
 /// A program for one device, what it is given, and what it gives.
@@ -377,7 +377,7 @@ fn devices_that_are_too_small_spill() {
                 }
                 let mut rows = [0; 3];
                 for step in loaded.last_run().profile.host_steps() {
-                    if let HostWork::Copy { fetched, spilled, exchanged } = step.what {
+                    if let HostWork::Copy { fetched, spilled, exchanged, .. } = step.what {
                         rows.iter_mut().zip([fetched, spilled, exchanged]).for_each(|(sum, n)| *sum += n);
                     }
                 }

@@ -128,7 +128,7 @@ fn a_run_that_a_host_step_ends() {
                 }
                 Ok(())
             };
-            let options = RunOptions { poison: true, profile: false };
+            let options = RunOptions { poison: true, ..RunOptions::default() };
             executor::run(&mut *instance, &mut step, options).map(|_| downloads)
         };
         let right = run(None).unwrap();

@@ -73,6 +73,29 @@ fn the_bits_and_what_is_held() {
     assert!(directory.is_empty());
 }
 
+/// The bits, however the streams run beside each other; and no bits without the events.
+#[test]
+fn streams_in_any_order() {
+    let directory = Directory::new("streams");
+    let whole = story().compiled.plan.peak_bytes(Tier::Device);
+    for (device, host) in [(whole / 2, None), (whole / 3, Some(whole / 4))] {
+        let story = spilled(device, host);
+        assert!(story.compiled.plan.overlapped_bytes().fetched > 0);
+        for seed in 0..6 {
+            let stage = Stage::simulated();
+            stage.device.as_ref().unwrap().shuffle(seed);
+            for (profile, in_order) in [(false, false), (true, false), (false, true)] {
+                let session = session(&stage, &directory, |b| b.profile(profile).in_order(in_order));
+                let mut loaded = story.load(&session).unwrap();
+                loaded.load_keys(&story.keys).unwrap();
+                story.run_right(&mut loaded);
+                story.run_right(&mut loaded);
+            }
+            stage.ends();
+        }
+    }
+}
+
 #[test]
 fn a_session_plans_for_what_the_device_has_free() {
     let story = story();
@@ -119,8 +142,9 @@ fn fails_everywhere(kinds: &[Kind]) {
                         assert!(kind == Kind::AllocatePinned && found > expected && what.contains("`story`"));
                     }
                     [Error::Driver { during, words }] => {
-                        let named =
-                            ["buffer ", "copy ", "segment ", "node "].iter().any(|n| during.contains(n));
+                        let named = ["buffer ", "copy ", "segment ", "node ", "event ", "copies "]
+                            .iter()
+                            .any(|n| during.contains(n));
                         assert!(named && words.ends_with(INJECTED), "{during}: {words}");
                     }
                     other => panic!("{kind:?} {n}: {other:?}"),
@@ -135,6 +159,11 @@ fn fails_everywhere(kinds: &[Kind]) {
 #[test]
 fn copies_that_fail() {
     fails_everywhere(&[Kind::SubmitToDevice, Kind::SubmitToHost]);
+}
+
+#[test]
+fn events_that_fail() {
+    fails_everywhere(&[Kind::Record, Kind::Hold]);
 }
 
 #[test]

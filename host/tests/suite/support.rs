@@ -155,6 +155,7 @@ impl PlanMaker {
                 PlanStep::Host(HostStep::Download { buffer: BufferId(2), output: OutputIdx(0) }),
             ],
             peaks: Vec::new(),
+            n_groups: 1,
         };
         set_peaks(&mut plan);
         Self { plan }
@@ -238,7 +239,7 @@ pub fn run_once(instance: &mut dyn Instance, rows: &[u8], profile: bool) -> Vec<
         }
         Ok(())
     };
-    let options = RunOptions { poison: true, profile };
+    let options = RunOptions { poison: true, profile, in_order: false };
     executor::run(instance, &mut host_step, options).unwrap();
     out
 }

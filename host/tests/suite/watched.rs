@@ -2,6 +2,7 @@
 
 use host::driver::{Driver, DriverError, DriverResult, EventHandle, Function, GraphHandle, Grid};
 use kernels_gpu::abi::launch::KernelArgs;
+use scheduler::plan::StreamKind;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,7 @@ pub enum Kind {
     EndCapture,
     LaunchGraph,
     Record,
+    Hold,
     Elapsed,
     AllocatePinned,
     SubmitToDevice,
@@ -212,16 +214,28 @@ impl Driver for Watched {
         unsafe { self.inner.free_pinned(start) };
     }
 
-    unsafe fn submit_to_device(&self, to: u64, from: NonNull<u8>, bytes: usize) -> DriverResult<()> {
+    unsafe fn submit_to_device(
+        &self,
+        stream: StreamKind,
+        to: u64,
+        from: NonNull<u8>,
+        bytes: usize,
+    ) -> DriverResult<()> {
         self.script.call(Kind::SubmitToDevice)?;
         // SAFETY: as above.
-        unsafe { self.inner.submit_to_device(to, from, bytes) }
+        unsafe { self.inner.submit_to_device(stream, to, from, bytes) }
     }
 
-    unsafe fn submit_to_host(&self, to: NonNull<u8>, from: u64, bytes: usize) -> DriverResult<()> {
+    unsafe fn submit_to_host(
+        &self,
+        stream: StreamKind,
+        to: NonNull<u8>,
+        from: u64,
+        bytes: usize,
+    ) -> DriverResult<()> {
         self.script.call(Kind::SubmitToHost)?;
         // SAFETY: as above.
-        unsafe { self.inner.submit_to_host(to, from, bytes) }
+        unsafe { self.inner.submit_to_host(stream, to, from, bytes) }
     }
 
     fn wait(&self, event: EventHandle) -> DriverResult<()> {
@@ -284,9 +298,14 @@ impl Driver for Watched {
         unsafe { self.inner.free_graph(graph) };
     }
 
-    fn record(&self) -> DriverResult<EventHandle> {
+    fn hold(&self, stream: StreamKind, event: EventHandle) -> DriverResult<()> {
+        self.script.call(Kind::Hold)?;
+        self.inner.hold(stream, event)
+    }
+
+    fn record(&self, stream: StreamKind) -> DriverResult<EventHandle> {
         self.script.call(Kind::Record)?;
-        let event = self.inner.record()?;
+        let event = self.inner.record(stream)?;
         self.script.hold(|held| held.events += 1);
         Ok(event)
     }

@@ -3,12 +3,13 @@
 //! ```text
 //! time of a launch = launch + bytes / 1024 * per_kib + stored / 1024 * per_kib_stored
 //!                  + multiplications / 1024 * per_kilo_multiplication
+//! time of a step's copies over one route = step + bytes / 1024 * per_kib
 //! ```
 //!
 //! with bytes and multiplications as `host::work` counts them: rows of a launch that are read or written, products of two words.
 //! Stored bytes are those among them of keys, constants and inputs, which a run reads once or seldom, so that they come from
 //! memory, where others may be in a cache. A
-//! [`CostTable`] holds the four numbers for each kernel, in nanoseconds, and what they were measured on. It is data:
+//! [`CostTable`] holds the numbers for each kernel and route, in nanoseconds, and what they were measured on. It is data:
 //! `cargo xtask cost-table` writes one.
 //!
 //! [`CostTable::fit`] finds, kernel by kernel, the numbers (none negative) that are best in the sum of squares of *relative* errors, so that small
@@ -18,6 +19,8 @@ use std::collections::BTreeMap;
 
 use kernels_gpu::abi::KernelId;
 use serde::{Deserialize, Serialize};
+
+use crate::plan::{CopyKind, Plan, RowCopy, Tier};
 
 /// A launch that was timed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,6 +58,64 @@ impl KernelCost {
     }
 }
 
+/// Between which memories a copy goes, and in which direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CopyRoute {
+    /// The direction.
+    pub kind: CopyKind,
+    /// The lower tier; the device's own for an exchange.
+    pub tier: Tier,
+}
+
+impl CopyRoute {
+    /// That of a copy; none where it is no copy of the plan.
+    pub fn of(plan: &Plan, copy: &RowCopy) -> Option<Self> {
+        let kind = plan.copy_kind(copy)?;
+        let below = if kind == CopyKind::Fetch { copy.from } else { copy.to };
+        Some(Self { kind, tier: plan.buffer(below.buffer)?.tier })
+    }
+
+    /// The name in tables: `fetch host`, `spill file`, `exchange`.
+    pub fn name(self) -> String {
+        match self.kind {
+            CopyKind::Fetch => format!("fetch {}", self.tier.name()),
+            CopyKind::Spill => format!("spill {}", self.tier.name()),
+            CopyKind::Exchange => "exchange".to_owned(),
+        }
+    }
+
+    /// Bytes by route of some copies.
+    pub fn bytes(plan: &Plan, copies: &[RowCopy]) -> BTreeMap<Self, u64> {
+        let mut bytes = BTreeMap::new();
+        for copy in copies {
+            if let Some(route) = Self::of(plan, copy) {
+                *bytes.entry(route).or_default() += u64::from(copy.rows) * plan.row_bytes() as u64;
+            }
+        }
+        bytes
+    }
+}
+
+/// Copies of one step over one route that were timed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CopyObservation {
+    /// The route.
+    pub route: CopyRoute,
+    /// Bytes copied.
+    pub bytes: u64,
+    /// Their time.
+    pub nanoseconds: f64,
+}
+
+/// What copies take, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CopyCost {
+    /// A step, whatever it copies.
+    pub step: f64,
+    /// 1024 bytes.
+    pub per_kib: f64,
+}
+
 /// Costs of kernels on one machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CostTable {
@@ -66,6 +127,9 @@ pub struct CostTable {
     pub params: String,
     /// By kernel name, in nanoseconds.
     pub kernels: BTreeMap<String, KernelCost>,
+    /// By [`CopyRoute::name`], in nanoseconds; routes that were not measured are not there.
+    #[serde(default)]
+    pub copies: BTreeMap<String, CopyCost>,
 }
 
 const N_FEATURES: usize = 4;
@@ -85,7 +149,31 @@ impl CostTable {
         let kernels =
             by_kernel.into_iter().map(|(kernel, of)| (kernel.name().to_owned(), fit(&of))).collect();
         let (backend, note, params) = (backend.to_owned(), note.to_owned(), params.to_owned());
-        Self { backend, note, params, kernels }
+        Self { backend, note, params, kernels, copies: BTreeMap::new() }
+    }
+
+    /// With the costs of routes that explain best what was observed of copies.
+    #[must_use]
+    pub fn with_copies(mut self, observed: &[CopyObservation]) -> Self {
+        let mut by_route: BTreeMap<CopyRoute, Vec<Observation>> = BTreeMap::new();
+        for &CopyObservation { route, bytes, nanoseconds } in observed.iter().filter(|o| o.nanoseconds > 0.0)
+        {
+            // The kernel is not looked at.
+            let kernel = KernelId::AddScalar;
+            let like = Observation { kernel, bytes, stored: 0, multiplications: 0, nanoseconds };
+            by_route.entry(route).or_default().push(like);
+        }
+        for (route, of) in by_route {
+            let KernelCost { launch: step, per_kib, .. } = fit(&of.iter().collect::<Vec<_>>());
+            self.copies.insert(route.name(), CopyCost { step, per_kib });
+        }
+        self
+    }
+
+    /// Nanoseconds of a step's copies over a route; none for one that the table has not.
+    pub fn predict_copy(&self, route: CopyRoute, bytes: u64) -> Option<f64> {
+        let CopyCost { step, per_kib } = self.copies.get(&route.name())?;
+        Some(step + per_kib * bytes as f64 / 1024.0)
     }
 
     /// Nanoseconds of a launch; none for a kernel that the table has not.
@@ -196,6 +284,25 @@ mod tests {
             assert!(close(found.per_kilo_multiplication, expected.per_kilo_multiplication), "{found:?}");
         }
         assert_eq!(table.predict(KernelId::Ntt, 1, 0, 1), None);
+    }
+
+    #[test]
+    fn copies_by_route() {
+        let fetch = CopyRoute { kind: CopyKind::Fetch, tier: Tier::Host };
+        let exchange = CopyRoute { kind: CopyKind::Exchange, tier: Tier::Device };
+        let o = |route, bytes: u64, nanoseconds| CopyObservation { route, bytes, nanoseconds };
+        let observed: Vec<CopyObservation> = [1u64, 4, 16, 64]
+            .into_iter()
+            .flat_map(|kib| {
+                let times = [3000.0 + 20.0 * kib as f64, 3.5 * kib as f64];
+                [o(fetch, kib << 10, times[0]), o(exchange, kib << 10, times[1])]
+            })
+            .collect();
+        let table = CostTable::default().with_copies(&observed);
+        assert_eq!(table.copies.keys().collect::<Vec<_>>(), ["exchange", "fetch host"]);
+        assert!(close(table.predict_copy(fetch, 100 << 10).unwrap(), 5000.0));
+        assert!(close(table.predict_copy(exchange, 100 << 10).unwrap(), 350.0));
+        assert_eq!(table.predict_copy(CopyRoute { kind: CopyKind::Spill, ..fetch }, 1), None);
     }
 
     #[test]

@@ -71,6 +71,8 @@ impl<'a, W: Word> Machine<'a, W> {
                 }
                 PlanStep::Host(step) => self.host(step)?,
                 PlanStep::Copy(copies) => copies.iter().try_for_each(|copy| self.copy(copy))?,
+                // In order, there is nothing to wait for.
+                PlanStep::Record { .. } | PlanStep::Wait { .. } => {}
             }
         }
         outputs.into_iter().map(|(output, rows)| self.ciphertext(&rows, level_of(output))).collect()

@@ -2,5 +2,8 @@
 
 pub mod ckks;
 pub(crate) mod constants;
+mod events;
+pub mod grouping;
+pub(crate) mod groups;
 mod memory;
 pub mod plan;

@@ -7,7 +7,7 @@
 //!    [`Options::batch_rows`] rows. In a group, values of the same depth and kernel become one launch (unless the
 //!    cache is too small for it, [`Options::cache_bytes`]): the
 //!    transforms of all digits, both halves of a key switch, all rotations of a hoisted set.
-//! 3. *Devices.* A row is on the device that owns its limb, and computed there: a launch is one on each device that owns some of its
+//! 3. *Devices.* Independent parts go to groups of devices ([`super::groups`]). A row is on the device of its group that owns its limb, and computed there: a launch is one on each device that owns some of its
 //!    rows. What a conversion reads from elsewhere is copied before it (docs/adr/0011).
 //! 4. *Memory.* The lowest free row of the device's arena; rows are free after their last reader; in place where the
 //!    kernel allows.
@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fhe_core::params::{Level, LimbIdx, Params};
 use kernels_gpu::abi::{KernelId, RowRef};
 
+use super::groups::{self, Divided};
 use super::memory;
 use crate::ckks_ir::InputIdx;
 use crate::compile::Options;
@@ -82,16 +83,20 @@ struct Batch {
     level: Level,
 }
 
-/// Lowers a verified function.
+/// Lowers a verified function, for [`Options::groups`] groups of devices: one, where these are to be chosen ([`super::grouping`]).
 ///
 /// # Errors
 /// [`crate::Error::TooLarge`] when the pool does not fit its index; [`crate::Error::DeviceBudget`] when one item
 /// does not fit its device; [`crate::Error::Core`] when a level is not there.
 pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<Plan> {
+    let sharding = Sharding::in_groups(options.topology.n_devices(), options.groups.unwrap_or(1));
+    let Divided { function, group, original } = groups::divide(function, sharding.n_groups());
     let mut lowering = Lowering {
-        function,
+        function: &function,
+        group: &group,
+        original: &original,
         params,
-        sharding: Sharding::new(options.topology.n_devices()),
+        sharding,
         rows: Vec::new(),
         of: Vec::new(),
         buffers: Vec::new(),
@@ -99,7 +104,7 @@ pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<
         constants: BTreeMap::new(),
         slots: Vec::new(),
         slot_rows: Vec::new(),
-        factor_rows: Vec::new(),
+        factor_rows: BTreeMap::new(),
         begun: BTreeSet::new(),
         replicas: BTreeMap::new(),
     };
@@ -109,10 +114,11 @@ pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<
     lowering.mark_needed();
     lowering.find_begun();
     let batches = lowering.batches(options);
-    let stages = lowering.assign(&batches, &copies);
     let row_bytes = (params.n() * params.word().bytes()) as u64;
+    let ahead = options.prefetch_bytes / row_bytes;
+    let stages = lowering.assign(&batches, &copies, ahead);
     let buffers = core::mem::take(&mut lowering.buffers);
-    let fitted = memory::fit(stages, buffers, row_bytes, &options.memory)?;
+    let fitted = memory::fit(stages, buffers, row_bytes, &options.memory, ahead)?;
     lowering.buffers = fitted.buffers;
     lowering.emit(fitted.stages, setup, uploads, downloads, options)
 }
@@ -143,6 +149,9 @@ struct Copy {
 
 struct Lowering<'a> {
     function: &'a Function,
+    /// By value, the group of devices that computes it, and its number in the function before that was divided.
+    group: &'a [u32],
+    original: &'a [PolyId],
     params: &'a Params,
     sharding: Sharding,
     rows: Vec<Row>,
@@ -155,7 +164,7 @@ struct Lowering<'a> {
     /// The buffer of each vector of slots, its rows, and by device those of the factors of the special FFT.
     slots: Vec<BufferId>,
     slot_rows: Vec<[usize; 2]>,
-    factor_rows: Vec<[usize; 2]>,
+    factor_rows: BTreeMap<DeviceIdx, [usize; 2]>,
     /// The transforms that end where they are read.
     begun: BTreeSet<PolyId>,
     /// By row and the device that reads it, where that is another: where its copy is.
@@ -170,16 +179,17 @@ impl Lowering<'_> {
         id
     }
 
-    /// The buffers of an object, on each device that owns limbs of it; `2^log_repeat` limbs a row.
+    /// The buffers of an object, on each device of a group that owns limbs of it; `2^log_repeat` limbs a row.
     fn object(
         &mut self,
+        group: u32,
         kind: BufferKind,
         basis: &[LimbIdx],
         n_blocks: usize,
         log_repeat: u32,
     ) -> Vec<(DeviceIdx, BufferId)> {
         let mut buffers = Vec::new();
-        for device in self.sharding.devices() {
+        for device in self.sharding.devices_of(group) {
             let of_block = self.sharding.owned(device, basis).count();
             if of_block > 0 {
                 let rows = (n_blocks * of_block).div_ceil(1 << log_repeat);
@@ -196,47 +206,53 @@ impl Lowering<'_> {
         }
         let function = self.function;
         let (mut setup, mut uploads) = (Vec::new(), Vec::new());
-        let mut keys: BTreeMap<KeyId, ()> = BTreeMap::new();
-        let mut inputs: BTreeMap<InputIdx, ()> = BTreeMap::new();
-        for value in &function.values {
+        let mut keys: BTreeSet<(KeyId, u32)> = BTreeSet::new();
+        let mut inputs: BTreeSet<(InputIdx, u32)> = BTreeSet::new();
+        // A constant that nobody reads is of the first group.
+        let mut encoded: BTreeMap<EncodedIdx, BTreeSet<u32>> = BTreeMap::new();
+        for (value, &group) in function.values.iter().zip(self.group) {
             match value.op {
-                Op::Key { key, .. } => _ = keys.insert(key, ()),
-                Op::Input { input, .. } => _ = inputs.insert(input, ()),
+                Op::Key { key, .. } => _ = keys.insert((key, group)),
+                Op::Input { input, .. } => _ = inputs.insert((input, group)),
+                Op::Constant(e) => _ = encoded.entry(e).or_default().insert(group),
                 _ => {}
             }
         }
-        for &input in inputs.keys() {
+        for (input, group) in inputs {
             let basis = &function.inputs[input.0 as usize];
-            for (_, buffer) in self.object(BufferKind::Input(input), basis, 2, 0) {
+            for (_, buffer) in self.object(group, BufferKind::Input(input), basis, 2, 0) {
                 uploads.push(PlanStep::Host(HostStep::Upload { input, buffer }));
             }
         }
         for outputs in function.outputs.chunks(2) {
             if let Some(output) = outputs.first() {
-                self.object(BufferKind::Output(output.output), &function.value(output.value).basis, 2, 0);
+                let (group, basis) = (self.group_of(output.value), &function.value(output.value).basis);
+                self.object(group, BufferKind::Output(output.output), basis, 2, 0);
             }
         }
         let limbs = self.limbs();
         let n_blocks = self.params.digits().len() * 2;
-        for &key in keys.keys() {
-            for (_, buffer) in self.object(BufferKind::Key(key), &limbs, n_blocks, 0) {
+        for (key, group) in keys {
+            for (_, buffer) in self.object(group, BufferKind::Key(key), &limbs, n_blocks, 0) {
                 setup.push(HostStep::LoadKey { key, buffer });
             }
         }
-        for device in self.sharding.devices().take(function.slots.len()) {
+        for device in self.devices_of_slots() {
             setup.push(HostStep::LoadFactors { buffer: self.buffer(BufferKind::Factors, device, 2) });
         }
         for (i, slots) in (0u32..).zip(&function.slots) {
-            let buffer = self.buffer(BufferKind::Slots(slots.constant), self.sharding.nth(i), 2);
+            let device = self.device_of_slots(SlotsIdx(i));
+            let buffer = self.buffer(BufferKind::Slots(slots.constant), device, 2);
             setup.push(HostStep::LoadSlots { encoded: *slots, buffer });
             self.slots.push(buffer);
         }
-        for (i, encoded) in (0u32..).map(EncodedIdx).zip(&function.encoded) {
-            let basis = encoded.basis(self.params)?;
-            let kind = BufferKind::Constant(encoded.constant);
-            for (device, buffer) in self.object(kind, &basis, 1, encoded.log_repeat) {
-                setup.push(HostStep::Encode { encoded: *encoded, buffer });
-                self.constants.insert((i, device), buffer);
+        for (i, of) in (0u32..).map(EncodedIdx).zip(&function.encoded) {
+            let (basis, kind) = (of.basis(self.params)?, BufferKind::Constant(of.constant));
+            for group in encoded.remove(&i).unwrap_or_else(|| BTreeSet::from([0])) {
+                for (device, buffer) in self.object(group, kind, &basis, 1, of.log_repeat) {
+                    setup.push(HostStep::Encode { encoded: *of, buffer });
+                    self.constants.insert((i, device), buffer);
+                }
             }
         }
         Ok((setup, uploads))
@@ -264,27 +280,39 @@ impl Lowering<'_> {
         })
     }
 
-    /// The device of a vector of slots and of what is embedded of it: they take turns.
+    fn group_of(&self, id: PolyId) -> u32 {
+        self.group.get(id.0 as usize).copied().unwrap_or(0)
+    }
+
+    /// The device of a vector of slots and of what is embedded of it: they take turns in their group.
     fn device_of_slots(&self, slots: SlotsIdx) -> DeviceIdx {
-        self.sharding.nth(slots.0)
+        let embeds = |id: &PolyId| self.function.value(*id).op == Op::EmbedInverse(slots);
+        let group = self.function.ids().find(embeds).map_or(0, |id| self.group_of(id));
+        self.sharding.nth(group, slots.0)
+    }
+
+    /// The devices that have slots.
+    fn devices_of_slots(&self) -> BTreeSet<DeviceIdx> {
+        (0..self.function.slots.len() as u32).map(|i| self.device_of_slots(SlotsIdx(i))).collect()
     }
 
     fn make_rows(&mut self) {
         let function = self.function;
         for (i, buffer) in (0u32..).zip(self.slots.clone()) {
-            let rows = self.double_rows(self.sharding.nth(i), |part| Some((buffer, part)), None);
+            let device = self.device_of_slots(SlotsIdx(i));
+            let rows = self.double_rows(device, |part| Some((buffer, part)), None);
             self.slot_rows.push(rows);
         }
-        for device in self.sharding.devices().take(self.slots.len()) {
+        for device in self.devices_of_slots() {
             let buffer = self.find(BufferKind::Factors, device);
             let rows = self.double_rows(device, |part| Some((buffer, part)), None);
-            self.factor_rows.push(rows);
+            self.factor_rows.insert(device, rows);
         }
         let limbs = self.limbs();
         // Rows outside the arenas are one row under any number of names.
         let mut outside: BTreeMap<Outside, usize> = BTreeMap::new();
         for id in function.ids() {
-            let value = function.value(id);
+            let (value, group) = (function.value(id), self.group_of(id));
             let names = |parts: &[PolyId]| -> Vec<usize> {
                 let source = |limb: &LimbIdx| {
                     parts.iter().find_map(|&part| {
@@ -302,23 +330,23 @@ impl Lowering<'_> {
                 Op::Concat(parts) => names(parts),
                 Op::Input { input, poly } => {
                     let buffer = |device| self.find(BufferKind::Input(*input), device);
-                    let places = self.places(buffer, &value.basis, (*poly).into(), &value.basis, 0);
-                    self.outside(&mut outside, &value.basis, places)
+                    let places = self.places(group, buffer, &value.basis, (*poly).into(), &value.basis, 0);
+                    self.outside(&mut outside, group, &value.basis, places)
                 }
                 Op::Constant(e) => {
                     let buffer = |device| self.constants.get(&(*e, device)).copied().unwrap_or(arena(device));
                     let log_repeat = function.encoded[e.0 as usize].log_repeat;
-                    let places = self.places(buffer, &value.basis, 0, &value.basis, log_repeat);
-                    self.outside(&mut outside, &value.basis, places)
+                    let places = self.places(group, buffer, &value.basis, 0, &value.basis, log_repeat);
+                    self.outside(&mut outside, group, &value.basis, places)
                 }
                 Op::Key { key, digit, half } => {
                     let buffer = |device| self.find(BufferKind::Key(*key), device);
                     let block = digit * 2 + u32::from(*half);
-                    let places = self.places(buffer, &limbs, block, &value.basis, 0);
-                    self.outside(&mut outside, &value.basis, places)
+                    let places = self.places(group, buffer, &limbs, block, &value.basis, 0);
+                    self.outside(&mut outside, group, &value.basis, places)
                 }
                 _ => {
-                    let row = |&limb| Row::new(limb, self.sharding.owner(limb), None, Some(id));
+                    let row = |&limb| Row::new(limb, self.sharding.owner(group, limb), None, Some(id));
                     let first = self.rows.len();
                     self.rows.extend(value.basis.iter().map(row));
                     (first..self.rows.len()).collect()
@@ -328,10 +356,11 @@ impl Lowering<'_> {
         }
     }
 
-    /// Where the rows of some limbs are, in a block of an object over a basis, whose buffer on each device is known; with `log_repeat` of
-    /// the only block.
+    /// Where a group has the rows of some limbs, in a block of an object over a basis, whose buffer on each device is known; with
+    /// `log_repeat` of the only block.
     fn places(
         &self,
+        group: u32,
         buffer: impl Fn(DeviceIdx) -> BufferId,
         basis: &[LimbIdx],
         block: u32,
@@ -341,8 +370,10 @@ impl Lowering<'_> {
         let place = |limb: &LimbIdx| {
             let position = basis.iter().position(|l| l == limb)?;
             let (device, row, part) = match log_repeat {
-                0 => self.sharding.row(basis, block, position).map(|(device, row)| (device, row, 0))?,
-                log_repeat => self.sharding.part(basis, log_repeat, position)?,
+                0 => {
+                    self.sharding.row(group, basis, block, position).map(|(device, row)| (device, row, 0))?
+                }
+                log_repeat => self.sharding.part(group, basis, log_repeat, position)?,
             };
             Some(Outside { place: (buffer(device), row), part })
         };
@@ -353,12 +384,13 @@ impl Lowering<'_> {
     fn outside(
         &mut self,
         seen: &mut BTreeMap<Outside, usize>,
+        group: u32,
         limbs: &[LimbIdx],
         places: Vec<Outside>,
     ) -> Vec<usize> {
         let mut names = Vec::with_capacity(places.len());
         for (&limb, outside) in limbs.iter().zip(places) {
-            let (rows, device) = (&mut self.rows, self.sharding.owner(limb));
+            let (rows, device) = (&mut self.rows, self.sharding.owner(group, limb));
             names.push(*seen.entry(outside).or_insert_with(|| {
                 rows.push(Row { part: outside.part, ..Row::new(limb, device, Some(outside.place), None) });
                 rows.len() - 1
@@ -373,7 +405,9 @@ impl Lowering<'_> {
         for output in &self.function.outputs {
             let kind = BufferKind::Output(output.output);
             let basis = &self.function.value(output.value).basis;
-            let places = self.places(|device| self.find(kind, device), basis, output.poly.into(), basis, 0);
+            let group = self.group_of(output.value);
+            let places =
+                self.places(group, |device| self.find(kind, device), basis, output.poly.into(), basis, 0);
             for (&from, Outside { place: to, .. }) in self.of[output.value.0 as usize].iter().zip(places) {
                 let row = &mut self.rows[from];
                 row.needed = true;
@@ -400,8 +434,12 @@ impl Lowering<'_> {
         match op {
             Op::ConvertBasis(a) | Op::RoundResidues(a) => all(*a).collect(),
             Op::EmbedInverse(slots) => {
-                let factors = &self.factor_rows[self.device_of_slots(*slots).0 as usize];
-                self.slot_rows[slots.0 as usize].iter().chain(factors).copied().collect()
+                let factors = self.factor_rows.get(&self.device_of_slots(*slots));
+                self.slot_rows[slots.0 as usize]
+                    .iter()
+                    .chain(factors.into_iter().flatten())
+                    .copied()
+                    .collect()
             }
             Op::Slice(_) | Op::Concat(_) => Vec::new(),
             _ => op.operands().into_iter().map(|a| self.of[a.0 as usize][position]).collect(),

@@ -16,17 +16,19 @@
 //! object holds the rows of the limbs that the device owns, in the object's order: [`Sharding`]; there is none where it owns no limb. Slots,
 //! and factors of the special FFT, are two rows of doubles, real and imaginary parts ([`kernels_gpu::abi`]), on whichever device.
 //!
-//! **Order.** The steps of a segment, and of a schedule, take effect in order. Steps that touch no common row
-//! may run at the same time: so do steps of different devices, until rows are exchanged. Slot [`kernels_gpu::abi::ARENA`] of every segment
-//! is the arena of its device. An arena's contents need not survive a run.
+//! **Order.** The launches of a segment take effect in order, and so do the steps of a *stream*: each device has one of calls and one of
+//! copies. Between streams events say what comes after what, and nothing else does; host steps wait for all before them. Done in the order
+//! in which it stands a schedule gives the same bits ([`order`], docs/adr/0013).
+//! Slot [`kernels_gpu::abi::ARENA`] of every segment is the arena of its device. An arena's contents need not survive a run.
 //!
-//! **Devices.** A segment's launches see buffers of its device only. Rows pass from the arena of one device to that of another by copies
+//! **Devices.** Devices are groups of one size; an object is on each group that reads it, an output on one. A segment's launches see buffers of its device only. Rows pass from the arena of one device to that of another by copies
 //! (docs/adr/0011).
 //!
 //! **Tiers.** Launches see device memory only. Rows of other tiers are copied to the arena before their use; a
 //! copy down moves, after it the arena's row holds nothing (docs/adr/0006).
 
 mod items;
+pub mod order;
 pub mod refine;
 mod shard;
 pub mod text;
@@ -34,6 +36,7 @@ pub mod verify;
 
 pub(crate) use items::sums;
 pub use items::{Form, Item, PoolWriter, Read};
+pub use order::{EventId, StreamId, StreamKind};
 pub use shard::{MAX_DEVICES, Sharding, pack};
 
 use fhe_core::math::word::WordKind;
@@ -235,7 +238,7 @@ pub struct Place {
 }
 
 /// Where a copy goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CopyKind {
     /// To the arena, from another tier of its device.
     Fetch,
@@ -305,8 +308,22 @@ pub enum PlanStep {
     },
     /// A step of the host.
     Host(HostStep),
-    /// Copies between an arena and other tiers or devices, in order.
+    /// Copies between an arena and other tiers or devices, in order, all to buffers of one device.
     Copy(Vec<RowCopy>),
+    /// Marks the present end of a stream.
+    Record {
+        /// The mark; each is recorded once.
+        event: EventId,
+        /// Whose end.
+        stream: StreamId,
+    },
+    /// What follows in a stream comes after a mark.
+    Wait {
+        /// The mark, recorded before.
+        event: EventId,
+        /// What waits.
+        stream: StreamId,
+    },
 }
 
 /// The most memory that a run holds in one place.
@@ -341,6 +358,8 @@ pub struct Plan {
     pub roots: Vec<u64>,
     /// Items and tables.
     pub pool: Vec<u64>,
+    /// How many groups the devices are ([`Sharding`]).
+    pub n_groups: u32,
     /// What to allocate.
     pub buffers: Vec<Buffer>,
     /// The segments.
@@ -387,7 +406,7 @@ impl Plan {
 
     /// Which device has which rows.
     pub fn sharding(&self) -> Sharding {
-        Sharding::new(self.n_devices())
+        Sharding::in_groups(self.n_devices(), self.n_groups)
     }
 
     /// All limbs: the basis of keys.
@@ -419,7 +438,7 @@ impl Plan {
             .iter()
             .map(|step| match step {
                 PlanStep::Call { segment, .. } => self.segment(*segment).map_or(0, |s| s.steps.len()),
-                PlanStep::Host(_) | PlanStep::Copy(_) => 0,
+                _ => 0,
             })
             .sum()
     }

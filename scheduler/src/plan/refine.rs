@@ -26,7 +26,7 @@ enum Number {
     /// Constant, level, position: a constant has one scale a level and product or not, told by the bits of
     /// the scale.
     Constant(ConstId, u32, u64, bool, u32),
-    /// A row of a constant whose values are repeated: as a constant, log2 of the runs, device, row.
+    /// A row of a constant whose values are repeated: as a constant, log2 of the runs, device of a group, row.
     Packed(ConstId, u32, u64, bool, u32, DeviceIdx, u32),
     /// A limb of such a row: its number, which part.
     Part(u32, u32),
@@ -75,8 +75,10 @@ pub fn refines(plan: &Plan, function: &Function, params: &Params) -> Result<()> 
         let expected = &of[output.value.0 as usize];
         let basis = &function.value(output.value).basis;
         let kind = BufferKind::Output(output.output);
+        let home = plan.buffers.iter().find(|b| b.kind == kind);
+        let group = home.map_or(0, |b| sharding.group(b.device));
         for (position, &number) in expected.iter().enumerate() {
-            let place = sharding.row(basis, output.poly.into(), position);
+            let place = sharding.row(group, basis, output.poly.into(), position);
             let (device, row) = place.unwrap_or((DeviceIdx(0), u32::MAX));
             let buffer = plan.buffer_of(kind, device);
             let buffer =
@@ -140,7 +142,7 @@ fn number_function(
                     let Encoded { constant, level, log_scale, raised, log_repeat } =
                         function.encoded[e.0 as usize];
                     let scale = log_scale.parts().0.to_bits();
-                    match sharding.part(&value.basis, log_repeat, position).filter(|_| log_repeat > 0) {
+                    match sharding.part(0, &value.basis, log_repeat, position).filter(|_| log_repeat > 0) {
                         None => Number::Constant(constant, level.0, scale, raised, at),
                         Some((device, row, part)) => {
                             let row =
@@ -219,6 +221,7 @@ fn number_plan(
                 copies.iter().try_for_each(|copy| number_copy(plan, copy, &mut rows))?;
                 continue;
             }
+            PlanStep::Record { .. } | PlanStep::Wait { .. } => continue,
             PlanStep::Call { segment, bindings } => (segment, bindings),
         };
         let Some(segment) = plan.segment(*segment) else { return Err("a call of no segment".to_owned()) };
@@ -280,8 +283,10 @@ fn number_host(
             if log_repeat > 0 {
                 let device = plan.buffer(buffer).map_or(DeviceIdx(0), |b| b.device);
                 let n_rows = |device| sharding.rows(device, &basis, 1).len().div_ceil(1 << log_repeat) as u32;
+                // Groups have the same rows, device by device.
+                let in_group = DeviceIdx(device.0 % sharding.in_group());
                 return fill(buffer, &|device| (0..n_rows(device)).collect(), &|row| {
-                    Number::Packed(constant, level.0, scale, raised, log_repeat, device, row)
+                    Number::Packed(constant, level.0, scale, raised, log_repeat, in_group, row)
                 });
             }
             fill(buffer, &|device| sharding.rows(device, &basis, 1), &|at| {

@@ -1,5 +1,5 @@
 //! The text form: prints and parses back. A row of a launch is `slot:row`, one of a copy `buffer:row`; a tier is
-//! named where it is not the device's own, and a segment's device where it is not the first.
+//! named where it is not the device's own, a segment's device where it is not the first, and `groups 2` where there is more than one.
 //!
 //! ```text
 //! plan "square" abi 5 {
@@ -15,6 +15,8 @@
 //!     }
 //!   }
 //!   copy [1:4 to 0:2 rows 2]
+//!   record 0 copies device 0
+//!   wait 0 launches device 0
 //!   call 0 [0]
 //!   peak device 0 rows 16 bytes 65536
 //!   peak device 0 tier host rows 96 bytes 393216
@@ -31,8 +33,8 @@ use kernels_gpu::abi::{
 };
 
 use super::{
-    Access, Buffer, BufferId, BufferKind, DeviceIdx, HostStep, Item, NodeId, Peak, Place, Plan, PlanStep,
-    PoolWriter, RowCopy, Segment, SegmentId, SlotUse, Step, Tier,
+    Access, Buffer, BufferId, BufferKind, DeviceIdx, EventId, HostStep, Item, NodeId, Peak, Place, Plan,
+    PlanStep, PoolWriter, RowCopy, Segment, SegmentId, SlotUse, Step, StreamId, StreamKind, Tier,
 };
 use crate::ckks_ir::{ConstId, InputIdx, OutputIdx};
 use crate::error::{Error, Result};
@@ -57,6 +59,12 @@ impl fmt::Display for BufferKind {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.buffer.0, self.row)
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} device {}", self.kind.name(), self.device.0)
     }
 }
 
@@ -160,6 +168,9 @@ impl fmt::Display for Plan {
         for (prime, root) in self.primes.iter().zip(&self.roots) {
             writeln!(f, "  prime {prime} root {root}")?;
         }
+        if self.n_groups != 1 {
+            writeln!(f, "  groups {}", self.n_groups)?;
+        }
         for (i, b) in self.buffers.iter().enumerate() {
             writeln!(f, "  buffer {i} {} rows {} device {}{}", b.kind, b.rows, b.device.0, tier(b.tier))?;
         }
@@ -194,6 +205,8 @@ impl fmt::Display for Plan {
                 }
                 PlanStep::Host(step) => writeln!(f, "  {step}")?,
                 PlanStep::Copy(copies) => writeln!(f, "  copy [{}]", join(copies, RowCopy::to_string))?,
+                PlanStep::Record { event, stream } => writeln!(f, "  record {} {stream}", event.0)?,
+                PlanStep::Wait { event, stream } => writeln!(f, "  wait {} {stream}", event.0)?,
             }
         }
         for p in &self.peaks {
@@ -229,6 +242,7 @@ pub fn parse(text: &str) -> Result<Plan> {
         primes: Vec::new(),
         roots: Vec::new(),
         pool: Vec::new(),
+        n_groups: 1,
         buffers: Vec::new(),
         segments: Vec::new(),
         setup: Vec::new(),
@@ -310,6 +324,13 @@ fn parse_place(line: &mut Line) -> Result<Place> {
     Ok(Place { buffer, row: line.number()? })
 }
 
+fn parse_stream(line: &mut Line) -> Result<StreamId> {
+    let name = line.word()?;
+    let kind = StreamKind::from_name(&name);
+    let kind = kind.ok_or_else(|| line.error(format!("expected `launches` or `copies`, found `{name}`")))?;
+    Ok(StreamId { device: device(line)?, kind })
+}
+
 fn parse_copy(line: &mut Line) -> Result<RowCopy> {
     let from = parse_place(line)?;
     line.expect("to")?;
@@ -323,6 +344,7 @@ fn parse_line(line: &mut Line, plan: &mut Plan) -> Result<()> {
             line.expect("root")?;
             plan.roots.push(line.number()?);
         }
+        "groups" => plan.n_groups = line.number()?,
         "buffer" => {
             if line.number::<usize>()? != plan.buffers.len() {
                 return Err(line.error(format!("expected buffer {}", plan.buffers.len())));
@@ -355,6 +377,14 @@ fn parse_line(line: &mut Line, plan: &mut Plan) -> Result<()> {
         "copy" => {
             let copies = line.list(parse_copy)?;
             plan.schedule.push(PlanStep::Copy(copies));
+        }
+        "record" => {
+            let (event, stream) = (EventId(line.number()?), parse_stream(line)?);
+            plan.schedule.push(PlanStep::Record { event, stream });
+        }
+        "wait" => {
+            let (event, stream) = (EventId(line.number()?), parse_stream(line)?);
+            plan.schedule.push(PlanStep::Wait { event, stream });
         }
         "peak" => {
             let (device, tier) = (device(line)?, parse_tier(line)?);

@@ -6,7 +6,7 @@
 //! | `abi` | the ABI version is ours |
 //! | `ring` | log N is 4 to 17; primes fit the word and are 1 modulo 2N; there is a root for each, below it |
 //! | `buffer` | the first buffers are the arenas of devices 0, 1, ..., at most [`MAX_DEVICES`]; there are no others |
-//! | `device` | a buffer and a segment are of a device that has an arena; a call binds buffers of its segment's device; a copy between two devices is between their arenas |
+//! | `device` | a buffer and a segment are of a device that has an arena; a call binds buffers of its segment's device; a copy between two devices is between their arenas; devices are groups of one size, an output is on one |
 //! | `segment` | names differ; a slot 0; at least one item a launch |
 //! | `pool` | items and tables lie in the pool; sizes are in the ABI's limits; padding is zero |
 //! | `row` | every row lies in its slot; the slot's access allows the use; an operand is `NONE` where none is read |
@@ -19,6 +19,8 @@
 //! | `host` | host steps are where they belong, on buffers of their kind, once a buffer, and every output is downloaded; keys, constants and inputs are written by the host only |
 //! | `written` | a row is written before it is read; all rows of an output before its download; a spill moves: what it copied is no longer in the arena |
 //! | `flow` | a row is read under the prime and in the domain in which it was written; doubles by the encoder's kernels only; what is begun where it is ended, and nothing else there; repeated values by first factors of the same runs |
+//! | `event` | the copies of a step go to one device; an event is recorded once, before it is waited for, by streams of devices that there are |
+//! | `race` | of two steps that touch a row, one of which writes it, one is before the other, by stream, event or host step |
 //! | `peak` | the peaks are the sums of the buffers |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +30,7 @@ use kernels_gpu::abi::{ABI_VERSION, KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_T
 
 use super::{
     Access, BufferId, BufferKind, CopyKind, DeviceIdx, Form, HostStep, Item, MAX_DEVICES, Place, Plan,
-    PlanStep, Read, RowCopy, Segment, Step, Tier, sums,
+    PlanStep, Read, RowCopy, Segment, Step, Tier, order, sums,
 };
 use crate::error::{Error, Result};
 use crate::lower::plan::peaks;
@@ -68,6 +70,7 @@ fn check(plan: &Plan) -> Check {
         }
     }
     check_run(plan)?;
+    order::check(plan)?;
     ensure(plan.peaks == peaks(plan), "peak", || format!("{:?}, expected {:?}", plan.peaks, peaks(plan)))
 }
 
@@ -88,6 +91,15 @@ fn check_devices(plan: &Plan) -> Check {
     let n = plan.n_devices();
     let first = (0..).map(DeviceIdx).zip(&plan.buffers).take(n as usize);
     let in_order = first.into_iter().all(|(device, b)| b.kind == BufferKind::Arena && b.device == device);
+    let divides = plan.n_groups > 0 && n.is_multiple_of(plan.n_groups);
+    ensure(n == 0 || divides, "device", || format!("{n} devices as {} groups", plan.n_groups))?;
+    let sharding = plan.sharding();
+    let mut outputs: BTreeMap<BufferKind, u32> = BTreeMap::new();
+    for b in plan.buffers.iter().filter(|b| matches!(b.kind, BufferKind::Output(_))) {
+        let group = sharding.group(b.device);
+        let one = *outputs.entry(b.kind).or_insert(group) == group;
+        ensure(one, "device", || format!("{} is on two groups", b.kind))?;
+    }
     ensure((1..=MAX_DEVICES).contains(&n) && in_order, "buffer", || {
         format!("{n} arenas, expected 1 to {MAX_DEVICES}, the first buffers, by device")
     })?;
@@ -324,6 +336,7 @@ fn check_run(plan: &Plan) -> Check {
             PlanStep::Copy(copies) => {
                 copies.iter().try_for_each(|copy| check_copy(plan, copy, &mut rows))?;
             }
+            PlanStep::Record { .. } | PlanStep::Wait { .. } => {}
         }
     }
     for (id, buffer) in (0..).map(BufferId).zip(&plan.buffers) {

@@ -101,6 +101,23 @@ pub(crate) fn random_program(steps: &[RandomStep], depth: u32) -> Program {
     .unwrap()
 }
 
+/// The steps of a schedule in a random order that its streams, events and host steps allow: one stream for a while, then another, so that
+/// who waits too little runs away.
+pub(crate) fn random_order(plan: &Plan, seed: u64) -> Plan {
+    let mut state = seed;
+    let mut random = move |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    let mut favourite = random(64);
+    plan.reordered(|n| {
+        if random(8) == 0 {
+            favourite = random(64);
+        }
+        favourite % n
+    })
+}
+
 pub(crate) fn message(len: usize, seed: u32) -> Vec<Complex64> {
     let part = |i: usize, j: u32| {
         let x = (i as u32 + 1).wrapping_mul(2_654_435_761).wrapping_add(seed * 97 + j * 1_013_904_223);

@@ -1,7 +1,7 @@
 //! The launches of a call: submitted as a graph, or one by one with the time of each.
 //!
-//! What fails while it is submitted names its node. A kernel that fails does so after all of its segment was
-//! submitted, and the error names the segment; launch by launch, each is waited for and the error names the node.
+//! What fails while it is submitted names its node, and what was submitted before and not waited for. A kernel that fails does so after
+//! its segment was submitted, and the error names the segments that were; launch by launch, each is waited for and the error names the node.
 
 use super::health::Health;
 use super::kernels::Kernels;
@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::profile::overhead::median;
 use crate::profile::{Profile, StepRecord, Stopwatch};
 use kernels_gpu::abi::Launch;
-use scheduler::plan::{NodeId, Segment, SegmentId, Step};
+use scheduler::plan::{NodeId, Plan, Segment, SegmentId, Step, StreamKind};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,8 @@ pub(super) struct Call<'a> {
     pub(super) bindings: u64,
     /// Address of the pool.
     pub(super) pool: u64,
+    /// Segments before it that were not waited for.
+    pub(super) behind: &'a [SegmentId],
 }
 
 /// A launch of a segment in words.
@@ -36,12 +38,23 @@ fn node(segment: &Segment, step: &Step) -> String {
     format!("node {} ({}) of segment `{}`", node.0, launch.kernel.name(), segment.name)
 }
 
-/// A segment of which it is not known what failed.
-fn one_of(segment: &Segment) -> String {
-    let nodes = || segment.steps.iter().map(|Step::Launch { node, .. }| node.0);
+/// Segments of which it is not known what failed; none are copies.
+pub(super) fn one_of(plan: &Plan, segments: &[SegmentId]) -> String {
+    let segments: Vec<&Segment> = segments.iter().filter_map(|&id| plan.segment(id)).collect();
+    let names = match segments[..] {
+        [] => return "a copy between tiers".to_owned(),
+        [one] => format!("segment `{}`", one.name),
+        [first, .., last] => format!("segment `{}` or one up to `{}`", first.name, last.name),
+    };
+    let nodes = || segments.iter().flat_map(|s| &s.steps).map(|Step::Launch { node, .. }| node.0);
     let (first, last) = (nodes().min().unwrap_or(0), nodes().max().unwrap_or(0));
-    let (name, n) = (&segment.name, segment.steps.len());
-    format!("segment `{name}` (one of {n} launches, nodes {first} to {last}; a run with a profile names it)")
+    let n = nodes().count();
+    format!("{names} (one of {n} launches, nodes {first} to {last}; a run with a profile names it)")
+}
+
+/// What was being done, behind what was not waited for.
+pub(super) fn behind(plan: &Plan, during: String, segments: &[SegmentId]) -> String {
+    if segments.is_empty() { during } else { format!("{during}, behind {}", one_of(plan, segments)) }
 }
 
 /// Launches of one step in the shorter of the two graphs that tell its time; the longer has twice as many. Enough that the
@@ -53,16 +66,16 @@ const ROUNDS: u32 = 4;
 impl Call<'_> {
     fn submit(&self, launch: &Launch) -> DriverResult<()> {
         // SAFETY: the plan is checked and so is this call, so every row that the launch names lies in the slab, within
-        // the buffer bound to its slot, and its hazards are ruled out; the tables are made for this plan's ring; one
-        // stream orders everything.
+        // the buffer bound to its slot, and its hazards are ruled out; the tables are made for this plan's ring; launches
+        // are in one stream, and what copies touch is ordered by events that were checked.
         unsafe { self.kernels.launch(&**self.driver, self.plan.plan(), launch, self.bindings, self.pool) }
     }
 
-    /// Replays the launches, captured first if `graph` is empty, and waits for them.
+    /// Submits the launches as a graph, captured first if `graph` is empty.
     ///
     /// # Errors
     /// The driver's; then the graph is given up.
-    pub(super) fn run(&self, graph: &mut Option<Graph>) -> Result<()> {
+    pub(super) fn replay(&self, graph: &mut Option<Graph>) -> Result<()> {
         let at = Cell::new(None);
         let capture = || {
             self.segment.steps.iter().try_for_each(|step| {
@@ -80,11 +93,14 @@ impl Call<'_> {
             };
             // SAFETY: as for its launches.
             unsafe { captured.launch() }?;
-            self.driver.synchronize()?;
             *graph = Some(captured);
             Ok(())
         };
-        let named = || at.get().map_or_else(|| one_of(self.segment), |step| node(self.segment, step));
+        let plan = self.plan.plan();
+        let named = || {
+            let here = at.get().map_or_else(|| one_of(plan, &[self.id]), |step| node(self.segment, step));
+            behind(plan, here, self.behind)
+        };
         let replayed: DriverResult<()> = replay();
         replayed.map_err(|e| self.health.error(&**self.driver, &e, named()))
     }
@@ -114,12 +130,12 @@ impl Call<'_> {
             let graph = |n: u32| Graph::capture(self.driver, || (0..n).try_for_each(|_| self.submit(launch)));
             let (short, long) = (graph(REPEATS)?, graph(2 * REPEATS)?);
             let once = |graph: &Graph| {
-                let start = Event::record(self.driver)?;
+                let start = Event::record(self.driver, StreamKind::Launches)?;
                 for _ in 0..ROUNDS {
                     // SAFETY: as for its launches; one launch again reads and writes the rows of the first.
                     unsafe { graph.launch() }?;
                 }
-                start.elapsed(&Event::record(self.driver)?)
+                start.elapsed(&Event::record(self.driver, StreamKind::Launches)?)
             };
             // The first of each is not counted.
             once(&short)?;
@@ -142,9 +158,9 @@ impl Call<'_> {
         profile: &Profile,
     ) -> DriverResult<StepRecord> {
         let clock = Stopwatch::start();
-        let from = Event::record(self.driver)?;
+        let from = Event::record(self.driver, StreamKind::Launches)?;
         self.submit(launch)?;
-        let time = from.elapsed(&Event::record(self.driver)?)?;
+        let time = from.elapsed(&Event::record(self.driver, StreamKind::Launches)?)?;
         let (work, start) = (self.plan.work(self.id, step), profile.at(clock));
         let (segment, step, kernel) = (self.id, step as u32, launch.kernel);
         Ok(StepRecord { segment, step, node, kernel, work, start, time })

@@ -1,6 +1,6 @@
 //! The memory of a program on a device: a slab for the buffers of the device, pinned memory for those of the host
-//! tier, a file, and the chunks through which other transfers pass. Copies take effect in the order of the stream;
-//! the processor waits for the stream before it touches pinned memory.
+//! tier, a file, and the chunks through which other transfers pass. Transfers of the host are in the stream of launches, copies between
+//! tiers in that of copies; the processor waits for both before it touches pinned memory.
 
 use super::super::POISON;
 use super::staging::{Failure, Staging};
@@ -8,7 +8,7 @@ use crate::check::CheckedPlan;
 use crate::driver::{DeviceMemory, Driver, DriverError, PinnedMemory};
 use crate::memory::{MemoryClass, MemoryReport};
 use crate::tiers::SpillFile;
-use scheduler::plan::{BufferId, CopyKind, DeviceIdx, RowCopy, Tier};
+use scheduler::plan::{BufferId, CopyKind, DeviceIdx, RowCopy, StreamKind, Tier};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -113,10 +113,16 @@ impl Memory {
         match (tier, &mut self.host, &mut self.file) {
             (Tier::Device, ..) => {
                 let staging = self.staging.get_mut().unwrap_or_else(PoisonError::into_inner);
-                staging.upload(&mut self.slab, offset, bytes.len() as u64, |range, chunk| {
-                    chunk.copy_from_slice(&bytes[range.start as usize..range.end as usize]);
-                    Ok(())
-                })
+                staging.upload(
+                    StreamKind::Launches,
+                    &mut self.slab,
+                    offset,
+                    bytes.len() as u64,
+                    |range, chunk| {
+                        chunk.copy_from_slice(&bytes[range.start as usize..range.end as usize]);
+                        Ok(())
+                    },
+                )
             }
             (Tier::Host, Some(host), _) => {
                 self.driver.synchronize()?;
@@ -137,7 +143,7 @@ impl Memory {
         let mut bytes = vec![0; len as usize];
         match (tier, &self.host, &self.file) {
             (Tier::Device, ..) => {
-                self.staging().download(&self.slab, offset, len, |range, chunk| {
+                self.staging().download(StreamKind::Launches, &self.slab, offset, len, |range, chunk| {
                     bytes[range.start as usize..range.end as usize].copy_from_slice(chunk);
                     Ok(())
                 })?;
@@ -154,24 +160,28 @@ impl Memory {
         Ok(bytes)
     }
 
-    /// Copies rows that were checked.
+    /// Copies rows that were checked, in the stream of copies.
     pub(super) fn copy(&mut self, copy: &RowCopy, kind: CopyKind) -> Result<(), Failure> {
         let is_fetch = kind == CopyKind::Fetch;
         let (up, down) = if is_fetch { (copy.to, copy.from) } else { (copy.from, copy.to) };
         let (_, up) = self.layout.place(up.buffer, up.row);
         let (tier, down) = self.layout.place(down.buffer, down.row);
-        let row_bytes = self.layout.row_bytes;
+        let (stream, row_bytes) = (StreamKind::Copies, self.layout.row_bytes);
         let len = u64::from(copy.rows) * row_bytes;
         let staging = self.staging.get_mut().unwrap_or_else(PoisonError::into_inner);
         match (tier, &mut self.host, &mut self.file, is_fetch) {
-            (Tier::Host, Some(host), _, true) => Ok(self.slab.submit_from(up, host, down, len)?),
-            (Tier::Host, Some(host), _, false) => Ok(self.slab.submit_into(up, host, down, len)?),
-            (Tier::File, _, Some(file), true) => staging.upload(&mut self.slab, up, len, |range, chunk| {
-                file.read((down + range.start) / row_bytes, chunk)
-            }),
-            (Tier::File, _, Some(file), false) => staging.download(&self.slab, up, len, |range, chunk| {
-                file.write((down + range.start) / row_bytes, chunk)
-            }),
+            (Tier::Host, Some(host), _, true) => Ok(self.slab.submit_from(stream, up, host, down, len)?),
+            (Tier::Host, Some(host), _, false) => Ok(self.slab.submit_into(stream, up, host, down, len)?),
+            (Tier::File, _, Some(file), true) => {
+                staging.upload(stream, &mut self.slab, up, len, |range, chunk| {
+                    file.read((down + range.start) / row_bytes, chunk)
+                })
+            }
+            (Tier::File, _, Some(file), false) => {
+                staging.download(stream, &self.slab, up, len, |range, chunk| {
+                    file.write((down + range.start) / row_bytes, chunk)
+                })
+            }
             _ => Err(absent(tier)),
         }
     }

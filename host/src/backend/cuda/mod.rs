@@ -5,6 +5,7 @@
 //! load    memory of each tier, the pool, the ring's tables, the functions that the plan names
 //! call    binding table (one address a slot) and graph, made at the first call with these bindings
 //! copy    between the slab and pinned memory by the device itself; a file passes through pinned chunks
+//! submit  calls in one stream, copies in another, events of the plan between them; nothing is waited for
 //! ```
 //!
 //! The pool, the tables and the binding tables are all that a kernel needs besides its argument, so a captured
@@ -15,27 +16,29 @@ mod health;
 mod kernels;
 mod memory;
 mod staging;
+mod timed;
 
 use super::{Backend, Instance, calls_of, is_written};
 use crate::check::{CheckedPlan, broken};
 use crate::driver::{DeviceMemory, Driver, DriverError, Event, Graph};
 use crate::error::{Error, Result};
 use crate::memory::{Limits, MemoryClass, MemoryReport};
-use crate::profile::Profile;
+use crate::profile::{HostWork, Profile};
 use crate::tiers::{LowerTiers, Reservations, Tiers, what};
-use call::Call;
+use call::{Call, behind, one_of};
 use fhe_core::math::word::WordKind;
 use health::Health;
 use kernels::Kernels;
 use kernels_gpu::abi::launch::{GPU_MAX_LOG_N, GPU_MIN_LOG_N};
 use memory::{Layout, Memory, Part};
 use scheduler::compile::MemoryLimits;
-use scheduler::plan::{BufferId, DeviceIdx, Plan, RowCopy, SegmentId, Tier};
+use scheduler::plan::{BufferId, DeviceIdx, EventId, Plan, PlanStep, RowCopy, SegmentId, StreamKind, Tier};
 use staging::Failure;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+use timed::TimedCopies;
 
 /// Bytes of a device that are not offered to plans: modules, graphs, binding tables; of a small device an eighth.
 const RESERVE_BYTES: u64 = 256 << 20;
@@ -162,6 +165,11 @@ impl Backend for CudaBackend {
             pool,
             kernels,
             calls: BTreeMap::new(),
+            events: BTreeMap::new(),
+            in_flight: Vec::new(),
+            copying: false,
+            written: false,
+            timed: TimedCopies::default(),
             _reservations: reservations,
         }))
     }
@@ -178,6 +186,14 @@ struct BoundCall {
 struct CudaInstance {
     // Graphs first: they are dropped before the memory that they name.
     calls: BTreeMap<(SegmentId, Vec<BufferId>), BoundCall>,
+    /// Events as they were recorded last.
+    events: BTreeMap<EventId, Event>,
+    /// Segments that were submitted and not waited for, and whether copies were.
+    in_flight: Vec<SegmentId>,
+    copying: bool,
+    /// The host wrote device memory, in the stream of launches, and the stream of copies is not behind it yet.
+    written: bool,
+    timed: TimedCopies,
     plan: Arc<CheckedPlan>,
     driver: Arc<dyn Driver>,
     health: Arc<Health>,
@@ -211,7 +227,7 @@ impl CudaInstance {
             let bound = BoundCall { bindings: self.bind(bindings)?, graph: None };
             self.calls.insert(key.clone(), bound);
         }
-        let Self { calls, driver, health, kernels, pool, .. } = self;
+        let Self { calls, driver, health, kernels, pool, in_flight, .. } = self;
         let bound = calls.get_mut(&key).ok_or_else(|| broken("calls", "a call that is not bound".into()))?;
         let call = Call {
             driver,
@@ -222,11 +238,56 @@ impl CudaInstance {
             segment: found,
             bindings: bound.bindings.address(),
             pool: pool.address(),
+            behind: in_flight,
         };
         work(&call, &mut bound.graph)
     }
 
+    /// Submits a call; launch by launch, with a profile, it is waited for.
+    fn submit_call(
+        &mut self,
+        segment: SegmentId,
+        bindings: &[BufferId],
+        profile: Option<&mut Profile>,
+    ) -> Result<()> {
+        let timed = profile.is_some();
+        self.with_call(segment, bindings, |call, graph| match profile {
+            Some(profile) => call.run_timed(profile),
+            None => call.replay(graph),
+        })?;
+        if !timed {
+            self.in_flight.push(segment);
+        }
+        Ok(())
+    }
+
+    /// Submits copies behind what the host wrote.
+    fn submit_copies(&mut self, copies: &[RowCopy], profile: Option<&mut Profile>) -> Result<()> {
+        if core::mem::take(&mut self.written) {
+            let behind = Event::record(&self.driver, StreamKind::Launches);
+            let held = behind.and_then(|mark| mark.hold(StreamKind::Copies));
+            held.map_err(|e| self.error(&e, "copies behind writes to buffers".to_owned()))?;
+        }
+        self.copying = true;
+        let begun = profile.map(|profile| self.timed.begin(&self.driver, profile)).transpose();
+        let begun = begun.map_err(|e| self.error(&e, "time of copies".to_owned()))?;
+        for copy in copies {
+            let kind = self.plan.check_copy(copy)?;
+            self.health.check(|| format!("copy {copy}"))?;
+            let copied = self.memory.copy(copy, kind);
+            copied.map_err(|e| self.failure(e, format!("copy {copy}")))?;
+        }
+        if let Some(begun) = begun {
+            let what = HostWork::copies(self.plan.plan(), copies);
+            let ended = self.timed.end(&self.driver, begun, what);
+            ended.map_err(|e| self.error(&e, "time of copies".to_owned()))?;
+        }
+        Ok(())
+    }
+
+    /// The driver's error, of something behind what was not waited for.
     fn error(&self, error: &DriverError, during: String) -> Error {
+        let during = behind(self.plan.plan(), during, &self.in_flight);
         self.health.error(&*self.driver, error, during)
     }
 
@@ -247,6 +308,7 @@ impl Instance for CudaInstance {
         self.plan.check_write(buffer, row, bytes.len())?;
         let during = || format!("write to buffer {}", buffer.0);
         self.health.check(during)?;
+        self.written = true;
         self.memory.write(buffer, row, bytes).map_err(|e| self.failure(e, during()))
     }
 
@@ -263,10 +325,45 @@ impl Instance for CudaInstance {
         bindings: &[BufferId],
         profile: Option<&mut Profile>,
     ) -> Result<()> {
-        self.with_call(segment, bindings, |call, graph| match profile {
-            Some(profile) => call.run_timed(profile),
-            None => call.run(graph),
-        })
+        self.wait(None)?;
+        self.submit_call(segment, bindings, profile)?;
+        self.wait(None)
+    }
+
+    fn submit(&mut self, step: usize, profile: Option<&mut Profile>) -> Result<()> {
+        let plan = Arc::clone(&self.plan);
+        match plan.plan().schedule.get(step) {
+            Some(PlanStep::Call { segment, bindings }) => self.submit_call(*segment, bindings, profile),
+            Some(PlanStep::Copy(copies)) => self.submit_copies(copies, profile),
+            Some(PlanStep::Record { event, stream }) => {
+                self.health.check(|| format!("event {}", event.0))?;
+                let mark = Event::record(&self.driver, stream.kind);
+                let mark = mark.map_err(|e| self.error(&e, format!("event {}", event.0)))?;
+                self.events.insert(*event, mark);
+                Ok(())
+            }
+            Some(PlanStep::Wait { event, stream }) => {
+                self.health.check(|| format!("event {}", event.0))?;
+                let never = || broken("event", format!("step {step} waits for event {}", event.0));
+                let held = self.events.get(event).ok_or_else(never)?.hold(stream.kind);
+                held.map_err(|e| self.error(&e, format!("event {}", event.0)))
+            }
+            Some(PlanStep::Host(_)) | None => Ok(()),
+        }
+    }
+
+    fn wait(&mut self, profile: Option<&mut Profile>) -> Result<()> {
+        if self.in_flight.is_empty() && !self.copying {
+            return Ok(());
+        }
+        let waited = self.driver.synchronize();
+        let segments = core::mem::take(&mut self.in_flight);
+        self.copying = false;
+        let timed = core::mem::take(&mut self.timed);
+        let error =
+            |e: &DriverError| self.health.error(&*self.driver, e, one_of(self.plan.plan(), &segments));
+        waited.map_err(|e| error(&e))?;
+        profile.map_or(Ok(()), |profile| timed.tell(profile)).map_err(|e| error(&e))
     }
 
     fn launch_times(&mut self, samples: u32) -> Result<Vec<Duration>> {
@@ -285,28 +382,25 @@ impl Instance for CudaInstance {
         let graphs: Vec<&Graph> =
             calls.iter().filter_map(|call| self.calls.get(call)?.graph.as_ref()).collect();
         let timed = || {
-            let start = Event::record(&self.driver)?;
+            let start = Event::record(&self.driver, StreamKind::Launches)?;
             for graph in (0..rounds).flat_map(|_| &graphs) {
                 // SAFETY: captured from checked calls, and the memory that they name is this instance's.
                 unsafe { graph.launch() }?;
             }
-            start.elapsed(&Event::record(&self.driver)?)
+            start.elapsed(&Event::record(&self.driver, StreamKind::Launches)?)
         };
         timed().map_err(|e| self.error(&e, "replay".to_owned()))
     }
 
     fn copy(&mut self, copies: &[RowCopy]) -> Result<()> {
-        for copy in copies {
-            let kind = self.plan.check_copy(copy)?;
-            let during = || format!("copy {copy}");
-            self.health.check(during)?;
-            self.memory.copy(copy, kind).map_err(|e| self.failure(e, during()))?;
-        }
-        Ok(())
+        self.wait(None)?;
+        self.submit_copies(copies, None)?;
+        self.wait(None)
     }
 
     fn poison(&mut self) -> Result<()> {
         self.health.check(|| "poison".to_owned())?;
+        self.written = true;
         let plan = Arc::clone(&self.plan);
         for (id, buffer) in (0..).map(BufferId).zip(&plan.plan().buffers).filter(|(_, b)| is_written(b)) {
             let filled = self.memory.poison(id, buffer.rows);

@@ -4,6 +4,7 @@
 
 use crate::driver::{DeviceMemory, Driver, DriverError, DriverResult, Event, PinnedMemory};
 use crate::error::Error;
+use scheduler::plan::StreamKind;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -84,9 +85,10 @@ impl Staging {
         (0..len.div_ceil(step)).map(move |i| i * step..((i + 1) * step).min(len))
     }
 
-    /// Fills device memory with what `fill` gives for each range. The last copies may be under way when it returns.
+    /// Fills device memory, in a stream, with what `fill` gives for each range. The last copies may be under way when it returns.
     pub(super) fn upload(
         &mut self,
+        stream: StreamKind,
         to: &mut DeviceMemory,
         offset: u64,
         len: u64,
@@ -100,15 +102,16 @@ impl Staging {
             // SAFETY: its last copy was waited for.
             let bytes = unsafe { chunk.memory.bytes_mut() };
             fill(range.clone(), &mut bytes[..size as usize])?;
-            to.submit_from(offset + range.start, &chunk.memory, 0, size)?;
-            chunk.copied = Some(Event::record(&self.driver)?);
+            to.submit_from(stream, offset + range.start, &chunk.memory, 0, size)?;
+            chunk.copied = Some(Event::record(&self.driver, stream)?);
         }
         Ok(())
     }
 
-    /// Gives device memory to `take`, range by range.
+    /// Gives device memory to `take`, range by range, as it is in a stream's turn.
     pub(super) fn download(
         &mut self,
+        stream: StreamKind,
         from: &DeviceMemory,
         offset: u64,
         len: u64,
@@ -119,8 +122,8 @@ impl Staging {
             let which = self.turn();
             let chunk = &mut self.chunks[which];
             chunk.wait()?;
-            from.submit_into(offset + range.start, &mut chunk.memory, 0, range.end - range.start)?;
-            chunk.copied = Some(Event::record(&self.driver)?);
+            from.submit_into(stream, offset + range.start, &mut chunk.memory, 0, range.end - range.start)?;
+            chunk.copied = Some(Event::record(&self.driver, stream)?);
             if let Some((earlier, which)) = on_its_way.replace((range, which)) {
                 self.arrived(earlier, which, &mut take)?;
             }

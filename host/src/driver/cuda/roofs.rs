@@ -4,6 +4,7 @@ use super::{CudaDriver, wrong};
 use crate::driver::{DeviceMemory, Driver, DriverResult, Event};
 use cudarc::driver::result::{self, device};
 use cudarc::driver::sys::CUdevice_attribute;
+use scheduler::plan::StreamKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,13 +37,13 @@ impl CudaDriver {
         to.fill(0, 0, COPY_BYTES)?;
         let mut fastest = Duration::MAX;
         for i in 0..=COPIES {
-            let start = Event::record(&driver)?;
+            let start = Event::record(&driver, StreamKind::Launches)?;
             // SAFETY: memory that is owned here, and the elapsed time is waited for.
             unsafe {
                 result::memcpy_dtod_async(to.address(), from.address(), COPY_BYTES as usize, self.stream)
             }
             .map_err(wrong("cuMemcpyDtoD"))?;
-            let time = start.elapsed(&Event::record(&driver)?)?;
+            let time = start.elapsed(&Event::record(&driver, StreamKind::Launches)?)?;
             if i > 0 {
                 fastest = fastest.min(time);
             }

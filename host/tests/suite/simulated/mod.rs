@@ -1,8 +1,8 @@
 //! A device without a device: the driver's memory, streams, graphs and events in ordinary memory, and launches that run
 //! the GPU's own thread kernels in the emulator of `kernels-gpu`, found by entry name.
 //!
-//! As on a real device, launches are queued and run when somebody waits; a kernel that breaks a rule fails then, and from
-//! then on every call repeats its error. Unlike a real one it notices what nobody should do: wild, freed and never written
+//! As on a real device, launches and copies are queued, each in its stream, and done when somebody waits; between streams in an order that
+//! nobody should count on ([`Device::shuffle`]). A kernel that breaks a rule fails then, and from then on every call repeats its error. Unlike a real one it notices what nobody should do: wild, freed and never written
 //! memory, grids that are not the contract's, a free of what is not there, a call that a capture forbids. What the host does
 //! wrong is kept in [`Device::misuses`]; what it does not give back shows in [`Device::live`].
 
@@ -12,8 +12,9 @@ use host::driver::{Driver, DriverError, DriverResult, EventHandle, Function, Gra
 use kernels_gpu::abi::launch::KernelArgs;
 use kernels_gpu::emulator::{EmulatedGrid, has_entry, run_addressed};
 use memory::{Memory, Seen};
+use scheduler::plan::StreamKind;
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,14 +35,18 @@ enum Work {
     Launch(Launch),
     Fill(u64, u8, u64),
     Event(usize),
+    /// Nothing behind it is done before an event is reached.
+    Hold(usize),
     /// Device address, pinned address and bytes: read or written when the copy is its turn, and no sooner.
     ToDevice(u64, usize, usize),
     ToHost(usize, u64, usize),
 }
 
+/// The streams of a driver.
 #[derive(Default)]
-struct Stream {
-    queue: VecDeque<Work>,
+struct Streams {
+    launches: VecDeque<Work>,
+    copies: VecDeque<Work>,
     /// The launches of a capture; a call that it forbids breaks it.
     capture: Option<Result<Vec<Launch>, String>>,
 }
@@ -62,11 +67,15 @@ struct State {
     total: u64,
     memory: Memory,
     pinned: BTreeMap<usize, Box<[u8]>>,
-    streams: BTreeMap<usize, Stream>,
+    streams: BTreeMap<usize, Streams>,
     functions: Vec<(String, u32)>,
     graphs: BTreeMap<usize, Vec<Launch>>,
-    /// Device time of an event that was reached.
+    /// Device time of an event that was reached; a freed one may still be awaited.
     events: BTreeMap<usize, Option<Duration>>,
+    live_events: BTreeSet<usize>,
+    /// What chooses between streams, and which of them is done for a while.
+    random: u64,
+    favours_copies: bool,
     next: usize,
     clock: Duration,
     lost: Option<String>,
@@ -76,11 +85,11 @@ struct State {
     loses_store: Option<Cell<u64>>,
 }
 
-/// A device that several drivers, one a stream, may share.
+/// A device that several drivers, each with its streams, may share.
 #[derive(Clone)]
 pub struct Device(Arc<Mutex<State>>);
 
-/// One stream of a device.
+/// Streams of a device.
 pub struct SimulatedDriver {
     device: Device,
     stream: usize,
@@ -105,11 +114,11 @@ impl Device {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A driver with a stream of its own.
+    /// A driver with streams of its own.
     pub fn open(&self) -> Arc<dyn Driver> {
         let mut state = self.lock();
         let stream = state.fresh();
-        state.streams.insert(stream, Stream::default());
+        state.streams.insert(stream, Streams::default());
         Arc::new(SimulatedDriver { device: self.clone(), stream })
     }
 
@@ -121,7 +130,7 @@ impl Device {
             bytes: state.memory.bytes(),
             pinned: state.pinned.values().map(|bytes| bytes.len()).sum(),
             graphs: state.graphs.len(),
-            events: state.events.len(),
+            events: state.live_events.len(),
             streams: state.streams.len(),
         }
     }
@@ -134,6 +143,11 @@ impl Device {
     /// Kernel functions that have run.
     pub fn n_run(&self) -> u64 {
         self.lock().n_run
+    }
+
+    /// Another order between streams.
+    pub fn shuffle(&self, seed: u64) {
+        self.lock().random = seed;
     }
 
     /// Fails the kernel function that runs as number `n` from now, counted from 0.
@@ -188,9 +202,10 @@ impl State {
         self.outside_capture(call, stream)?;
         let reached = |s: &Self| mark.is_some_and(|mark| s.events.get(&mark).is_some_and(Option::is_some));
         while !reached(self)
-            && let Some(work) = self.streams.get_mut(&stream).and_then(|s| s.queue.pop_front())
+            && let Some(work) = self.next(stream)
         {
             match work {
+                Work::Hold(_) => {}
                 Work::Launch(launch) => self.run(&launch),
                 Work::Event(event) => {
                     let clock = self.clock;
@@ -220,7 +235,28 @@ impl State {
             }
             self.check(call)?;
         }
+        let left = self.streams.get(&stream).map_or(0, |s| s.launches.len() + s.copies.len());
+        if left > 0 && !reached(self) {
+            return Err(self.misuse(call, "a stream waits for what never comes".to_owned()));
+        }
         Ok(())
+    }
+
+    /// What is done next: of one stream for a while, then of another.
+    fn next(&mut self, stream: usize) -> Option<Work> {
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        if (self.random >> 33).is_multiple_of(8) {
+            self.favours_copies = self.random >> 40 & 1 == 1;
+        }
+        let Self { streams, events, favours_copies, .. } = self;
+        let Streams { launches, copies, .. } = streams.get_mut(&stream)?;
+        let is_ready = |queue: &VecDeque<Work>| match queue.front() {
+            Some(Work::Hold(event)) => events.get(event).is_some_and(Option::is_some),
+            front => front.is_some(),
+        };
+        let in_turn = if *favours_copies { [copies, launches] } else { [launches, copies] };
+        in_turn.into_iter().find(|queue| is_ready(queue))?.pop_front()
     }
 
     fn run(&mut self, launch: &Launch) {
@@ -243,8 +279,16 @@ impl State {
         }
     }
 
-    fn stream(&mut self, stream: usize) -> &mut Stream {
+    fn stream(&mut self, stream: usize) -> &mut Streams {
         self.streams.entry(stream).or_default()
+    }
+
+    fn queue(&mut self, stream: usize, kind: StreamKind) -> &mut VecDeque<Work> {
+        let streams = self.stream(stream);
+        match kind {
+            StreamKind::Launches => &mut streams.launches,
+            StreamKind::Copies => &mut streams.copies,
+        }
     }
 }
 
@@ -328,25 +372,37 @@ impl Driver for SimulatedDriver {
         }
     }
 
-    unsafe fn submit_to_device(&self, to: u64, from: NonNull<u8>, bytes: usize) -> DriverResult<()> {
+    unsafe fn submit_to_device(
+        &self,
+        stream: StreamKind,
+        to: u64,
+        from: NonNull<u8>,
+        bytes: usize,
+    ) -> DriverResult<()> {
         let mut state = self.device.lock();
         state.outside_capture("submit to device", self.stream)?;
         let copy = Work::ToDevice(to, from.as_ptr() as usize, bytes);
-        state.stream(self.stream).queue.push_back(copy);
+        state.queue(self.stream, stream).push_back(copy);
         Ok(())
     }
 
-    unsafe fn submit_to_host(&self, to: NonNull<u8>, from: u64, bytes: usize) -> DriverResult<()> {
+    unsafe fn submit_to_host(
+        &self,
+        stream: StreamKind,
+        to: NonNull<u8>,
+        from: u64,
+        bytes: usize,
+    ) -> DriverResult<()> {
         let mut state = self.device.lock();
         state.outside_capture("submit to host", self.stream)?;
         let copy = Work::ToHost(to.as_ptr() as usize, from, bytes);
-        state.stream(self.stream).queue.push_back(copy);
+        state.queue(self.stream, stream).push_back(copy);
         Ok(())
     }
 
     fn wait(&self, event: EventHandle) -> DriverResult<()> {
         let mut state = self.device.lock();
-        if !state.events.contains_key(&event.0) {
+        if !state.live_events.contains(&event.0) {
             return Err(state.misuse("wait", format!("no event {}", event.0)));
         }
         state.drain_to("wait", self.stream, Some(event.0))
@@ -355,7 +411,7 @@ impl Driver for SimulatedDriver {
     unsafe fn fill(&self, to: u64, byte: u8, bytes: u64) -> DriverResult<()> {
         let mut state = self.device.lock();
         state.outside_capture("fill", self.stream)?;
-        state.stream(self.stream).queue.push_back(Work::Fill(to, byte, bytes));
+        state.stream(self.stream).launches.push_back(Work::Fill(to, byte, bytes));
         Ok(())
     }
 
@@ -387,9 +443,9 @@ impl Driver for SimulatedDriver {
         let launch = Launch { function: function.0, grid, arguments: arguments.to_vec() };
         let stream = state.stream(self.stream);
         match &mut stream.capture {
-            Some(Ok(launches)) => launches.push(launch),
+            Some(Ok(captured)) => captured.push(launch),
             Some(Err(words)) => return Err(refused("launch", format!("the capture is broken by {words}"))),
-            None => stream.queue.push_back(Work::Launch(launch)),
+            None => stream.launches.push_back(Work::Launch(launch)),
         }
         Ok(())
     }
@@ -426,7 +482,7 @@ impl Driver for SimulatedDriver {
         let Some(launches) = state.graphs.get(&graph.0).cloned() else {
             return Err(state.misuse("launch graph", format!("no graph {}", graph.0)));
         };
-        state.stream(self.stream).queue.extend(launches.into_iter().map(Work::Launch));
+        state.stream(self.stream).launches.extend(launches.into_iter().map(Work::Launch));
         Ok(())
     }
 
@@ -437,18 +493,31 @@ impl Driver for SimulatedDriver {
         }
     }
 
-    fn record(&self) -> DriverResult<EventHandle> {
+    fn record(&self, stream: StreamKind) -> DriverResult<EventHandle> {
         let mut state = self.device.lock();
         state.outside_capture("record", self.stream)?;
         let event = state.fresh();
         state.events.insert(event, None);
-        state.stream(self.stream).queue.push_back(Work::Event(event));
+        state.live_events.insert(event);
+        state.queue(self.stream, stream).push_back(Work::Event(event));
         Ok(EventHandle(event))
+    }
+
+    fn hold(&self, stream: StreamKind, event: EventHandle) -> DriverResult<()> {
+        let mut state = self.device.lock();
+        state.outside_capture("hold", self.stream)?;
+        if !state.live_events.contains(&event.0) {
+            return Err(state.misuse("hold", format!("no event {}", event.0)));
+        }
+        state.queue(self.stream, stream).push_back(Work::Hold(event.0));
+        Ok(())
     }
 
     fn elapsed(&self, from: EventHandle, to: EventHandle) -> DriverResult<Duration> {
         let mut state = self.device.lock();
-        state.drain("elapsed", self.stream)?;
+        for mark in [from, to] {
+            state.drain_to("elapsed", self.stream, Some(mark.0))?;
+        }
         match (state.events.get(&from.0), state.events.get(&to.0)) {
             (Some(Some(from)), Some(Some(to))) => Ok(to.saturating_sub(*from)),
             _ => Err(state.misuse("elapsed", format!("events {} and {}", from.0, to.0))),
@@ -457,7 +526,7 @@ impl Driver for SimulatedDriver {
 
     unsafe fn free_event(&self, event: EventHandle) {
         let mut state = self.device.lock();
-        if state.events.remove(&event.0).is_none() {
+        if !state.live_events.remove(&event.0) {
             state.misuse("free event", format!("no event {}", event.0));
         }
     }

@@ -26,6 +26,7 @@ use super::plan::Addressed;
 use crate::compile::MemoryLimits;
 use crate::error::{Error, Result};
 use crate::plan::{Buffer, BufferId, BufferKind, DeviceIdx, RowCopy};
+use paging::Ahead;
 use streams::Act;
 use tiers::Paged;
 
@@ -56,7 +57,8 @@ fn exceeded(buffers: &[Buffer], room: u64) -> BTreeSet<DeviceIdx> {
     rows.into_iter().filter(|&(_, rows)| rows > room).map(|(device, _)| device).collect()
 }
 
-/// Fits launches, whose rows are named by buffer, and their buffers, all in device memory, into the limits of each device.
+/// Fits launches, whose rows are named by buffer, and their buffers, all in device memory, into the limits of each device, with
+/// copies of at most `ahead` rows ahead of the launches that need them.
 ///
 /// # Errors
 /// [`Error::DeviceBudget`] when the rows of one item take more than a device has.
@@ -65,6 +67,7 @@ pub(crate) fn fit(
     mut buffers: Vec<Buffer>,
     row_bytes: u64,
     limits: &MemoryLimits,
+    ahead: u64,
 ) -> Result<Fitted> {
     let available = limits.device.unwrap_or(u64::MAX);
     let room = available / row_bytes;
@@ -83,20 +86,23 @@ pub(crate) fn fit(
         if let Some(found) = largest_item(&acts).filter(|item| item.rows > room) {
             return Err(Error::DeviceBudget { item: found.name, needed: found.rows * row_bytes, available });
         }
-        paged.push(page(device, &acts, &buffers, room)?);
+        paged.push(page(device, &acts, &buffers, room, ahead)?);
     }
     events.extend(tiers::place(&mut buffers, paged, row_bytes, limits));
     Ok(Fitted { buffers, stages: streams::together(events, &apart.exchanged) })
 }
 
-/// The choice of absent buffers that copies least.
-fn page(device: DeviceIdx, acts: &[Act], buffers: &[Buffer], room: u64) -> Result<Paged> {
+/// The choice of absent buffers, and of what goes for copies ahead, that takes the least time.
+fn page(device: DeviceIdx, acts: &[Act], buffers: &[Buffer], room: u64, ahead: u64) -> Result<Paged> {
     let mut best: Option<Paged> = None;
     for absent in residency::choices(device, acts, buffers, room) {
-        let trace = trace::trace(acts, BufferId(device.0), &absent.buffers, absent.capacity);
-        let Some(paging) = trace.and_then(paging::page) else { continue };
-        if best.as_ref().is_none_or(|best| paging.n_copied < best.paging.n_copied) {
-            best = Some(Paged { device, absent: absent.buffers, paging });
+        for evicts in [false, true] {
+            let trace = trace::trace(acts, BufferId(device.0), &absent.buffers, absent.capacity);
+            let ahead = Ahead { rows: ahead, evicts };
+            let Some(paging) = trace.and_then(|trace| paging::page(trace, ahead)) else { continue };
+            if best.as_ref().is_none_or(|best| paging.cost < best.paging.cost) {
+                best = Some(Paged { device, absent: absent.buffers.clone(), paging });
+            }
         }
     }
     best.ok_or_else(|| Error::Verify {

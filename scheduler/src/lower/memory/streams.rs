@@ -149,7 +149,10 @@ impl Order {
     fn emit(&mut self, event: Event) {
         match event {
             Event::Copy(from, to) => self.copy(from, to),
-            Event::Launches(launches) => self.stages.push(Stage::Launches(launches)),
+            Event::Launches(launches) => match self.stages.last_mut() {
+                Some(Stage::Launches(last)) => last.extend(launches),
+                _ => self.stages.push(Stage::Launches(launches)),
+            },
             Event::Open | Event::Exchange(_) => {}
         }
     }

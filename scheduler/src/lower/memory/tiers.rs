@@ -94,14 +94,15 @@ impl Spill {
     }
 
     fn events(&self, window: Window) -> Vec<Event> {
-        let mut events = vec![Event::Open];
+        let mut events = Vec::with_capacity(window.moves.len() + 2);
+        if !window.launches.is_empty() {
+            events.push(Event::Launches(window.launches));
+        }
+        events.push(Event::Open);
         events.extend(window.moves.iter().map(|m| match m {
             Move::Transfer(transfer) => self.copy(transfer),
             Move::Exchange(row) => Event::Exchange(Place { buffer: self.arena, row: *row }),
         }));
-        if !window.launches.is_empty() {
-            events.push(Event::Launches(window.launches));
-        }
         events
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Moment {
     pub(super) act: Act,
     pub(super) reads: Vec<(RowRef, ValueIdx)>,
     pub(super) makes: Vec<Made>,
+    /// Rows that it reads or writes in whatever buffer, a row once an item.
+    pub(super) n_rows: u64,
 }
 
 /// The walk.
@@ -128,7 +130,7 @@ impl Walk {
         } else {
             makes.push(Made { row, value: self.value(row, false), over: None });
         }
-        self.trace.moments.push(Moment { act: Act::Exchange(end), reads, makes });
+        self.trace.moments.push(Moment { act: Act::Exchange(end), reads, makes, n_rows: 0 });
     }
 
     fn launch(&mut self, launch: Addressed, is_absent: &impl Fn(&RowRef) -> bool) {
@@ -145,7 +147,8 @@ impl Walk {
         let makes =
             written.into_iter().map(|row| Made { row, over: over(row), value: self.value(row, false) });
         let makes = makes.collect();
-        self.trace.moments.push(Moment { act: Act::Launch(launch), reads, makes });
+        let n_rows = launch.items.iter().map(|item| item.rows(kernel).len() as u64).sum();
+        self.trace.moments.push(Moment { act: Act::Launch(launch), reads, makes, n_rows });
     }
 
     /// What is in a row of an output at the end is returned.

@@ -13,15 +13,33 @@ use crate::poly_ir::{Op, PolyId};
 /// A copy of a row in the arena of a device that reads it and does not own it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Replica {
-    /// Row of the reader's arena, once it is there.
+    /// Row of the reader's arena, once its copy is issued.
     at: Option<u32>,
+    /// The launch before which its copy is issued, where only later ones read it.
+    ahead_at: Option<usize>,
     /// The last launch of the reader that reads it.
     last_read: usize,
 }
 
+/// Launches that are looked at for what may be sent ahead of them.
+const HORIZON: usize = 8;
+
+/// A row that a device reads and does not own: the reader, the owner, the row. In this order rows that follow one another are copied at
+/// once.
+type RemoteRead = (DeviceIdx, DeviceIdx, usize);
+
+/// What is known of launches before rows have addresses.
+struct Coming {
+    /// By row the launch that computes it, if one does.
+    made_in: Vec<Option<usize>>,
+    /// By launch.
+    remote: Vec<BTreeSet<RemoteRead>>,
+}
+
 impl Lowering<'_> {
-    /// Gives every row an address, launch by launch.
-    pub(super) fn assign(&mut self, batches: &[Batch], copies: &[Copy]) -> Vec<Stage> {
+    /// Gives every row an address, launch by launch. Rows are sent to other devices as soon as they are there, if they are read soon, and at
+    /// most `ahead` rows before they must.
+    pub(super) fn assign(&mut self, batches: &[Batch], copies: &[Copy], ahead: u64) -> Vec<Stage> {
         for (launch, batch) in batches.iter().enumerate() {
             for &id in &batch.values {
                 self.note_reads(id, launch);
@@ -32,10 +50,20 @@ impl Lowering<'_> {
         }
         let mut arenas: Vec<Arena> = self.sharding.devices().map(|_| Arena::default()).collect();
         let mut stages = vec![Stage::Launches(Vec::new())];
+        let coming = self.coming(batches);
+        // The launch that is first in the last stage.
+        let mut first = 0;
         for (launch, batch) in batches.iter().enumerate() {
-            let exchanged = self.exchange(batch, &mut arenas);
-            if !exchanged.is_empty() {
-                stages.extend([Stage::Copies(exchanged), Stage::Launches(Vec::new())]);
+            let exchanged = self.exchange(launch, &coming, ahead, &mut arenas);
+            stages.extend(exchanged.into_iter().filter(|copies| !copies.is_empty()).map(Stage::Copies));
+            // Launches between the copies and who reads them need not wait for them.
+            let sent_first = |&(reader, _, row): &RemoteRead| {
+                self.replicas.get(&(row, reader)).is_some_and(|replica| replica.ahead_at == Some(first))
+            };
+            let waits = first < launch && coming.remote[launch].iter().any(sent_first);
+            if waits || matches!(stages.last(), Some(Stage::Copies(_))) {
+                stages.push(Stage::Launches(Vec::new()));
+                first = launch;
             }
             let mut dying: Vec<usize> = Vec::new();
             for &id in &batch.values {
@@ -43,7 +71,8 @@ impl Lowering<'_> {
                     dying.extend(reads);
                 }
             }
-            let node = NodeId(batch.values.first().map_or(0, |id| id.0));
+            let first_value = batch.values.first().and_then(|id| self.original.get(id.0 as usize));
+            let node = NodeId(first_value.map_or(0, |id| id.0));
             let on = |device| {
                 let items = self.items_of(batch, device);
                 Addressed { device, kernel: batch.kernel, items, node, level: batch.level }
@@ -57,7 +86,7 @@ impl Lowering<'_> {
         }
         if !copies.is_empty() {
             let level = batches.last().map_or(Level(0), |batch| batch.level);
-            let node = NodeId(self.function.values.len().saturating_sub(1) as u32);
+            let node = NodeId(self.original.last().map_or(0, |id| id.0));
             let copy = |copy: &Copy| {
                 let prime = self.rows[copy.from].limb.0;
                 Item::Row(RowItem::new(address(copy.to), self.address(copy.from), prime))
@@ -97,8 +126,8 @@ impl Lowering<'_> {
         positions.iter().map(|&p| once(self.operands(id, p))).collect()
     }
 
-    /// The rows that devices read and do not own: the reader, the owner, the row. Only what reads all limbs has such.
-    fn remote_reads(&self, id: PolyId) -> Vec<(DeviceIdx, DeviceIdx, usize)> {
+    /// What a value reads from other devices. Only what reads all limbs does.
+    fn remote_reads(&self, id: PolyId) -> Vec<RemoteRead> {
         if !matches!(self.function.value(id).op, Op::ConvertBasis(_) | Op::RoundResidues(_)) {
             return Vec::new();
         }
@@ -120,17 +149,57 @@ impl Lowering<'_> {
             };
         }
         for (reader, _, row) in self.remote_reads(id) {
-            self.replicas.insert((row, reader), Replica { at: None, last_read: launch });
+            self.replicas.insert((row, reader), Replica { at: None, ahead_at: None, last_read: launch });
         }
     }
 
-    /// Copies what a launch reads from other devices, but for what is there already.
-    fn exchange(&mut self, batch: &Batch, arenas: &mut [Arena]) -> Vec<RowCopy> {
-        let reads = batch.values.iter().flat_map(|&id| self.remote_reads(id));
-        // By reader and owner, so that rows that follow one another are copied at once.
-        let reads: BTreeSet<(DeviceIdx, DeviceIdx, usize)> = reads.collect();
+    fn coming(&self, batches: &[Batch]) -> Coming {
+        let mut made_in = vec![None; self.rows.len()];
+        for (launch, batch) in batches.iter().enumerate() {
+            for &id in &batch.values {
+                let own = self.of[id.0 as usize].iter().filter(|&&row| self.rows[row].made_by == Some(id));
+                own.for_each(|&row| made_in[row] = Some(launch));
+            }
+        }
+        let remote = |batch: &Batch| batch.values.iter().flat_map(|&id| self.remote_reads(id)).collect();
+        Coming { made_in, remote: batches.iter().map(remote).collect() }
+    }
+
+    /// Copies what a launch reads from other devices, but for what is there already; and what those after it will read and is made.
+    fn exchange(
+        &mut self,
+        launch: usize,
+        coming: &Coming,
+        ahead: u64,
+        arenas: &mut [Arena],
+    ) -> [Vec<RowCopy>; 2] {
+        let now = self.send(&coming.remote[launch], None, arenas);
+        let mut reads: BTreeSet<RemoteRead> = BTreeSet::new();
+        for of_launch in coming.remote.iter().skip(launch + 1).take(HORIZON) {
+            let is_made = |&&(.., row): &&RemoteRead| coming.made_in[row].is_none_or(|made| made < launch);
+            let is_there = |(reader, _, row): &RemoteRead| {
+                self.replicas.get(&(*row, *reader)).is_some_and(|replica| replica.at.is_some())
+            };
+            let new =
+                of_launch.iter().filter(is_made).filter(|read| !is_there(read) && !reads.contains(read));
+            let new: Vec<RemoteRead> = new.copied().collect();
+            if (reads.len() + new.len()) as u64 > ahead {
+                break;
+            }
+            reads.extend(new);
+        }
+        [now, self.send(&reads, Some(launch), arenas)]
+    }
+
+    /// Copies what is not there yet before a launch.
+    fn send(
+        &mut self,
+        reads: &BTreeSet<RemoteRead>,
+        ahead_at: Option<usize>,
+        arenas: &mut [Arena],
+    ) -> Vec<RowCopy> {
         let mut copies = Vec::new();
-        for (reader, _, row) in reads {
+        for &(reader, _, row) in reads {
             let (Some(replica), Some((buffer, from))) =
                 (self.replicas.get_mut(&(row, reader)), self.rows[row].place)
             else {
@@ -138,7 +207,7 @@ impl Lowering<'_> {
             };
             if replica.at.is_none() {
                 let at = arenas[reader.0 as usize].take();
-                replica.at = Some(at);
+                (replica.at, replica.ahead_at) = (Some(at), ahead_at);
                 let to = Place { buffer: arena(reader), row: at };
                 RowCopy::append(&mut copies, Place { buffer, row: from }, to);
             }

@@ -108,7 +108,7 @@ impl Lowering<'_> {
 
     /// The launches of the function, in order.
     pub(super) fn batches(&self, options: &Options) -> Vec<Batch> {
-        let n_devices = self.sharding.devices().count();
+        let n_devices = self.sharding.in_group() as usize;
         let mut batches = Vec::new();
         let mut group: Vec<PolyId> = Vec::new();
         let mut size = 0;
@@ -178,7 +178,7 @@ impl Lowering<'_> {
         batches: &mut Vec<Batch>,
     ) {
         let row_bytes = u64::from(self.params.word().bits() / 8) << self.params.log_n();
-        let limit = options.cache_bytes / row_bytes * self.sharding.devices().count() as u64;
+        let limit = options.cache_bytes / row_bytes * u64::from(self.sharding.in_group());
         let mut rest = transforms;
         while let Some(first) = rest.first() {
             let mut rows = 0;

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use fhe_core::params::LimbIdx;
 use kernels_gpu::abi::{ABI_VERSION, RowRef};
 
+use super::super::events;
 use super::super::memory::Stage;
 use super::{Addressed, Lowering, arena};
 use crate::compile::Options;
 use crate::error::Result;
 use crate::plan::{
-    Access, BufferId, DeviceIdx, HostStep, Item, Peak, Plan, PlanStep, PoolWriter, Read, Segment, SegmentId,
-    SlotUse, Step, Tier,
+    Access, BufferId, DeviceIdx, HostStep, Item, Peak, Plan, PlanStep, PoolWriter, Read, RowCopy, Segment,
+    SegmentId, SlotUse, Step, Tier,
 };
 
 impl Lowering<'_> {
@@ -30,7 +31,11 @@ impl Lowering<'_> {
             let launches = match stage {
                 Stage::Launches(launches) => launches,
                 Stage::Copies(copies) => {
-                    schedule.push(PlanStep::Copy(copies));
+                    // A step for each stream, in the order of the list.
+                    let device =
+                        |copy: &RowCopy| self.buffers.get(copy.to.buffer.0 as usize).map(|b| b.device);
+                    let steps = copies.chunk_by(|a, b| device(a) == device(b));
+                    schedule.extend(steps.map(|copies| PlanStep::Copy(copies.to_vec())));
                     continue;
                 }
             };
@@ -62,6 +67,7 @@ impl Lowering<'_> {
             primes: self.params.primes().to_vec(),
             roots: (0..self.params.primes().len()).map(|i| self.params.root(LimbIdx(i as u32))).collect(),
             pool: pool.finish(),
+            n_groups: self.sharding.n_groups(),
             buffers: self.buffers,
             segments,
             setup,
@@ -69,6 +75,7 @@ impl Lowering<'_> {
             peaks: Vec::new(),
         };
         plan.peaks = peaks(&plan);
+        plan.schedule = events::with_events(&plan);
         Ok(plan)
     }
 }
