@@ -2,7 +2,7 @@
 
 use fhe_core::math::primes::descending;
 use fhe_core::math::word::WordKind;
-use fhe_core::params::{Level, Params, ParamsLiteral, Preset, Security, scale_primes};
+use fhe_core::params::{Level, Params, ParamsLiteral, Preset, Scales, Security, scale_primes};
 
 /// Named parameters with the levels at which composites are measured.
 #[derive(Clone, Debug)]
@@ -54,6 +54,7 @@ impl Chain {
             levels: (0..=DEPTH).map(|l| (0..2 * l + 3).collect()).collect(),
             digit_limbs: 12,
             log_scale: LOG_SCALE,
+            scales: Scales::FromTop,
             security: Security::Bits128,
         })?;
         Ok(Self { name: "peer".to_owned(), params, levels: [22, 18, 10, 5, 1, 0].map(Level).to_vec() })

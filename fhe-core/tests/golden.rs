@@ -35,7 +35,7 @@ fn preset_digests() {
     assert_eq!(found, DIGESTS);
 }
 
-const DIGESTS: [(&str, &str); 11] = [
+const DIGESTS: [(&str, &str); 14] = [
     ("n13", "6f5283c2a28f361d4e253287fd34b8b5"),
     ("n14", "a45a3ae652c680e704be5864e90cb48a"),
     ("n15", "f7e31293643c5385c8640c4b170dbf65"),
@@ -47,6 +47,9 @@ const DIGESTS: [(&str, &str); 11] = [
     ("toy11", "303278d55493fd392486f95373169cb2"),
     ("toy12", "699e4ff5bf6182088db0fa9fcc5b584e"),
     ("toy10w", "b81ae2ad931fc5dcb2cc66b09fec6ae6"),
+    ("boot16", "6bd05af9b80645e32d8861457c43d134"),
+    ("toy13", "29a3cf0c6e779fe360037373f38bf46e"),
+    ("toy12r", "58ea0e5b17b3c37d637728967a1822df"),
 ];
 
 #[test]

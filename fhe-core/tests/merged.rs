@@ -8,7 +8,7 @@ use fhe_core::ckks::Ciphertext;
 use fhe_core::ckks::precision::PrecisionReport;
 use fhe_core::math::primes;
 use fhe_core::math::word::{Word, WordKind};
-use fhe_core::params::{Level, Params, ParamsLiteral, Preset, Security};
+use fhe_core::params::{Level, Params, ParamsLiteral, Preset, Scales, Security};
 use fhe_core::{Complex64, Error};
 
 /// `log_n` 10, one prime of 40 bits a level, digits of one limb and one special prime.
@@ -26,6 +26,7 @@ fn one_prime_a_level() -> Params {
         levels: (1..=depth as u32 + 1).map(|l| (0..l).collect()).collect(),
         digit_limbs: 1,
         log_scale: 40,
+        scales: Scales::FromTop,
         security: Security::Insecure,
     };
     Params::new(literal).unwrap()

@@ -8,7 +8,7 @@ use fhe_core::ckks::precision::PrecisionReport;
 use fhe_core::ckks::{Ciphertext, Encryptor};
 use fhe_core::math::double::Double;
 use fhe_core::math::sampling::Randomness;
-use fhe_core::params::{Level, LimbIdx, Params, ParamsLiteral, Preset, Security};
+use fhe_core::params::{Level, LimbIdx, Params, ParamsLiteral, Preset, Scales, Security};
 use fhe_core::ring::{Eval, RnsPoly};
 use fhe_core::rlwe::{KeyGenerator, key_inner};
 use fhe_core::{Complex64, Error};
@@ -153,7 +153,11 @@ fn chains_that_are_not_supported_are_refused() {
         Params::new(literal).unwrap_err().to_string()
     };
     let gap = refused(&|l| l.levels[0] = vec![0, 2]);
-    assert!(gap.contains("only prefix chains are supported"), "{gap}");
-    let small = refused(&|l| l.log_scale = 31);
-    assert!(small.contains("at least 32 with more than one level"), "{small}");
+    assert!(gap.contains("canonical scale of level 0"), "{gap}");
+    let unused = refused(&|l| drop(l.levels.pop()));
+    assert!(unused.contains("no level has main prime 10"), "{unused}");
+    let small = refused(&|l| l.log_scale = 29);
+    assert!(small.contains("at least 30 with more than one level"), "{small}");
+    let beyond = refused(&|l| l.scales = Scales::FromBottom { working: 6 });
+    assert!(beyond.contains("up to level 6, expected at most 5"), "{beyond}");
 }

@@ -45,7 +45,8 @@ pub fn choose(program: &Program) -> Result<Choice> {
     let mut presets: Vec<(Preset, Params)> = Vec::new();
     for preset in Preset::ALL {
         let params = preset.params()?;
-        if params.word() == WordKind::U32 && params.security() == Security::Bits128 {
+        let lowers = params.word() == WordKind::U32 && !params.is_rational();
+        if lowers && params.security() == Security::Bits128 {
             presets.push((preset, params));
         }
     }

@@ -234,6 +234,12 @@ pub enum Error {
         /// The largest number.
         limit: u32,
     },
+    /// A chain whose rescales add primes, which the lowering does not know yet.
+    #[error("these parameters have a rational chain ({found}), expected a prefix chain: use another preset")]
+    RationalChain {
+        /// The parameters.
+        found: String,
+    },
     /// The parameters or the reference refuse.
     #[error(transparent)]
     Core(#[from] fhe_core::Error),

@@ -201,6 +201,17 @@ fn parameters_tell_of_the_line_too() {
 }
 
 #[test]
+fn rational_chains_are_refused() {
+    let program = dsl::build("sum", |g| {
+        let x = g.input("x", 16)?;
+        g.output("y", x + x, 16)
+    });
+    let params = Preset::Toy12r.params().unwrap();
+    let error = compile(&program.unwrap(), &params, &Options::default()).unwrap_err();
+    assert!(matches!(error, Error::RationalChain { .. }), "{error}");
+}
+
+#[test]
 fn every_placed_value_knows_its_line() {
     let from = line!();
     let program = dsl::build("net", |g| {

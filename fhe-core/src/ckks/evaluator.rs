@@ -245,33 +245,35 @@ impl<W: Word> Evaluator<W> {
         Ok(self.with_polys(a, polys))
     }
 
-    /// `round(a / prod(removed))`, one level down; the scale is divided.
+    /// `round(a prod(added) / prod(removed))`, one level down; the scale is divided.
     ///
     /// # Errors
     /// [`Error::LevelsExhausted`] at level 0; [`Error::ParamsMismatch`].
     pub fn rescale(&self, a: &Ciphertext<W>) -> Result<Ciphertext<W>> {
         self.own(a)?;
-        let params = self.ring.params();
-        let removed = params.removed_at(a.level)?;
-        let polys =
-            a.polys.iter().map(|p| self.ring.divide_round(p, &removed)).collect::<Result<Vec<_>>>()?;
-        Ok(self.one_level_down(a, polys, &removed))
+        let Some(next) = a.level.0.checked_sub(1) else {
+            return Err(Error::LevelsExhausted { operation: "rescale" });
+        };
+        let to = &self.ring.params().level(Level(next))?.basis;
+        let polys = a.polys.iter().map(|p| self.ring.rescale(p, to)).collect::<Result<Vec<_>>>()?;
+        self.one_level_down(a, polys)
     }
 
-    /// `polys` as the ciphertext that `a` becomes when the primes `removed` of its level are divided by.
+    /// `polys` as the ciphertext that `a` becomes by a rescale.
     pub(super) fn one_level_down(
         &self,
         a: &Ciphertext<W>,
         polys: Vec<RnsPoly<W, Eval>>,
-        removed: &[LimbIdx],
-    ) -> Ciphertext<W> {
-        let log2 = |&l: &LimbIdx| Double::log2_of(self.ring.params().prime(l));
-        let log_scale = removed.iter().fold(a.log_scale, |s, l| s - log2(l));
-        Ciphertext { params: a.params.clone(), polys, level: Level(a.level.0 - 1), log_scale }
+    ) -> Result<Ciphertext<W>> {
+        let params = self.ring.params();
+        let level = Level(a.level.0 - 1);
+        let step = scalar::log_step(params, &params.level(a.level)?.basis, &params.level(level)?.basis);
+        Ok(Ciphertext { params: a.params.clone(), polys, level, log_scale: a.log_scale - step })
     }
 
-    /// The same message at a lower level and its canonical scale: forgets limbs down to `to + 1`, multiplies by
-    /// the integer that lands on the scale of `to`, rescales. `a` has the canonical scale of its level.
+    /// The same message at a lower level and its canonical scale: forgets limbs down to a basis a step above that of `to`
+    /// ([`crate::params::Params::level_drop_basis`]), multiplies by the integer that lands on the scale of `to`, rescales. `a` has
+    /// the canonical scale of its level.
     ///
     /// # Errors
     /// [`Error::LevelMismatch`] when `to` is above; [`Error::ScaleMismatch`] when `a` is not canonical;
@@ -279,17 +281,18 @@ impl<W: Word> Evaluator<W> {
     pub fn level_drop(&self, a: &Ciphertext<W>, to: Level) -> Result<Ciphertext<W>> {
         self.own(a)?;
         let params = self.ring.params();
-        let factor = scalar::level_drop_factor(params, a.level, to)?;
+        let kept = params.level_drop_basis(a.level, to)?;
         self.check("level_drop", a, a.level, Some(params.level(a.level)?.log_scale))?;
-        let Some(factor) = factor else { return Ok(a.clone()) };
-        let basis = &params.level(Level(to.0 + 1))?.basis;
-        let mut polys = a.polys.iter().map(|p| p.select("level_drop", basis)).collect::<Result<Vec<_>>>()?;
-        polys.iter_mut().for_each(|p| p.mul_scalar_assign(&self.ring, self.residues(factor)));
-        let lowered =
-            Ciphertext { params: a.params.clone(), polys, level: Level(to.0 + 1), log_scale: a.log_scale };
-        let mut out = self.rescale(&lowered)?;
-        out.log_scale = params.level(to)?.log_scale;
-        Ok(out)
+        let Some(kept) = kept else { return Ok(a.clone()) };
+        let Some(factor) = scalar::level_drop_factor(params, a.level, to)? else { return Ok(a.clone()) };
+        let target = params.level(to)?;
+        let drop = |p: &RnsPoly<W, Eval>| {
+            let mut p = p.select("level_drop", &kept)?;
+            p.mul_scalar_assign(&self.ring, self.residues(factor));
+            self.ring.rescale(&p, &target.basis)
+        };
+        let polys = a.polys.iter().map(drop).collect::<Result<Vec<_>>>()?;
+        Ok(Ciphertext { params: a.params.clone(), polys, level: to, log_scale: target.log_scale })
     }
 
     /// Slots rotated to the left by `k`: slot `i` takes slot `i + k`.

@@ -8,7 +8,7 @@
 //! rotate_raised(c, g)   phi_g(x_0 + P c_0, x_1)          (x_0, x_1) = key_inner(mod_up(c_1), key_g)
 //! relinearize_raised(c) (x_0 + P c_0, x_1 + P c_1)       (x_0, x_1) = key_inner(mod_up(c_2), key)
 //! mod_down(x)           round(x / P)
-//! mod_down_rescale(x)   round(x / (P R))                 R = prod(removed)
+//! mod_down_rescale(x)   round(x A / (P R))               R = prod(removed), A = prod(added)
 //! ```
 
 use super::ciphertext::{Ciphertext, Plaintext};
@@ -129,17 +129,16 @@ impl<W: Word> Evaluator<W> {
         Ok(self.with_polys(&a.0, polys))
     }
 
-    /// `round(a / (P prod(removed)))`, one level down: one rounding where `mod_down` and then [`Self::rescale`] have two.
+    /// `round(a prod(added) / (P prod(removed)))`, one level down: one rounding where `mod_down` and then [`Self::rescale`] have two.
     /// Each coefficient of the result differs from that of the two operations by at most 1, and hardly ever at all.
     ///
     /// # Errors
     /// [`crate::Error::LevelsExhausted`] at level 0; [`crate::Error::ParamsMismatch`].
     pub fn mod_down_rescale(&self, a: &RaisedCiphertext<W>) -> Result<Ciphertext<W>> {
         self.own(&a.0)?;
-        let removed = self.ring().params().removed_at(a.0.level)?;
         let divide = |p| mod_down_rescale(self.ring(), p, a.0.level);
         let polys = a.0.polys.iter().map(divide).collect::<Result<Vec<_>>>()?;
-        Ok(self.one_level_down(&a.0, polys, &removed))
+        self.one_level_down(&a.0, polys)
     }
 
     /// `a + b`, at one level and scale.

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::math::double::Double;
-use crate::params::{Level, Params};
+use crate::params::{Level, LimbIdx, Params};
 
 /// Largest log2 of a scaled constant.
 const MAX_LOG: f64 = 120.0;
@@ -42,23 +42,25 @@ pub fn residue(x: i128, q: u64) -> u64 {
     x.rem_euclid(i128::from(q)) as u64
 }
 
-/// The integer that [`super::Evaluator::level_drop`] multiplies by at level `to + 1`, before it rescales to
-/// the canonical scale of `to`: the integer nearest to `2^(log S_to + log prod(removed) - log S_from)`, up to the
-/// rounding of `f64` (a relative 2^-50 or so, so beyond 2^50 it may be off by a few). `None` when `from == to`.
-/// Computed once, by the reference or the compiler, with the same function.
+/// The integer that [`super::Evaluator::level_drop`] multiplies by over [`Params::level_drop_basis`], beside the product of the added
+/// primes A, before it divides by the removed ones R and is at the canonical scale of `to`: the integer nearest to
+/// `2^(log S_to + log R - log A - log S_from)`, up to the rounding of `f64` (a relative 2^-50 or so, so beyond 2^50 it may be off by
+/// a few). `None` when `from == to`. Computed once, by the reference or the compiler, with the same function.
 ///
 /// # Errors
 /// [`Error::LevelMismatch`] when `to` is above `from`; [`Error::NoSuchLevel`].
 pub fn level_drop_factor(params: &Params, from: Level, to: Level) -> Result<Option<i128>> {
+    let Some(kept) = params.level_drop_basis(from, to)? else { return Ok(None) };
     let (source, target) = (params.level(from)?, params.level(to)?);
-    if to > from {
-        return Err(Error::LevelMismatch { operation: "level_drop", expected: from, found: to });
-    }
-    if to == from {
-        return Ok(None);
-    }
-    let removed = params.removed_at(Level(to.0 + 1))?;
-    let log_removed =
-        removed.iter().fold(Double::default(), |sum, &l| sum + Double::log2_of(params.prime(l)));
-    integer(1.0, target.log_scale + log_removed - source.log_scale).map(Some)
+    let step = log_step(params, &kept, &target.basis);
+    integer(1.0, target.log_scale + step - source.log_scale).map(Some)
+}
+
+/// log2 of what a rescale from one basis to another divides by, on the whole: `prod(from \ to) / prod(to \ from)`.
+pub(crate) fn log_step(params: &Params, from: &[LimbIdx], to: &[LimbIdx]) -> Double {
+    let log2 = |a: &[LimbIdx], b: &[LimbIdx]| {
+        let own = a.iter().filter(|limb| !b.contains(limb));
+        own.fold(Double::default(), |sum, &limb| sum + Double::log2_of(params.prime(limb)))
+    };
+    log2(from, to) - log2(to, from)
 }

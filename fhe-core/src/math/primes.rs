@@ -79,6 +79,17 @@ pub fn nearest(bits: u32, log_two_n: u32, count: usize) -> Vec<u64> {
     primes
 }
 
+/// The `count` primes `q = 1 mod 2^log_two_n` nearest to `target` (by difference), nearest first.
+pub fn around(target: u64, log_two_n: u32, count: usize) -> Vec<u64> {
+    let step = 1u64 << log_two_n;
+    let centre = target / step;
+    let at = |k: u64| {
+        (0..2).filter_map(move |side| if side == 0 { Some(centre + k) } else { centre.checked_sub(k + 1) })
+    };
+    let candidates = (0..=centre).flat_map(at).map(|k| k * step + 1);
+    candidates.filter(|&q| q > step && is_prime(q)).take(count).collect()
+}
+
 /// A primitive `2^log_two_n`-th root of unity modulo the prime `q`: `g^((q-1)/2N)` for the smallest `g >= 2`
 /// that gives one.
 ///

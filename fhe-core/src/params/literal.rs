@@ -17,24 +17,36 @@ pub struct ParamsLiteral {
     pub main_primes: Vec<u64>,
     /// The special primes of key switching.
     pub special_primes: Vec<u64>,
-    /// For each level, lowest first, the indexes of its main primes, ascending. Today a level must have the first
-    /// `k` main primes, `k` growing (prefix chains); others, rational chains among them, are refused.
+    /// For each level, lowest first, the indexes of its main primes, ascending; each of more bits than the one below.
     pub levels: Vec<Vec<u32>>,
     /// Main primes a digit of key switching.
     pub digit_limbs: usize,
-    /// log2 of the canonical scale of the highest level, and of the nominal scale of all: 10 to 100, and from 32 on
-    /// when there is more than one level.
+    /// log2 of the nominal scale: 10 to 100, and from 30 on when there is more than one level.
     pub log_scale: u32,
+    /// Where the canonical scales start.
+    pub scales: Scales,
     /// What is promised.
     pub security: Security,
+}
+
+/// At which level the canonical scale is the nominal one. That of the others follows: `S_{l-1} = S_l^2 Q_{l-1} / Q_l`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scales {
+    /// At the highest level. A deviation doubles at every level downwards, so the primes must be chosen for it.
+    FromTop,
+    /// At level 0. A deviation halves at every level upwards, so the scale of a level is that of the step below it.
+    FromBottom {
+        /// The highest level whose scale is nominal; the levels above are bootstrapping's, of any scale.
+        working: u32,
+    },
 }
 
 /// How far a level's canonical scale may lie from the nominal one, in bits.
 const MAX_SCALE_DRIFT: f64 = 0.15;
 
-/// Least log2 of the scale of more than one level: the integer that a level drop multiplies by is about a scale, and
-/// its rounding must stay below the 2^-30 within which scales count as equal.
-const MIN_CHAIN_LOG_SCALE: u32 = 32;
+/// Least log2 of the scale of more than one level: the integer that a level drop multiplies by is about a scale, at least
+/// 2^29.55, and its rounding, 2^-30.02 in log2, must stay below the 2^-30 within which scales count as equal.
+const MIN_CHAIN_LOG_SCALE: u32 = 30;
 
 impl ParamsLiteral {
     /// Checks everything that needs no derived value.
@@ -76,24 +88,19 @@ impl ParamsLiteral {
             if basis.is_empty() || basis.windows(2).any(|w| w[0] >= w[1]) {
                 return refuse(format!("the primes of level {l} are not ascending"));
             }
-            if basis.iter().zip(0u32..).any(|(&i, k)| i != k) {
-                let k = basis.len();
-                return refuse(format!(
-                    "level {l} is not the first {k} main primes: only prefix chains are supported, and rational ones not"
-                ));
-            }
             if basis.iter().any(|&i| i as usize >= n_main) {
                 return refuse(format!("level {l} names a main prime beyond {}", n_main - 1));
             }
         }
-        for (l, pair) in self.levels.windows(2).enumerate() {
-            if pair[0].len() == pair[1].len() {
-                return refuse(format!("level {l} has as many primes as level {}, expected fewer", l + 1));
-            }
+        let held = |i: u32| self.levels.iter().any(|basis| basis.contains(&i));
+        if let Some(unused) = (0..n_main as u32).find(|&i| !held(i)) {
+            return refuse(format!("no level has main prime {unused}, expected that they use all {n_main}"));
         }
-        let top = self.levels.last().map_or(0, Vec::len);
-        if top != n_main {
-            return refuse(format!("the highest level has {top} primes, expected all {n_main}"));
+        if let Scales::FromBottom { working } = self.scales
+            && working as usize >= self.levels.len()
+        {
+            let top = self.levels.len() - 1;
+            return refuse(format!("the scale is nominal up to level {working}, expected at most {top}"));
         }
         if self.log_scale < 10 || self.log_scale > 100 {
             return refuse(format!("log2 of the scale is {}, expected 10 to 100", self.log_scale));
@@ -107,35 +114,66 @@ impl ParamsLiteral {
         Ok(())
     }
 
-    /// The level table with its canonical scales, from the top down.
+    /// The level table with its canonical scales.
     pub(super) fn level_table(&self, log2: impl Fn(&[LimbIdx]) -> Double) -> Result<Vec<LevelInfo>> {
-        let basis = |l: usize| self.levels[l].iter().map(|&i| LimbIdx(i)).collect::<Vec<_>>();
-        let nominal = f64::from(self.log_scale);
-        let mut log_scale = Double::from(nominal);
-        let mut table = Vec::with_capacity(self.levels.len());
-        for l in (0..self.levels.len()).rev() {
-            let here = basis(l);
-            let log_q = log2(&here);
-            let drift = (log_scale.to_f64() - nominal).abs();
-            if drift > MAX_SCALE_DRIFT || log_q.to_f64() < log_scale.to_f64() + 1.0 {
+        let basis = |level: &Vec<u32>| level.iter().map(|&i| LimbIdx(i)).collect::<Vec<_>>();
+        let bases: Vec<Vec<LimbIdx>> = self.levels.iter().map(basis).collect();
+        let log_q: Vec<f64> = bases.iter().map(|basis| log2(basis).to_f64()).collect();
+        for (l, pair) in log_q.windows(2).enumerate() {
+            if pair[0] >= pair[1] {
+                let above = l + 1;
+                return Err(Error::InvalidParams(format!(
+                    "level {l} has {:.2} bits and level {above} {:.2}: expected fewer below",
+                    pair[0], pair[1]
+                )));
+            }
+        }
+        let scales = self.canonical_scales(&bases, log2);
+        let mut table = Vec::with_capacity(bases.len());
+        for (l, ((basis, log_q), log_scale)) in bases.into_iter().zip(log_q).zip(scales).enumerate() {
+            let nominal = f64::from(self.log_scale);
+            let checked = match self.scales {
+                Scales::FromTop => true,
+                Scales::FromBottom { working } => l <= working as usize,
+            };
+            let drift = if checked { (log_scale.to_f64() - nominal).abs() } else { 0.0 };
+            if drift > MAX_SCALE_DRIFT || log_q < log_scale.to_f64() + 1.0 {
                 return Err(Error::InvalidParams(format!(
                     "canonical scale of level {l} is 2^{:.4} under a modulus of 2^{:.2}, expected within \
                      2^{MAX_SCALE_DRIFT} of 2^{nominal} and a bit of room",
                     log_scale.to_f64(),
-                    log_q.to_f64()
+                    log_q
                 )));
             }
-            if l > 0 {
-                let next = basis(l - 1);
-                let removed: Vec<LimbIdx> = here.iter().copied().filter(|i| !next.contains(i)).collect();
-                table.push(LevelInfo { basis: here, log_scale, log_q: log_q.to_f64() });
-                log_scale = log_scale + log_scale - log2(&removed);
-            } else {
-                table.push(LevelInfo { basis: here, log_scale, log_q: log_q.to_f64() });
+            table.push(LevelInfo { basis, log_scale, log_q });
+        }
+        Ok(table)
+    }
+    /// `S_{l-1} = S_l^2 Q_{l-1} / Q_l` from where [`Scales`] says, lowest level first.
+    fn canonical_scales(&self, bases: &[Vec<LimbIdx>], log2: impl Fn(&[LimbIdx]) -> Double) -> Vec<Double> {
+        // log2(Q_l / Q_{l-1}), of level 1 on.
+        let steps: Vec<Double> = bases
+            .windows(2)
+            .map(|pair| log2(&without(&pair[1], &pair[0])) - log2(&without(&pair[0], &pair[1])))
+            .collect();
+        let mut log_scale = Double::from(f64::from(self.log_scale));
+        let mut scales = vec![log_scale];
+        match self.scales {
+            Scales::FromTop => {
+                for &step in steps.iter().rev() {
+                    log_scale = log_scale + log_scale - step;
+                    scales.push(log_scale);
+                }
+                scales.reverse();
+            }
+            Scales::FromBottom { .. } => {
+                for &step in &steps {
+                    log_scale = (log_scale + step) * Double::from(0.5);
+                    scales.push(log_scale);
+                }
             }
         }
-        table.reverse();
-        Ok(table)
+        scales
     }
 
     /// Canonical bytes, little endian: what the digest is of and what the wire carries.
@@ -155,6 +193,15 @@ impl ParamsLiteral {
             word(level.len() as u64);
             level.iter().for_each(|&i| word(u64::from(i)));
         }
+        // What was written before there was a choice has no such field.
+        if let Scales::FromBottom { working } = self.scales {
+            word(u64::from(working));
+        }
         out
     }
+}
+
+/// The limbs of `a` that `b` has not.
+pub(super) fn without(a: &[LimbIdx], b: &[LimbIdx]) -> Vec<LimbIdx> {
+    a.iter().copied().filter(|limb| !b.contains(limb)).collect()
 }

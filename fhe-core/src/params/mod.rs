@@ -1,10 +1,11 @@
 //! Parameters: a literal that anyone may write, checked once into an immutable [`Params`].
 //!
 //! A level is a basis, not a count: the level table names, for each level, the primes that are present and
-//! the canonical scale `S_l` there. With `removed` the primes that level `l` has and level `l - 1` has not,
+//! the canonical scale `S_l` there. With `removed` the primes that level `l` has and level `l - 1` has not, and `added`
+//! those that level `l - 1` has and level `l` has not (none on a prefix chain),
 //!
 //! ```text
-//! S_{l-1} = S_l^2 / prod(removed)
+//! S_{l-1} = S_l^2 prod(added) / prod(removed)
 //! ```
 //!
 //! so a product of two values at their canonical scale is, after one rescale, at the canonical scale of the
@@ -13,11 +14,14 @@
 mod ids;
 pub mod literal;
 mod presets;
+mod rational;
 pub mod security;
 
 pub use ids::{GaloisElement, Level, LimbIdx};
-pub use literal::ParamsLiteral;
+use literal::without;
+pub use literal::{ParamsLiteral, Scales};
 pub use presets::{Preset, scale_primes};
+pub use rational::RationalChain;
 pub use security::Security;
 
 use crate::error::{Error, Result};
@@ -175,12 +179,76 @@ impl Params {
     /// # Errors
     /// [`Error::NoSuchLevel`]; [`Error::LevelsExhausted`] at level 0.
     pub fn removed_at(&self, level: Level) -> Result<Vec<LimbIdx>> {
+        let (here, next) = self.step_at(level)?;
+        Ok(without(&here.basis, &next.basis))
+    }
+
+    /// The primes by whose product a rescale from `level` multiplies first, ascending: the level below has them, `level` not.
+    /// None on a prefix chain.
+    ///
+    /// # Errors
+    /// As [`Self::removed_at`].
+    pub fn added_at(&self, level: Level) -> Result<Vec<LimbIdx>> {
+        let (here, next) = self.step_at(level)?;
+        Ok(without(&next.basis, &here.basis))
+    }
+
+    fn step_at(&self, level: Level) -> Result<(&LevelInfo, &LevelInfo)> {
         let here = self.level(level)?;
         let Some(next) = level.0.checked_sub(1) else {
             return Err(Error::LevelsExhausted { operation: "rescale" });
         };
-        let next = self.level(Level(next))?;
-        Ok(here.basis.iter().copied().filter(|l| !next.basis.contains(l)).collect())
+        Ok((here, self.level(Level(next))?))
+    }
+
+    /// Whether some level has a prime that the level above lacks, so that a rescale there adds it.
+    pub fn is_rational(&self) -> bool {
+        let has = |pair: &[LevelInfo]| !without(&pair[0].basis, &pair[1].basis).is_empty();
+        self.0.levels.windows(2).any(has)
+    }
+
+    /// The highest level with a nominal scale; the levels above are bootstrapping's.
+    pub fn working_level(&self) -> Level {
+        match self.0.literal.scales {
+            Scales::FromTop => self.max_level(),
+            Scales::FromBottom { working } => Level(working),
+        }
+    }
+
+    /// The limbs of level `from` that a level drop to `to` keeps before its last rescale: with `C` this basis, it
+    /// multiplies by `prod(B_to \ C)`, and divides by `prod(C \ B_to)`.
+    ///
+    /// That of level `to + 1` if `from` has it all, else those of `to` and the fewest others, largest index (terminal
+    /// primes) first, that make the constant factor a scale or so. `None` when there is nothing to drop.
+    ///
+    /// # Errors
+    /// [`Error::LevelMismatch`] when `to` is above `from`; [`Error::NoSuchLevel`].
+    pub fn level_drop_basis(&self, from: Level, to: Level) -> Result<Option<Vec<LimbIdx>>> {
+        let (source, target) = (self.level(from)?, self.level(to)?);
+        if to > from {
+            return Err(Error::LevelMismatch { operation: "level_drop", expected: from, found: to });
+        }
+        if to == from {
+            return Ok(None);
+        }
+        let above = &self.level(Level(to.0 + 1))?.basis;
+        if without(above, &source.basis).is_empty() {
+            return Ok(Some(above.clone()));
+        }
+        let mut others = without(&source.basis, &target.basis);
+        let mut kept: Vec<LimbIdx> =
+            source.basis.iter().copied().filter(|l| target.basis.contains(l)).collect();
+        let log2 = |limb: LimbIdx| (self.prime(limb) as f64).log2();
+        let added: f64 = without(&target.basis, &source.basis).into_iter().map(log2).sum();
+        let mut log_factor = target.log_scale.to_f64() - source.log_scale.to_f64() - added;
+        while log_factor < f64::from(self.0.literal.log_scale) - 1.0
+            && let Some(limb) = others.pop()
+        {
+            kept.push(limb);
+            log_factor += log2(limb);
+        }
+        kept.sort_unstable();
+        Ok(Some(kept))
     }
 
     /// The digits of key switching: a fixed partition of the main primes.

@@ -95,7 +95,26 @@ impl<W: Word> Ring<W> {
         factors.iter().fold(W::truncate(1), |p, &f| m.mul(p, m.reduce(self.params().prime(f))))
     }
 
-    /// `round(x / prod(removed))` over the remaining limbs: what `rescale` and `mod_down` do.
+    /// `round(x prod(to \ from) / prod(from \ to))` over the basis `to`, `from` that of `x`: `rescale{removed, added}`.
+    ///
+    /// Modulo an added prime the product is 0, so its limbs come at no cost before the division.
+    ///
+    /// # Errors
+    /// None that a caller can cause.
+    pub fn rescale(&self, poly: &RnsPoly<W, Eval>, to: &[LimbIdx]) -> Result<RnsPoly<W, Eval>> {
+        let from = poly.basis();
+        let removed: Vec<LimbIdx> = from.iter().copied().filter(|l| !to.contains(l)).collect();
+        let added: Vec<LimbIdx> = to.iter().copied().filter(|l| !from.contains(l)).collect();
+        if added.is_empty() {
+            return self.divide_round(poly, &removed);
+        }
+        let mut product = poly.clone();
+        product.mul_scalar_assign(self, |limb| self.product_mod(&added, limb));
+        let product = product.concat(&RnsPoly::zero(&added, self.n()));
+        self.divide_round(&product, &removed)?.select("rescale", to)
+    }
+
+    /// `round(x / prod(removed))` over the remaining limbs: what `mod_down`, and `rescale` on a prefix chain, do.
     ///
     /// Shape: evaluation domain over `removed` and others, to evaluation domain over the others, in order.
     /// The removed part is converted, centred, to the other limbs and subtracted; what is left is divisible.

@@ -8,11 +8,11 @@
 //! ```
 //!
 //! Where a rescale follows, [`multiply_by_p`] and [`mod_down_rescale`] take the place of `mod_down`: what the pair is added to
-//! joins it before one division by P and the removed primes R.
+//! joins it before one division by P and the removed primes R (and, on a rational chain, times the added primes).
 //!
 //! ```text
 //! multiply_by_p     d over B_l            ->  P d over B_l and the special primes, where it is 0
-//! mod_down_rescale  x over B_l and P      ->  round(x / (P R)) over B_{l-1}
+//! mod_down_rescale  x over B_l and P      ->  round(x A / (P R)) over B_{l-1}, A the product of the added primes
 //! ```
 
 use super::keys::EvaluationKey;
@@ -91,18 +91,22 @@ pub fn multiply_by_p<W: Word>(ring: &Ring<W>, d: &RnsPoly<W, Eval>) -> RnsPoly<W
     product.concat(&RnsPoly::zero(&special, ring.n()))
 }
 
-/// `round(x / (P prod(removed)))` over the basis of the level below: one rounding for `mod_down` and rescale.
+/// `round(x prod(added) / (P prod(removed)))` over the basis of the level below: one rounding for `mod_down` and rescale.
 ///
 /// # Errors
-/// [`Error::LevelsExhausted`] at level 0; [`Error::BasisMismatch`] when `x` lacks a prime that is divided by.
+/// [`Error::LevelsExhausted`] at level 0; [`Error::BasisMismatch`] when `x` is not over the basis of `level` and the special
+/// primes.
 pub fn mod_down_rescale<W: Word>(
     ring: &Ring<W>,
     x: &RnsPoly<W, Eval>,
     level: Level,
 ) -> Result<RnsPoly<W, Eval>> {
-    let mut divisor = ring.params().removed_at(level)?;
-    divisor.extend(ring.params().special());
-    ring.divide_round(x, &divisor)
+    let params = ring.params();
+    let Some(next) = level.0.checked_sub(1) else {
+        return Err(Error::LevelsExhausted { operation: "rescale" });
+    };
+    let x = x.select("mod_down_rescale", &params.raised_basis(level)?)?;
+    ring.rescale(&x, &params.level(Level(next))?.basis)
 }
 
 /// The steps before `mod_down`: a pair over the basis of `level` and the special primes.

@@ -5,7 +5,7 @@ use crate::ckks::{Ciphertext, SeededCiphertext};
 use crate::error::Result;
 use crate::math::sampling::Seed;
 use crate::math::word::{Word, WordKind};
-use crate::params::{GaloisElement, Level, LimbIdx, Params, ParamsLiteral, Security};
+use crate::params::{GaloisElement, Level, LimbIdx, Params, ParamsLiteral, Scales, Security};
 use crate::ring::{Eval, Ring, RnsPoly};
 use crate::rlwe::{
     EvaluationKey, EvaluationKeySet, GaloisKey, PublicKey, RelinearizationKey, SecretId, SecretKey,
@@ -38,7 +38,21 @@ pub(super) fn read_literal(reader: &mut Reader<'_>) -> Result<ParamsLiteral> {
         let basis = (0..n).map(|_| Ok(reader.bounded("prime index", 1023)? as u32)).collect::<Result<_>>()?;
         levels.push(basis);
     }
-    Ok(ParamsLiteral { log_n, word, main_primes, special_primes, levels, digit_limbs, log_scale, security })
+    let scales = match reader.is_at_end() {
+        true => Scales::FromTop,
+        false => Scales::FromBottom { working: reader.bounded("working level", 1023)? as u32 },
+    };
+    Ok(ParamsLiteral {
+        log_n,
+        word,
+        main_primes,
+        special_primes,
+        levels,
+        digit_limbs,
+        log_scale,
+        scales,
+        security,
+    })
 }
 
 fn read_poly<W: Word>(

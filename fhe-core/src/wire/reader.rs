@@ -86,6 +86,11 @@ impl<'a> Reader<'a> {
         Ok(bytemuck::pod_collect_to_vec(self.bytes(n * W::KIND.bytes())?))
     }
 
+    /// Whether nothing is left.
+    pub fn is_at_end(&self) -> bool {
+        self.at == self.payload.len()
+    }
+
     /// Refuses bytes that are left over.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use crate::story::DEVICE_BYTES;
 use bytemuck::Pod;
 use fhe_core::math::primes;
 use fhe_core::math::word::{Word, WordKind};
-use fhe_core::params::{LimbIdx, Params, ParamsLiteral, Preset, Security, scale_primes};
+use fhe_core::params::{LimbIdx, Params, ParamsLiteral, Preset, Scales, Security, scale_primes};
 use fhe_core::ring::{Domain, Ring, RnsPoly};
 use host::backend::cpu::{CpuBackend, available_lanes, thread_pool};
 use host::backend::cuda::CudaBackend;
@@ -49,9 +49,17 @@ pub fn largest_ring(depth: usize) -> Params {
     let special_primes = large.by_ref().take(4).collect();
     let main_primes = large.take(2).chain(scale_primes(log_scale, log_n + 1, depth, 2)).collect();
     let levels = (1..=depth as u32 + 1).map(|l| (0..2 * l).collect()).collect();
-    let (word, digit_limbs, security) = (WordKind::U32, 4, Security::Bits128);
-    let literal =
-        ParamsLiteral { log_n, word, main_primes, special_primes, levels, digit_limbs, log_scale, security };
+    let literal = ParamsLiteral {
+        log_n,
+        word: WordKind::U32,
+        main_primes,
+        special_primes,
+        levels,
+        digit_limbs: 4,
+        log_scale,
+        scales: Scales::FromTop,
+        security: Security::Bits128,
+    };
     Params::new(literal).unwrap()
 }
 

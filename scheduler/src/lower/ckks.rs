@@ -34,8 +34,12 @@ use crate::poly_ir::{self, Builder, Encoded, Origin, PolyId, encoded_basis, log_
 ///
 /// # Errors
 /// [`Error::Core`] where a scalar overflows or a rotation is out of range; [`Error::Verify`] when a value
-/// has no kind.
+/// has no kind; [`Error::RationalChain`].
 pub fn lower(function: &Function, params: &Params, encode_on_device: bool) -> Result<poly_ir::Function> {
+    if params.is_rational() {
+        // A rescale here only removes primes, and a level drop only forgets them.
+        return Err(Error::RationalChain { found: params.to_string() });
+    }
     let mut inputs: Vec<Vec<LimbIdx>> = vec![params.level(Level(0))?.basis.clone(); function.inputs.len()];
     for id in function.ids() {
         if let Op::Input(i) = function.value(id).op {
