@@ -23,6 +23,21 @@ pub enum Error {
         /// The largest log2(QP) at this degree.
         limit: u32,
     },
+    /// The modulus of the key to a sparse secret is too large for 128-bit security (ePrint 2022/024).
+    #[error(
+        "sparse secret of weight {weight} refused: log2 of its modulus is {log_qp:.2} at log N = {log_n}, but 128-bit security \
+         allows at most {limit:.2} (fewer bits at level 0, or insecure parameters)"
+    )]
+    BeyondSparseSecurity {
+        /// log2 of the ring degree.
+        log_n: u32,
+        /// Non-zero coefficients of the secret.
+        weight: usize,
+        /// log2 of the modulus, special primes included.
+        log_qp: f64,
+        /// The largest at this degree and weight.
+        limit: f64,
+    },
     /// Parameters of one word size, an object or context of another.
     #[error("word size: expected {expected} bits, found {found}")]
     WordMismatch {
@@ -176,6 +191,15 @@ pub enum Error {
     /// The relinearization key is not there.
     #[error("missing key: relinearization")]
     MissingRelinearizationKey,
+    /// The keys to an ephemeral sparse secret and back are not there.
+    #[error("missing keys: encapsulation, the switch to a sparse secret and back")]
+    MissingEncapsulationKeys,
+    /// Keys that bootstrapping needs are not there, all of them by name.
+    #[error("missing keys for bootstrapping: {}", .missing.join(", "))]
+    MissingBootstrapKeys {
+        /// `relinearization`, `encapsulation`, `rotation by k` or `conjugation`.
+        missing: Vec<String>,
+    },
     /// A key that is not for what it was given for.
     #[error("wrong key: expected {expected}, found {found}")]
     WrongKey {

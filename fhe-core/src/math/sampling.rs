@@ -86,6 +86,22 @@ impl Randomness {
         out
     }
 
+    /// A ternary vector with exactly `weight` non-zero entries, uniform among those; `n` a power of two, `weight` at most `n`.
+    pub fn sparse_ternary(&mut self, n: usize, weight: usize) -> Zeroizing<Vec<i8>> {
+        let mut out = Zeroizing::new(vec![0i8; n]);
+        let mut left = weight.min(n);
+        while left > 0 {
+            let mut bits = self.rng.next_u64();
+            let at = (bits >> 1) as usize & (n - 1);
+            if out[at] == 0 {
+                out[at] = if bits & 1 == 0 { 1 } else { -1 };
+                left -= 1;
+            }
+            bits.zeroize();
+        }
+        out
+    }
+
     /// `n` independent errors: centred binomial of 42 coins, standard deviation sqrt(10.5) = 3.24 (the table
     /// of ePrint 2024/463 asks for at least 3.19), in `[-21, 21]`.
     pub fn error(&mut self, n: usize) -> Zeroizing<Vec<i8>> {
@@ -141,6 +157,20 @@ mod tests {
         let mean = e.iter().map(|&x| f64::from(x)).sum::<f64>() / n as f64;
         let variance = e.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n as f64;
         assert!(mean.abs() < 0.05 && (variance - 10.5).abs() < 0.2, "{mean} {variance}");
+    }
+
+    #[test]
+    fn sparse_ternary_has_its_weight_everywhere() {
+        let mut r = Randomness::insecure_reproducible(2);
+        let (mut sum, mut quarters) = (0i32, [0; 4]);
+        for _ in 0..1000 {
+            let t = r.sparse_ternary(256, 32);
+            assert_eq!(t.iter().filter(|&&x| x != 0).count(), 32);
+            sum += t.iter().map(|&x| i32::from(x)).sum::<i32>();
+            t.chunks(64).zip(&mut quarters).for_each(|(c, q)| *q += c.iter().filter(|&&x| x != 0).count());
+        }
+        // Standard deviations of 179 and 73.
+        assert!(sum.abs() < 900 && quarters.iter().all(|&q| (7600..8400).contains(&q)), "{sum} {quarters:?}");
     }
 
     #[test]

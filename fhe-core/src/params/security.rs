@@ -43,3 +43,38 @@ pub fn check(log_n: u32, log_qp: f64) -> Result<()> {
     }
     Ok(())
 }
+
+/// Weight of sparse secrets, and the largest log2 of the modulus at log N 16, at 128 bits: ePrint 2022/024, section 4.
+const SPARSE: (usize, f64) = (32, 121.0);
+
+/// Refuses a modulus that is too large for a secret of `weight` non-zero coefficients.
+///
+/// The bound is known for one weight and one degree. At a smaller degree it shrinks in proportion to N (the secret is relatively
+/// denser there, so this is on the safe side); at a larger degree it stays, and for a smaller weight there is none.
+///
+/// # Errors
+/// [`Error::BeyondSparseSecurity`].
+pub fn check_sparse(log_n: u32, weight: usize, log_qp: f64) -> Result<()> {
+    let (least, at_16) = SPARSE;
+    let limit = if weight < least { 0.0 } else { at_16 * f64::from(log_n.min(16)).exp2() / 65536.0 };
+    if log_qp > limit {
+        return Err(Error::BeyondSparseSecurity { log_n, weight, log_qp, limit });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sparse_secrets_have_a_bound_of_their_own() {
+        assert_eq!(check_sparse(16, 32, 121.0), Ok(()));
+        assert_eq!(check_sparse(15, 32, 60.5), Ok(()));
+        assert_eq!(check_sparse(17, 64, 121.0), Ok(()));
+        for (log_n, weight, log_qp) in [(16, 32, 121.1), (15, 32, 61.0), (16, 31, 20.0), (17, 32, 122.0)] {
+            let refused = check_sparse(log_n, weight, log_qp);
+            assert!(matches!(refused, Err(Error::BeyondSparseSecurity { .. })), "{log_n} {weight} {log_qp}");
+        }
+    }
+}

@@ -4,11 +4,23 @@ use super::keys::{
     EvaluationKey, EvaluationKeySet, GaloisKey, PublicKey, RelinearizationKey, SecretId, SecretKey,
     all_limbs, expand_poly,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::math::sampling::{Randomness, Seed};
 use crate::math::word::Word;
-use crate::params::{GaloisElement, LimbIdx};
+use crate::params::{GaloisElement, LimbIdx, Security};
 use crate::ring::{Eval, Ring, RnsPoly};
+
+/// How the coefficients of a secret are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretDistribution {
+    /// Each of -1, 0, 1 alike.
+    UniformTernary,
+    /// So many coefficients of -1 or 1, the others 0.
+    SparseTernary {
+        /// How many.
+        weight: usize,
+    },
+}
 
 /// Makes keys. Holds no secret itself.
 #[derive(Clone, Debug)]
@@ -22,14 +34,43 @@ impl<W: Word> KeyGenerator<W> {
         Self { ring: ring.clone() }
     }
 
+    pub(super) fn ring(&self) -> &Ring<W> {
+        &self.ring
+    }
+
     /// A uniform ternary secret.
     pub fn secret_key(&self, randomness: &mut Randomness) -> SecretKey<W> {
         let coefficients = randomness.ternary(self.ring.n());
         SecretKey::from_coefficients(&self.ring, SecretId(randomness.id()), coefficients)
     }
 
+    /// A secret of another distribution than that of the security table.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParams`] unless the parameters are [`Security::Insecure`], or for a weight that the ring has no room for.
+    pub fn secret_key_of(
+        &self,
+        distribution: SecretDistribution,
+        randomness: &mut Randomness,
+    ) -> Result<SecretKey<W>> {
+        let weight = match distribution {
+            SecretDistribution::UniformTernary => return Ok(self.secret_key(randomness)),
+            SecretDistribution::SparseTernary { weight } => weight,
+        };
+        let n = self.ring.n();
+        if self.ring.params().security() != Security::Insecure || weight == 0 || weight > n / 2 {
+            return Err(Error::InvalidParams(format!(
+                "a sparse secret of weight {weight}: expected 1 to {} under insecure parameters, since the security table is \
+                 of uniform ternary secrets",
+                n / 2
+            )));
+        }
+        let coefficients = randomness.sparse_ternary(n, weight);
+        Ok(SecretKey::from_coefficients(&self.ring, SecretId(randomness.id()), coefficients))
+    }
+
     /// `-a s + e` with `a` expanded from `seed` under `tag`.
-    fn encrypt_zero(
+    pub(super) fn encrypt_zero(
         &self,
         s: &RnsPoly<W, Eval>,
         seed: &Seed,
@@ -61,7 +102,7 @@ impl<W: Word> KeyGenerator<W> {
     }
 
     /// A key from `s_in` to `s_out`, both over all primes.
-    fn switching_key(
+    pub(super) fn switching_key(
         &self,
         s_in: &RnsPoly<W, Eval>,
         s_out: &RnsPoly<W, Eval>,

@@ -1,6 +1,7 @@
 //! Key types. Secrets are overwritten when they are dropped; evaluation keys know which Galois element they
 //! are for.
 
+use super::encapsulation::EncapsulationKeys;
 use crate::error::{Error, Result};
 use crate::math::sampling::{Seed, expand_uniform};
 use crate::math::word::Word;
@@ -195,7 +196,7 @@ impl<W: Word> GaloisKey<W> {
     }
 }
 
-/// What a server needs: a relinearization key, if any, and Galois keys by element, all of one secret.
+/// What a server needs: a relinearization key, Galois keys by element, encapsulation keys; those that there are, all of one secret.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvaluationKeySet<W> {
     params: Params,
@@ -203,12 +204,19 @@ pub struct EvaluationKeySet<W> {
     secret: Option<SecretId>,
     relinearization: Option<RelinearizationKey<W>>,
     galois: BTreeMap<GaloisElement, GaloisKey<W>>,
+    encapsulation: Option<EncapsulationKeys<W>>,
 }
 
 impl<W: Word> EvaluationKeySet<W> {
     /// No keys.
     pub fn new(params: &Params) -> Self {
-        Self { params: params.clone(), secret: None, relinearization: None, galois: BTreeMap::new() }
+        Self {
+            params: params.clone(),
+            secret: None,
+            relinearization: None,
+            galois: BTreeMap::new(),
+            encapsulation: None,
+        }
     }
 
     /// The parameters.
@@ -270,6 +278,24 @@ impl<W: Word> EvaluationKeySet<W> {
             element,
             rotation: self.params.describe_galois(element),
         })
+    }
+
+    /// Adds or replaces the keys to a sparse secret and back, for bootstrapping.
+    ///
+    /// # Errors
+    /// As [`Self::set_relinearization`].
+    pub fn set_encapsulation(&mut self, keys: EncapsulationKeys<W>) -> Result<()> {
+        self.own(&keys.to_dense)?;
+        self.encapsulation = Some(keys);
+        Ok(())
+    }
+
+    /// The keys to a sparse secret and back.
+    ///
+    /// # Errors
+    /// [`Error::MissingEncapsulationKeys`].
+    pub fn encapsulation(&self) -> Result<&EncapsulationKeys<W>> {
+        self.encapsulation.as_ref().ok_or(Error::MissingEncapsulationKeys)
     }
 
     /// The elements that there are keys for, ascending.

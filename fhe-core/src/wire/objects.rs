@@ -8,7 +8,8 @@ use crate::math::word::{Word, WordKind};
 use crate::params::{GaloisElement, Level, LimbIdx, Params, ParamsLiteral, Scales, Security};
 use crate::ring::{Eval, Ring, RnsPoly};
 use crate::rlwe::{
-    EvaluationKey, EvaluationKeySet, GaloisKey, PublicKey, RelinearizationKey, SecretId, SecretKey,
+    EncapsulationKeys, EvaluationKey, EvaluationKeySet, GaloisKey, PublicKey, RelinearizationKey, SecretId,
+    SecretKey, check_weight, encapsulation_basis,
 };
 use zeroize::Zeroizing;
 
@@ -240,7 +241,8 @@ impl<W: Word> EvaluationKeySet<W> {
         let mut writer = Writer::new();
         let relinearization = self.relinearization().ok();
         let elements: Vec<GaloisElement> = self.galois_elements().collect();
-        writer.u64(u64::from(relinearization.is_some()));
+        let encapsulation = self.encapsulation().ok();
+        writer.u64(u64::from(relinearization.is_some()) | u64::from(encapsulation.is_some()) << 1);
         writer.u64(elements.len() as u64);
         if let Some(key) = relinearization {
             write_key(&mut writer, &key.0);
@@ -248,6 +250,12 @@ impl<W: Word> EvaluationKeySet<W> {
         for key in elements.into_iter().filter_map(|e| self.galois(e).ok()) {
             writer.u64(u64::from(key.element.0));
             write_key(&mut writer, &key.key);
+        }
+        if let Some(keys) = encapsulation {
+            writer.u64(keys.weight as u64);
+            writer.bytes(&keys.seed.0);
+            writer.words(keys.pair.b.words());
+            write_key(&mut writer, &keys.to_dense);
         }
         seal(Kind::EvaluationKeySet, self.params().digest(), writer.blob)
     }
@@ -263,7 +271,8 @@ impl<W: Word> EvaluationKeySet<W> {
         params.check_digest(digest)?;
         let mut reader = Reader::new("evaluation keys", payload);
         let mut keys = Self::new(params);
-        let has_relinearization = reader.bounded("relinearization keys", 1)? == 1;
+        let flags = reader.bounded("kinds of keys", 3)?;
+        let (has_relinearization, has_encapsulation) = (flags & 1 == 1, flags & 2 == 2);
         let n_galois = reader.bounded("Galois keys", params.n() as u64)?;
         if has_relinearization {
             keys.set_relinearization(RelinearizationKey(read_key(ring, &mut reader)?))?;
@@ -278,6 +287,14 @@ impl<W: Word> EvaluationKeySet<W> {
             last = element;
             let element = GaloisElement(element as u32);
             keys.insert_galois(GaloisKey { element, key: read_key(ring, &mut reader)? })?;
+        }
+        if has_encapsulation {
+            let weight = reader.bounded("weight of the sparse secret", params.n() as u64 / 2)? as usize;
+            check_weight(params, weight)?;
+            let seed = read_seed(&mut reader)?;
+            let b = read_poly(ring, &encapsulation_basis(params)?, &mut reader)?;
+            let to_dense = read_key(ring, &mut reader)?;
+            keys.set_encapsulation(EncapsulationKeys::new(ring, weight, seed, b, to_dense))?;
         }
         reader.finish()?;
         Ok(keys)
