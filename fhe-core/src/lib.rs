@@ -8,6 +8,7 @@
 //! decryption branch and reduce by value in places, so do not let an attacker measure them finely.
 //!
 //! ```text
+//! bootstrap  plan, named steps
 //! ckks    encoder, encryption, reference evaluator, precision
 //! wire    serialization, checked
 //! rlwe    keys, hybrid key switching in public steps
@@ -16,6 +17,7 @@
 //! math    words, moduli, primes, NTT, special FFT, sampling
 //! ```
 
+pub mod bootstrap;
 pub mod ckks;
 pub mod error;
 pub mod math;

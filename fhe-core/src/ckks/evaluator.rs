@@ -295,6 +295,42 @@ impl<W: Word> Evaluator<W> {
         Ok(Ciphertext { params: a.params.clone(), polys, level: to, log_scale: target.log_scale })
     }
 
+    /// The same message and scale at a lower level, without a claim to the canonical scale: forgets limbs where the basis there is a
+    /// subset, else multiplies by the integer nearest to what a rescale divides by, and rescales. That integer has about the bits of
+    /// the nominal scale, so the message changes by a relative 2^-(scale + 1).
+    pub(super) fn lower(&self, a: &Ciphertext<W>, to: Level) -> Result<Ciphertext<W>> {
+        let params = self.ring.params();
+        let Some(kept) = params.level_drop_basis(a.level, to)? else { return Ok(a.clone()) };
+        let (target, source) = (&params.level(to)?.basis, &params.level(a.level)?.basis);
+        let is_subset = target.iter().all(|limb| source.contains(limb));
+        let factor =
+            if is_subset { 1 } else { scalar::integer(1.0, scalar::log_step(params, &kept, target))? };
+        let lower = |p: &RnsPoly<W, Eval>| {
+            if is_subset {
+                return p.select("lower", target);
+            }
+            let mut p = p.select("lower", &kept)?;
+            p.mul_scalar_assign(&self.ring, self.residues(factor));
+            self.ring.rescale(&p, target)
+        };
+        let polys = a.polys.iter().map(lower).collect::<Result<Vec<_>>>()?;
+        Ok(Ciphertext { params: a.params.clone(), polys, level: to, log_scale: a.log_scale })
+    }
+
+    /// Every slot times the imaginary unit: `a X^(N/2)`, without noise, level or scale.
+    ///
+    /// # Errors
+    /// [`Error::ParamsMismatch`].
+    pub fn mul_i(&self, a: &Ciphertext<W>) -> Result<Ciphertext<W>> {
+        self.own(a)?;
+        let mut i = vec![0i8; self.ring.n()];
+        i[self.ring.n() / 2] = 1;
+        let i = self.ring.ntt(self.ring.from_small(a.polys[0].basis(), &i));
+        let mut out = a.clone();
+        out.polys.iter_mut().try_for_each(|p| p.mul_assign(&self.ring, &i))?;
+        Ok(out)
+    }
+
     /// Slots rotated to the left by `k`: slot `i` takes slot `i + k`.
     ///
     /// # Errors

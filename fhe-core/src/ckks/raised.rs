@@ -19,13 +19,19 @@ use crate::math::word::Word;
 use crate::params::{GaloisElement, Level};
 use crate::ring::{Eval, RnsPoly};
 use crate::rlwe::{
-    EvaluationKeySet, RelinearizationKey, mod_down, mod_down_rescale, multiply_by_p, raise_and_multiply,
+    EvaluationKeySet, RelinearizationKey, decompose, key_inner, mod_down, mod_down_rescale, mod_up,
+    multiply_by_p, raise_and_multiply,
 };
 
 /// `P` times a ciphertext of degree 1, over its level's basis and the special primes. Level and scale are those of the
 /// ciphertext that `mod_down` makes of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RaisedCiphertext<W>(Ciphertext<W>);
+
+/// The digits of a ciphertext's second polynomial, over the basis of its level and the special primes: `decompose` and `mod_up`, once for many
+/// rotations.
+#[derive(Clone, Debug)]
+pub struct Hoisted<W>(Vec<(usize, RnsPoly<W, Eval>)>);
 
 /// An encoded message over the basis of a level and the special primes.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,10 +75,8 @@ impl<W: Word> Evaluator<W> {
         self.own(a)?;
         self.check_degree("automorphism_raised", a, 1)?;
         let ring = self.ring();
-        let [mut x0, x1] = raise_and_multiply(ring, &a.polys[1], a.level, keys.galois(element)?.key())?;
-        x0.add_assign(ring, &multiply_by_p(ring, &a.polys[0]))?;
-        let polys = vec![ring.automorphism(&x0, element)?, ring.automorphism(&x1, element)?];
-        Ok(RaisedCiphertext(self.with_polys(a, polys)))
+        let [x0, x1] = raise_and_multiply(ring, &a.polys[1], a.level, keys.galois(element)?.key())?;
+        self.finish_automorphism(a, x0, x1, element)
     }
 
     /// Slots rotated to the left by `k`, before the division by `P`.
@@ -87,6 +91,54 @@ impl<W: Word> Evaluator<W> {
     ) -> Result<RaisedCiphertext<W>> {
         self.own(a)?;
         self.automorphism_raised(a, self.ring().params().galois_element(k)?, keys)
+    }
+
+    /// What all rotations of `a` share: the digits of its second polynomial, over the raised basis.
+    ///
+    /// # Errors
+    /// [`crate::Error::DegreeMismatch`], [`crate::Error::ParamsMismatch`].
+    pub fn hoist(&self, a: &Ciphertext<W>) -> Result<Hoisted<W>> {
+        self.own(a)?;
+        self.check_degree("hoist", a, 1)?;
+        let digits = decompose(self.ring(), &a.polys[1], a.level)?.into_iter();
+        let raise = |(j, digit)| Ok((j, mod_up(self.ring(), &digit, a.level)?));
+        digits.map(raise).collect::<Result<_>>().map(Hoisted)
+    }
+
+    /// Slots of `a` rotated to the left by `k`, before the division by `P`, from its digits; for `k = 0` without a key. The same words as
+    /// [`Self::rotate_raised`].
+    ///
+    /// # Errors
+    /// As [`Self::rotate_raised`]; [`crate::Error::BasisMismatch`] when the digits are of another level.
+    pub fn rotate_hoisted(
+        &self,
+        a: &Ciphertext<W>,
+        digits: &Hoisted<W>,
+        k: i64,
+        keys: &EvaluationKeySet<W>,
+    ) -> Result<RaisedCiphertext<W>> {
+        if k == 0 {
+            return self.raise(a);
+        }
+        self.own(a)?;
+        self.check_degree("rotate_hoisted", a, 1)?;
+        let (ring, element) = (self.ring(), self.ring().params().galois_element(k)?);
+        let [x0, x1] = key_inner(ring, &digits.0, keys.galois(element)?.key())?;
+        self.finish_automorphism(a, x0, x1, element)
+    }
+
+    /// `phi_g(x_0 + P c_0, x_1)`.
+    fn finish_automorphism(
+        &self,
+        a: &Ciphertext<W>,
+        mut x0: RnsPoly<W, Eval>,
+        x1: RnsPoly<W, Eval>,
+        element: GaloisElement,
+    ) -> Result<RaisedCiphertext<W>> {
+        let ring = self.ring();
+        x0.add_assign(ring, &multiply_by_p(ring, &a.polys[0]))?;
+        let polys = vec![ring.automorphism(&x0, element)?, ring.automorphism(&x1, element)?];
+        Ok(RaisedCiphertext(self.with_polys(a, polys)))
     }
 
     /// Degree 2 to degree 1, before the division by `P`.
@@ -183,6 +235,21 @@ impl<W: Word> Evaluator<W> {
         b: &RaisedPlaintext<W>,
     ) -> Result<RaisedCiphertext<W>> {
         self.mul_plain(&a.0, &b.0).map(RaisedCiphertext)
+    }
+
+    /// `sum += a * b` with a plaintext, all at one level, `sum` at the product's scale.
+    ///
+    /// # Errors
+    /// As [`Self::mul_plain`]; [`crate::Error::ScaleMismatch`].
+    pub fn mul_plain_add_raised(
+        &self,
+        sum: &mut RaisedCiphertext<W>,
+        a: &RaisedCiphertext<W>,
+        b: &RaisedPlaintext<W>,
+    ) -> Result<()> {
+        let product = self.mul_plain(&a.0, &b.0)?;
+        sum.0 = self.add(&sum.0, &product)?;
+        Ok(())
     }
 
     /// `a * value`, the value rounded at `2^log_scale`; scales multiply.

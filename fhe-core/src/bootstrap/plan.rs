@@ -1,0 +1,255 @@
+//! What bootstrapping under given parameters is: matrices, polynomial, levels and scales, before any key is made.
+//!
+//! Levels, from the top: [`BootstrapPlan::coeffs_to_slots`] one each, the polynomial its depth, a level for each double angle,
+//! [`BootstrapPlan::slots_to_coeffs`] one each. Scales, in log2, with `q` the modulus of level 0, `r_l` the step of level `l`:
+//!
+//! ```text
+//! after mod_raise        log q                      slots are those of c / q,  c = m 2^S_0 + q I
+//! after coeffs_to_slots  s_1 - 1                    slots are c_k / q in pairs; the sum with the conjugate has one bit more
+//! argument u = x / K     s_1 + log K                such that the largest T_(2^j) has r + 1, where doubling leaves scales alone
+//! last double angle      s_m + log q - S_0 - log 2 pi
+//! after eval_mod         s_m = S_out + 10           slots are m_k: sin(2 pi x) q / (2 pi 2^S_0)
+//! after slots_to_coeffs  S_out                      canonical
+//! ```
+
+use super::{dft, sine};
+use crate::ckks::scalar::log_step;
+use crate::ckks::{ChebyshevSeries, LinearTransform};
+use crate::error::{Error, Result};
+use crate::math::double::Double;
+use crate::params::{GaloisElement, Level, Params};
+use crate::rlwe::check_weight;
+use std::collections::BTreeSet;
+
+/// Bits that a message has above its final scale after `eval_mod`. The diagonals of `slots_to_coeffs` have a third of them less than a
+/// level each; the rounding at the end of `eval_mod` counts so much less.
+const HEADROOM: f64 = 10.0;
+
+/// What the slots hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Slots {
+    /// One ciphertext of complex slots.
+    Complex,
+    /// Two ciphertexts of real slots, bootstrapped as real and imaginary parts of one.
+    RealPair,
+}
+
+/// How to bootstrap; [`BootstrapPlan::new`] checks it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootstrapLiteral {
+    /// Matrices, and levels, of `coeffs_to_slots`.
+    pub coeffs_to_slots: usize,
+    /// Matrices, and levels, of `slots_to_coeffs`.
+    pub slots_to_coeffs: usize,
+    /// Non-zero coefficients of the ephemeral secret.
+    pub weight: usize,
+    /// K: `|c / q|` may be up to K - 1/2.
+    pub bound: u32,
+    /// How many times the angle is doubled.
+    pub double_angles: u32,
+    /// What the slots hold.
+    pub slots: Slots,
+}
+
+impl Default for BootstrapLiteral {
+    /// 4 + 8 + 3 levels, weight 32, K = 16.
+    fn default() -> Self {
+        Self {
+            coeffs_to_slots: 4,
+            slots_to_coeffs: 3,
+            weight: 32,
+            bound: 16,
+            double_angles: 3,
+            slots: Slots::Complex,
+        }
+    }
+}
+
+/// Checked; see the module's head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BootstrapPlan {
+    params: Params,
+    literal: BootstrapLiteral,
+    coeffs_to_slots: Vec<LinearTransform>,
+    cosine: ChebyshevSeries,
+    slots_to_coeffs: Vec<LinearTransform>,
+}
+
+impl BootstrapPlan {
+    /// Checks a literal against parameters and computes matrices and polynomial.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParams`] says what does not fit; [`Error::BeyondSparseSecurity`] for the modulus of the sparse secret.
+    pub fn new(params: &Params, literal: &BootstrapLiteral) -> Result<Self> {
+        let refuse = |why: String| Err(Error::InvalidParams(format!("bootstrapping: {why}")));
+        let log_slots = params.log_n() as usize - 1;
+        for (what, n) in
+            [("coeffs_to_slots", literal.coeffs_to_slots), ("slots_to_coeffs", literal.slots_to_coeffs)]
+        {
+            if n == 0 || n > log_slots {
+                return refuse(format!("{n} matrices for {what}, expected 1 to {log_slots}"));
+            }
+        }
+        if !(2..=64).contains(&literal.bound) || !(1..=8).contains(&literal.double_angles) {
+            let (k, r) = (literal.bound, literal.double_angles);
+            return refuse(format!("K is {k} with {r} double angles, expected 2 to 64 and 1 to 8"));
+        }
+        check_weight(params, literal.weight)?;
+        let plan = Self {
+            params: params.clone(),
+            literal: literal.clone(),
+            coeffs_to_slots: dft::inverse(params.n(), literal.coeffs_to_slots)?,
+            cosine: sine::series(literal.bound, literal.double_angles)?,
+            slots_to_coeffs: dft::forward(params.n(), literal.slots_to_coeffs)?,
+        };
+        let (depth, levels) = (plan.depth(), params.max_level().0);
+        if levels <= depth {
+            return refuse(format!("it takes {depth} levels, expected more than that of {levels}"));
+        }
+        let (output, working) = (plan.output_level(), params.working_level());
+        if output > working {
+            return refuse(format!(
+                "it returns level {output}, expected at most {working}: above scales are not nominal"
+            ));
+        }
+        for level in plan.level_after_eval_mod().0 + 1..=params.max_level().0 {
+            // The scale of a level is about its step there.
+            let (step, nominal) = (plan.step(Level(level))?.to_f64(), f64::from(params.literal().log_scale));
+            if step < nominal {
+                return refuse(format!(
+                    "level {level} has a step of {step:.1} bits, expected at least {nominal}"
+                ));
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The parameters.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// What it was made from.
+    pub fn literal(&self) -> &BootstrapLiteral {
+        &self.literal
+    }
+
+    /// The matrices from slots to coefficients in bit-reversed order, the first one first.
+    pub fn coeffs_to_slots(&self) -> &[LinearTransform] {
+        &self.coeffs_to_slots
+    }
+
+    /// The polynomial of `eval_mod`, before the double angles.
+    pub fn cosine(&self) -> &ChebyshevSeries {
+        &self.cosine
+    }
+
+    /// The matrices from coefficients in bit-reversed order to slots, the first one first.
+    pub fn slots_to_coeffs(&self) -> &[LinearTransform] {
+        &self.slots_to_coeffs
+    }
+
+    /// Levels from the highest to that of the result.
+    pub fn depth(&self) -> u32 {
+        let dft = self.coeffs_to_slots.len() + self.slots_to_coeffs.len();
+        dft as u32 + self.cosine.depth() + self.literal.double_angles
+    }
+
+    /// The level at which a ciphertext is bootstrapped.
+    pub fn min_input_level(&self) -> Level {
+        Level(0)
+    }
+
+    /// The level of the result.
+    pub fn output_level(&self) -> Level {
+        Level(self.params.max_level().0 - self.depth())
+    }
+
+    /// log2 of the probability that some coefficient of a ciphertext comes out wrong, as in the module `sine`.
+    pub fn failure_log2(&self) -> f64 {
+        sine::failure_log2(self.params.log_n(), self.literal.weight, self.literal.bound)
+    }
+
+    /// The Galois elements that there must be keys for, ascending. Beside them it takes the relinearization key and encapsulation
+    /// keys.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn required_galois_elements(&self) -> Result<Vec<GaloisElement>> {
+        let mut elements = BTreeSet::from([self.params.galois_conjugate()]);
+        for transform in self.coeffs_to_slots.iter().chain(&self.slots_to_coeffs) {
+            for k in transform.rotations() {
+                elements.insert(self.params.galois_element(k)?);
+            }
+        }
+        Ok(elements.into_iter().collect())
+    }
+
+    /// Where `eval_mod` begins.
+    pub(super) fn level_after_dft(&self) -> Level {
+        Level(self.params.max_level().0 - self.coeffs_to_slots.len() as u32)
+    }
+
+    /// Where `slots_to_coeffs` begins.
+    pub(super) fn level_after_eval_mod(&self) -> Level {
+        Level(self.output_level().0 + self.slots_to_coeffs.len() as u32)
+    }
+
+    /// log2 of what a rescale from a level divides the scale by.
+    pub(super) fn step(&self, level: Level) -> Result<Double> {
+        let Some(next) = level.0.checked_sub(1) else {
+            return Err(Error::LevelsExhausted { operation: "bootstrap" });
+        };
+        let (here, next) = (self.params.level(level)?, self.params.level(Level(next))?);
+        Ok(log_step(&self.params, &here.basis, &next.basis))
+    }
+
+    /// log2 of the modulus of level 0.
+    pub(super) fn log_q(&self) -> Result<Double> {
+        Ok(log_step(&self.params, &self.params.level(Level(0))?.basis, &[]))
+    }
+
+    /// The scale that leads to `target` when, from level `from` on, it is squared, doubled and rescaled `times` times.
+    fn before_doublings(&self, from: Level, times: u32, target: Double) -> Result<Double> {
+        let (one, half) = (Double::from(1.0), Double::from(0.5));
+        let mut scale = target;
+        for i in (0..times).rev() {
+            scale = (scale + one + self.step(Level(from.0 - i))?) * half;
+        }
+        Ok(scale)
+    }
+
+    /// The scale of a slot `c_k / q` when `eval_mod` begins.
+    pub(super) fn argument_scale(&self) -> Result<Double> {
+        let (from, doublings) = (self.level_after_dft(), self.cosine.depth() - 1);
+        let last = self.step(Level(from.0 - doublings))? + Double::from(1.0);
+        let argument = self.before_doublings(from, doublings, last)?;
+        Ok(argument - Double::from(f64::from(self.literal.bound).log2()))
+    }
+
+    /// The scale of a message `m_k` after `eval_mod`.
+    pub(super) fn message_scale(&self) -> Result<Double> {
+        Ok(self.params.level(self.output_level())?.log_scale + Double::from(HEADROOM))
+    }
+
+    /// The scale of `sin(2 pi x)` whose integers are those of `m_k` at its scale.
+    fn sine_scale(&self) -> Result<Double> {
+        let log_ratio = self.log_q()? - self.params.level(Level(0))?.log_scale;
+        Ok(self.message_scale()? + log_ratio - Double::from(core::f64::consts::TAU.log2()))
+    }
+
+    /// The scale of the cosine before its angle is doubled.
+    pub(super) fn cosine_scale(&self) -> Result<Double> {
+        let from = Level(self.level_after_dft().0 - self.cosine.depth());
+        self.before_doublings(from, self.literal.double_angles, self.sine_scale()?)
+    }
+
+    /// The scale of the result before what [`Slots::RealPair`] adds to it.
+    pub(super) fn result_scale(&self) -> Result<Double> {
+        let canonical = self.params.level(self.output_level())?.log_scale;
+        Ok(match self.literal.slots {
+            Slots::Complex => canonical,
+            Slots::RealPair => canonical - Double::from(1.0),
+        })
+    }
+}
