@@ -14,7 +14,7 @@
 
 use super::{dft, sine};
 use crate::ckks::scalar::log_step;
-use crate::ckks::{ChebyshevSeries, LinearTransform};
+use crate::ckks::{ChebyshevSeries, LinearTransform, scale_before_doublings, step};
 use crate::error::{Error, Result};
 use crate::math::double::Double;
 use crate::params::{GaloisElement, Level, Params};
@@ -197,11 +197,7 @@ impl BootstrapPlan {
 
     /// log2 of what a rescale from a level divides the scale by.
     pub(super) fn step(&self, level: Level) -> Result<Double> {
-        let Some(next) = level.0.checked_sub(1) else {
-            return Err(Error::LevelsExhausted { operation: "bootstrap" });
-        };
-        let (here, next) = (self.params.level(level)?, self.params.level(Level(next))?);
-        Ok(log_step(&self.params, &here.basis, &next.basis))
+        step(&self.params, level)
     }
 
     /// log2 of the modulus of level 0.
@@ -209,21 +205,11 @@ impl BootstrapPlan {
         Ok(log_step(&self.params, &self.params.level(Level(0))?.basis, &[]))
     }
 
-    /// The scale that leads to `target` when, from level `from` on, it is squared, doubled and rescaled `times` times.
-    fn before_doublings(&self, from: Level, times: u32, target: Double) -> Result<Double> {
-        let (one, half) = (Double::from(1.0), Double::from(0.5));
-        let mut scale = target;
-        for i in (0..times).rev() {
-            scale = (scale + one + self.step(Level(from.0 - i))?) * half;
-        }
-        Ok(scale)
-    }
-
     /// The scale of a slot `c_k / q` when `eval_mod` begins.
     pub(super) fn argument_scale(&self) -> Result<Double> {
         let (from, doublings) = (self.level_after_dft(), self.cosine.depth() - 1);
         let last = self.step(Level(from.0 - doublings))? + Double::from(1.0);
-        let argument = self.before_doublings(from, doublings, last)?;
+        let argument = scale_before_doublings(&self.params, from, doublings, last)?;
         Ok(argument - Double::from(f64::from(self.literal.bound).log2()))
     }
 
@@ -241,7 +227,7 @@ impl BootstrapPlan {
     /// The scale of the cosine before its angle is doubled.
     pub(super) fn cosine_scale(&self) -> Result<Double> {
         let from = Level(self.level_after_dft().0 - self.cosine.depth());
-        self.before_doublings(from, self.literal.double_angles, self.sine_scale()?)
+        scale_before_doublings(&self.params, from, self.literal.double_angles, self.sine_scale()?)
     }
 
     /// The scale of the result before what [`Slots::RealPair`] adds to it.

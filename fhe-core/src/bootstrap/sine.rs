@@ -106,8 +106,8 @@ mod tests {
                 assert!(error < 2f64.powi(-12), "{integer} + {distance}: {}", error.log2());
             }
         }
-        // The degree that goes beyond: no bound holds there.
-        assert!((series.value(16.0) - cosine(16.0, 3)).abs() > 1e-4);
+        // Beyond, the error is one of the message: by how much it may be off there decides what counts as a failure.
+        assert!(relative_error(&series, -16.0, 1e-3) > 0.5);
         assert!(series.coefficients().iter().all(|c| c.abs() < 1.0));
     }
 

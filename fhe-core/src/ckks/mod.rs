@@ -20,4 +20,5 @@ pub use encryption::{Decryptor, Encryptor};
 pub use evaluator::Evaluator;
 pub use linear_transform::{EncodedTransform, LinearTransform};
 pub use polynomial::ChebyshevSeries;
+pub(crate) use polynomial::{scale_before_doublings, step};
 pub use raised::{Hoisted, RaisedCiphertext, RaisedPlaintext};

@@ -18,11 +18,14 @@ use super::scalar;
 use crate::error::{Error, Result};
 use crate::math::double::Double;
 use crate::math::word::Word;
-use crate::params::Level;
+use crate::params::{Level, Params};
 use crate::ring::RnsPoly;
 use crate::rlwe::RelinearizationKey;
 use core::ops::RangeInclusive;
 use std::collections::BTreeMap;
+
+/// A scale may be so many bits above the settled one: with four doublings the last power is 12 bits above.
+const MAX_ABOVE: f64 = 0.75;
 
 /// `sum_n coefficients[n] T_n(u)`, `u = (2 x - a - b) / (b - a)`, for `x` in an interval `[a, b]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -196,8 +199,7 @@ impl<W: Word> Powers<'_, W> {
     fn evaluate(&self, p: &[f64], levels: u32, log_scale: Double) -> Result<Ciphertext<W>> {
         let params = self.evaluator.ring().params();
         let level = Level(self.top.0 - levels + 1);
-        let below = &params.level(Level(level.0 - 1))?.basis;
-        let before = log_scale + scalar::log_step(params, &params.level(level)?.basis, below);
+        let before = log_scale + step(params, level)?;
         let mut constant = 0.0;
         let sum = match self.sum(p, levels, before, &mut constant)? {
             Some(sum) => sum,
@@ -253,8 +255,10 @@ impl<W: Word> Powers<'_, W> {
 }
 
 impl<W: Word> Evaluator<W> {
-    /// The series of every slot, [`ChebyshevSeries::depth`] levels down, at the scale that is asked for. The change of variable
-    /// to `[-1, 1]` is one of the scale and takes no level.
+    /// The series of every slot, [`ChebyshevSeries::depth`] levels down, at the scale that is asked for.
+    ///
+    /// The change of variable to `[-1, 1]` is one of the declared scale. If that is then above the one which squaring, doubling and rescaling
+    /// leave alone (long intervals), it takes one level more.
     ///
     /// # Errors
     /// [`Error::LevelsExhausted`] when there are not so many levels; [`Error::DegreeMismatch`]; [`Error::Overflow`] and
@@ -275,14 +279,17 @@ impl<W: Word> Evaluator<W> {
         let (low, high) = (series.interval.start(), series.interval.end());
         let mut u = a.clone();
         u.log_scale = u.log_scale + Double::from(((high - low) / 2.0).log2());
-        let centre = (low + high) / (high - low);
-        if centre != 0.0 {
-            u = self.add_scalar(&u, -centre)?;
+        let u = self.settle(u, levels)?;
+        if u.level().0 < levels {
+            return Err(Error::LevelsExhausted { operation: "evaluate_chebyshev" });
         }
+        let centre = (low + high) / (high - low);
+        let u = if centre == 0.0 { u } else { self.add_scalar(&u, -centre)? };
+        let top = u.level();
         let p = &series.coefficients[..(series.degree() + 1).min(series.coefficients.len())];
         let k = baby_steps(p);
         let powers = BTreeMap::from([(1, u)]);
-        let mut powers = Powers { evaluator: self, key, top: a.level(), k, powers };
+        let mut powers = Powers { evaluator: self, key, top, k, powers };
         let mut needed = Vec::new();
         collect(p, levels, k, &mut needed);
         for n in needed {
@@ -291,12 +298,60 @@ impl<W: Word> Evaluator<W> {
         powers.evaluate(p, levels, log_scale)
     }
 
+    /// `u` at about the scale from which the powers `T_2, T_4, ..` of a series of this depth end where their step leaves them alone: a deviation
+    /// doubles with each. What is below is multiplied by an integer, exactly; what is above by a scalar and rescaled, at the cost of a
+    /// level.
+    fn settle(&self, u: Ciphertext<W>, levels: u32) -> Result<Ciphertext<W>> {
+        let (params, doublings) = (self.ring().params(), levels.saturating_sub(1));
+        if doublings == 0 {
+            return Ok(u);
+        }
+        let settled = |from: Level| {
+            let last = step(params, Level(from.0 - doublings))? + Double::from(1.0);
+            scale_before_doublings(params, from, doublings, last)
+        };
+        let gap = settled(u.level())? - u.log_scale();
+        if gap.to_f64() >= -MAX_ABOVE {
+            let factor = gap.exp2().round().max(1.0);
+            return if factor == 1.0 { Ok(u) } else { self.mul_scalar(&u, 1.0, Double::from(factor.log2())) };
+        }
+        let below = Level(u.level().0 - 1);
+        if below.0 < levels {
+            return Err(Error::LevelsExhausted { operation: "evaluate_chebyshev" });
+        }
+        let wanted = settled(below)? + step(params, u.level())?;
+        self.rescale(&self.mul_scalar(&u, 1.0, wanted - u.log_scale())?)
+    }
+
     /// A ciphertext of 0 that hides nothing.
     fn zero(&self, level: Level, log_scale: Double) -> Result<Ciphertext<W>> {
         let params = self.ring().params();
         let zero = RnsPoly::zero(&params.level(level)?.basis, params.n());
         Ciphertext::new(params, vec![zero.clone(), zero], level, log_scale)
     }
+}
+
+/// log2 of what a rescale from a level divides the scale by.
+pub(crate) fn step(params: &Params, level: Level) -> Result<Double> {
+    let Some(next) = level.0.checked_sub(1) else {
+        return Err(Error::LevelsExhausted { operation: "rescale" });
+    };
+    Ok(scalar::log_step(params, &params.level(level)?.basis, &params.level(Level(next))?.basis))
+}
+
+/// The scale that leads to `target` when, from a level on, it is squared, less one bit for a doubling, and rescaled `times` times.
+pub(crate) fn scale_before_doublings(
+    params: &Params,
+    from: Level,
+    times: u32,
+    target: Double,
+) -> Result<Double> {
+    let (one, half) = (Double::from(1.0), Double::from(0.5));
+    let mut scale = target;
+    for i in (0..times).rev() {
+        scale = (scale + one + step(params, Level(from.0 - i))?) * half;
+    }
+    Ok(scale)
 }
 
 /// The `T_n` that the evaluation of `p` reads.
@@ -348,7 +403,7 @@ mod tests {
     #[test]
     fn dense_polynomials_take_few_products() {
         for (degree, expected) in [(3, 2), (7, 5), (15, 8), (30, 12), (31, 13), (63, 18)] {
-            let p = vec![1.0; degree + 1];
+            let p: Vec<f64> = (0..=degree).map(|i| 1.0 + (i as f64).sqrt()).collect();
             let (k, levels) = (baby_steps(&p), depth_of(degree + 1));
             let mut needed = Vec::new();
             collect(&p, levels, k, &mut needed);

@@ -1,8 +1,9 @@
 //! Arithmetic modulo one prime, exact and simple: the oracle of every faster body.
 //!
-//! Residues are canonical, in `[0, q)`, unless a name ends in `_lazy`. Products go through `u128`
-//! remainders where speed does not matter and through Shoup's trick where one factor is fixed
-//! (Harvey, "Faster arithmetic for number-theoretic transforms", 2014, section 3).
+//! Residues are canonical, in `[0, q)`, unless a name ends in `_lazy`. What fits 64 bits is reduced by Barrett's trick (CRYPTO '86):
+//! with `m = floor((2^64 - 1) / q)` the quotient `floor(x m / 2^64)` is that of `x`, or one less. Products of 64-bit words go through
+//! `u128` remainders; where one factor is fixed all go through Shoup's trick (Harvey, "Faster arithmetic for number-theoretic
+//! transforms", 2014, section 3).
 
 use super::word::Word;
 
@@ -10,6 +11,8 @@ use super::word::Word;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Modulus<W> {
     q: W,
+    /// `floor((2^64 - 1) / q)`.
+    barrett: u64,
 }
 
 /// A fixed factor `w < q` with `floor(w 2^bits / q)`: multiplication by it costs two word products.
@@ -24,7 +27,7 @@ pub struct ShoupFactor<W> {
 impl<W: Word> Modulus<W> {
     /// The modulus `q`, which must be a prime in the range of [`super::word::WordKind`].
     pub fn new(q: W) -> Self {
-        Self { q }
+        Self { q, barrett: u64::MAX / q.to_u64() }
     }
 
     /// `q`.
@@ -36,7 +39,10 @@ impl<W: Word> Modulus<W> {
     /// `x mod q`.
     #[inline(always)]
     pub fn reduce(&self, x: u64) -> W {
-        W::truncate(x % self.q.to_u64())
+        let q = self.q.to_u64();
+        let quotient = (u128::from(x) * u128::from(self.barrett)) >> 64;
+        let r = x.wrapping_sub((quotient as u64).wrapping_mul(q));
+        W::truncate(if r >= q { r - q } else { r })
     }
 
     /// `x mod q` for a signed value, in `[0, q)`.
@@ -75,7 +81,7 @@ impl<W: Word> Modulus<W> {
     #[inline(always)]
     pub fn mul(&self, a: W, b: W) -> W {
         match W::KIND {
-            super::word::WordKind::U32 => W::truncate(a.to_u64() * b.to_u64() % self.q.to_u64()),
+            super::word::WordKind::U32 => self.reduce(a.to_u64() * b.to_u64()),
             super::word::WordKind::U64 => {
                 let p = u128::from(a.to_u64()) * u128::from(b.to_u64());
                 W::truncate((p % u128::from(self.q.to_u64())) as u64)
@@ -126,5 +132,31 @@ impl<W: Word> Modulus<W> {
     pub fn centred(&self, a: W) -> i64 {
         let (a, q) = (a.to_u64() as i64, self.q.to_u64() as i64);
         if a > q / 2 { a - q } else { a }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn reductions_are_remainders(x in any::<u64>(), a in any::<u32>(), b in any::<u32>()) {
+            for q in [(1u64 << 20) + 7, 1_073_479_681, 998_244_353] {
+                let m = Modulus::new(q as u32);
+                for x in [x, u64::MAX, u64::MAX - q, q - 1, q, 2 * q - 1, x / q * q, (x / q * q).wrapping_sub(1)] {
+                    prop_assert_eq!(u64::from(m.reduce(x)), x % q);
+                }
+                let (a, b) = (a % q as u32, b % q as u32);
+                prop_assert_eq!(u64::from(m.mul(a, b)), u64::from(a) * u64::from(b) % q);
+            }
+            for q in [(1u64 << 32) + 15, 1_152_921_504_606_830_593] {
+                let m = Modulus::new(q);
+                for x in [x, u64::MAX, q - 1, q, x / q * q, (x / q * q).wrapping_sub(1)] {
+                    prop_assert_eq!(m.reduce(x), x % q);
+                }
+            }
+        }
     }
 }

@@ -193,14 +193,27 @@ impl<W: Word> RnsPoly<W, Eval> {
         })
     }
 
-    /// `self += a * b`.
+    /// `self += a * b`; `b` may have more limbs.
     ///
     /// # Errors
     /// [`Error::BasisMismatch`], [`Error::RingDegreeMismatch`].
     pub fn mul_add_assign(&mut self, ring: &Ring<W>, a: &Self, b: &Self) -> Result<()> {
-        let mut product = a.clone();
-        product.mul_assign(ring, b)?;
-        self.add_assign(ring, &product)
+        if let Some(found) = [a.n, b.n].into_iter().find(|&n| n != self.n) {
+            return Err(Error::RingDegreeMismatch { operation: "mul_add", expected: self.n, found });
+        }
+        if a.basis != self.basis {
+            return Err(mismatch("mul_add", &self.basis, &a.basis));
+        }
+        let position = |limb: &LimbIdx| b.basis.iter().position(|l| l == limb);
+        let positions: Option<Vec<usize>> = self.basis.iter().map(position).collect();
+        let Some(positions) = positions else { return Err(mismatch("mul_add", &self.basis, &b.basis)) };
+        let rows = self.data.par_chunks_exact_mut(self.n).zip(a.data.par_chunks_exact(self.n));
+        rows.zip(self.basis.par_iter().zip(&positions)).for_each(|((sum, x), (&limb, &position))| {
+            let m = ring.modulus(limb);
+            let factors = x.iter().zip(b.limb(position));
+            sum.iter_mut().zip(factors).for_each(|(s, (&x, &y))| *s = m.add(*s, m.mul(x, y)));
+        });
+        Ok(())
     }
 
     /// `self += c`, the constant polynomial given as its residue modulo each prime.

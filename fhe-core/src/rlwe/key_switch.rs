@@ -69,7 +69,7 @@ pub fn key_inner<W: Word>(
             });
         };
         for (sum, half) in sums.iter_mut().zip([&pair.b, &pair.a]) {
-            sum.mul_add_assign(ring, digit, &half.select("key_inner", basis)?)?;
+            sum.mul_add_assign(ring, digit, half)?;
         }
     }
     Ok(sums)
