@@ -275,16 +275,17 @@ fn plans_that_do_not_fit_are_refused() {
         change(&mut literal);
         BootstrapPlan::new(params, &literal).unwrap_err().to_string()
     };
-    let cases: [(&dyn Fn(&mut BootstrapLiteral), &str); 6] = [
-        (&|l| l.coeffs_to_slots = 0, "0 matrices for coeffs_to_slots"),
-        (&|l| l.slots_to_coeffs = 12, "12 matrices for slots_to_coeffs, expected 1 to 11"),
-        (&|l| l.bound = 1, "K is 1"),
-        (&|l| l.weight = 0, "weight 0"),
-        (&|l| l.weight = 4096, "weight 4096"),
-        (&|l| (l.coeffs_to_slots, l.slots_to_coeffs, l.double_angles) = (11, 11, 8), "levels"),
+    type Change = fn(&mut BootstrapLiteral);
+    let cases: [(Change, &str); 6] = [
+        (|l| l.coeffs_to_slots = 0, "0 matrices for coeffs_to_slots"),
+        (|l| l.slots_to_coeffs = 12, "12 matrices for slots_to_coeffs, expected 1 to 11"),
+        (|l| l.bound = 1, "K is 1"),
+        (|l| l.weight = 0, "weight 0"),
+        (|l| l.weight = 4096, "weight 4096"),
+        (|l| (l.coeffs_to_slots, l.slots_to_coeffs, l.double_angles) = (11, 11, 8), "levels"),
     ];
     for (change, words) in cases {
-        let message = refused(&params, change);
+        let message = refused(&params, &change);
         assert!(message.contains(words), "{message} should say {words}");
     }
     let short = Preset::Toy12.params().unwrap();

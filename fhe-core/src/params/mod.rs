@@ -371,14 +371,15 @@ impl fmt::Display for Params {
             Security::Bits128 => "128-bit security",
             Security::Insecure => "INSECURE",
         };
-        let top = &self.0.levels[self.0.levels.len() - 1];
+        let (max, working) = (self.max_level().0, self.working_level().0);
+        let levels = if working < max { format!("{working} + {}", max - working) } else { max.to_string() };
         write!(
             f,
-            "log N {}, log QP {:.1}, {} levels of {:.0} bits, {} + {} primes of {} bits a word, {} digits, {}",
+            "log N {}, log QP {:.1}, {} levels of {} bits, {} + {} primes of {} bits a word, {} digits, {}",
             self.log_n(),
             self.log_qp(),
-            self.max_level(),
-            top.log_scale.to_f64(),
+            levels,
+            self.0.literal.log_scale,
             self.n_main(),
             self.0.literal.special_primes.len(),
             self.word().bits(),

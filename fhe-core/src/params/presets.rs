@@ -24,8 +24,8 @@ use core::str::FromStr;
 /// | `n15w` | 15 | u64 | 11 | 2^50 | 850 | 3 | 128 | 33.7 | 32.7 | 22.7 |
 /// | `toy10`, `toy11`, `toy12` | 10..12 | u32 | 5 | 2^50 | 430 | 3 | none | | | |
 /// | `toy10w` | 10 | u64 | 5 | 2^50 | 430 | 3 | none | | | |
-/// | `boot16` | 16 | u32 | 16 + 12 | 2^40 | 1745 | 4 | 128 | | | |
-/// | `toy13`, `toy12r` | 13, 12 | u32 | 16 + 12 | 2^40 | 1747 | 4 | none | | | |
+/// | `boot16` | 16 | u32 | 16 + 12 | 2^40 | 1747 | 4 | 128 | | | |
+/// | `toy13`, `toy12r` | 13, 12 | u32 | 16 + 12 | 2^40 | 1750 | 4 | none | | | |
 ///
 /// The last two rows bootstrap: 43 main, 4 terminal and 12 special primes; 16 levels of 40 bits, above them 8 of 60 for `eval_mod` and 4
 /// of 55 for `coeffs_to_slots`. See [`crate::bootstrap`].
