@@ -144,6 +144,16 @@ pub enum Error {
         /// N that was given.
         found: usize,
     },
+    /// Another number of ciphertexts than an operation takes.
+    #[error("{operation}: expected {expected} ciphertexts, found {found}")]
+    Parts {
+        /// The operation.
+        operation: &'static str,
+        /// How many it takes.
+        expected: usize,
+        /// How many there were.
+        found: usize,
+    },
     /// A ciphertext of the wrong degree.
     #[error("{operation}: expected a ciphertext of degree {expected}, found degree {found}")]
     DegreeMismatch {

@@ -117,17 +117,24 @@ fn every_step_decrypts_to_what_it_says() {
     let rest: Vec<Complex64> = c.iter().zip(&integers).map(|(c, i)| (c - i) * ratio).collect();
     assert!(largest_difference(&rest, &message) < 2f64.powi(-28));
 
-    let [real, imaginary] = boot.coeffs_to_slots(&dense, keys).unwrap();
-    for (part, of) in [(&real, (|z: &Complex64| z.re) as fn(&Complex64) -> f64), (&imaginary, |z| z.im)] {
+    assert_eq!(boot.trace(&dense, keys).unwrap(), dense);
+    let parts = boot.coeffs_to_slots(&dense, keys).unwrap();
+    let parts_of: [fn(&Complex64) -> f64; 2] = [|z| z.re, |z| z.im];
+    let mut reductions = Vec::new();
+    for (part, of) in parts.iter().zip(parts_of) {
         let expected: Vec<Complex64> = c.iter().map(|z| Complex64::new(of(z), 0.0)).collect();
         assert!(largest_difference(&b.decrypt(part), &expected) < 2f64.powi(-36));
         let reduced = boot.eval_mod(part, keys).unwrap();
         assert_eq!(reduced.level(), Level(16));
         let expected: Vec<Complex64> = message.iter().map(|z| Complex64::new(of(z), 0.0)).collect();
         assert!(largest_difference(&b.decrypt(&reduced), &expected) < 2f64.powi(-28));
+        reductions.push(reduced);
     }
-    let parts = [boot.eval_mod(&real, keys).unwrap(), boot.eval_mod(&imaginary, keys).unwrap()];
-    let fresh = boot.slots_to_coeffs(&parts, keys).unwrap();
+    assert!(matches!(
+        boot.slots_to_coeffs(&reductions[..1], keys),
+        Err(Error::Parts { expected: 2, found: 1, .. })
+    ));
+    let fresh = boot.slots_to_coeffs(&reductions, keys).unwrap();
     assert_eq!(fresh, boot.bootstrap(&a, keys).unwrap());
 }
 
@@ -204,6 +211,30 @@ fn two_real_ciphertexts_at_the_price_of_one() {
     assert!(matches!(b.bootstrapper.bootstrap(&p, &b.keys), Err(Error::InvalidParams(_))));
 }
 
+/// Few slots, repeated: one `eval_mod`, and what comes out repeats itself.
+#[test]
+fn periodic_slots() {
+    for (period, coeffs_to_slots, slots_to_coeffs) in [(64, 2, 2), (1024, 3, 3)] {
+        let slots = Slots::Periodic { period };
+        let literal =
+            BootstrapLiteral { slots, coeffs_to_slots, slots_to_coeffs, ..BootstrapLiteral::default() };
+        let b = Bench::new(&literal, SecretDistribution::UniformTernary);
+        let x = b.slots(|i| noise(12)(i % period));
+        let a = b.encrypt(&x, Level(0), 12);
+        let boot = &b.bootstrapper;
+        let dense = boot.to_dense(&boot.mod_raise(&boot.to_sparse(&a, &b.keys).unwrap()).unwrap(), &b.keys);
+        let traced = b.decrypt(&boot.trace(&dense.unwrap(), &b.keys).unwrap());
+        assert!(traced.iter().zip(&traced[period..]).all(|(x, y)| (x - y).norm() < 2f64.powi(-30)));
+        let fresh = boot.bootstrap(&a, &b.keys).unwrap();
+        assert_eq!(fresh.level(), boot.plan().output_level());
+        let report = PrecisionReport::new(&x, &b.decrypt(&fresh)).unwrap();
+        println!("period {period}\n{report}");
+        assert!(report.mean_error < 2f64.powi(-24), "{report}");
+        let full = BootstrapPlan::new(&b.params, &BootstrapLiteral::default()).unwrap();
+        assert!(boot.plan().failure_log2() < full.failure_log2());
+    }
+}
+
 #[test]
 fn the_plan_tells_everything_before_there_are_keys() {
     let plan = complex().bootstrapper.plan();
@@ -276,9 +307,15 @@ fn plans_that_do_not_fit_are_refused() {
         BootstrapPlan::new(params, &literal).unwrap_err().to_string()
     };
     type Change = fn(&mut BootstrapLiteral);
-    let cases: [(Change, &str); 6] = [
+    let cases: [(Change, &str); 9] = [
         (|l| l.coeffs_to_slots = 0, "0 matrices for coeffs_to_slots"),
         (|l| l.slots_to_coeffs = 12, "12 matrices for slots_to_coeffs, expected 1 to 11"),
+        (|l| l.slots = Slots::Periodic { period: 48 }, "period 48"),
+        (
+            |l| l.slots = Slots::Periodic { period: 2048 },
+            "period 2048, expected a power of two from 2 to 1024",
+        ),
+        (|l| l.slots = Slots::Periodic { period: 4 }, "4 matrices for coeffs_to_slots, expected 1 to 2"),
         (|l| l.bound = 1, "K is 1"),
         (|l| l.weight = 0, "weight 0"),
         (|l| l.weight = 4096, "weight 4096"),

@@ -87,6 +87,34 @@ pub(super) fn forward(ring_degree: usize, n_factors: usize) -> Result<Vec<Linear
     merged(stages, n_factors)
 }
 
+/// [`inverse`] for messages of `n_slots`, fewer than N / 2: the last matrix gives `(z, -i z)`, twice as many slots, of which the sum with the
+/// conjugate is `(2 Re z, 2 Im z)`.
+pub(super) fn inverse_packed(n_slots: usize, n_factors: usize) -> Result<Vec<LinearTransform>> {
+    let mut factors = inverse(2 * n_slots, n_factors)?;
+    let Some(last) = factors.pop() else { return Ok(factors) };
+    let minus_i = Complex64::new(0.0, -1.0);
+    let part = |i: usize| if i < n_slots { Complex64::ONE } else { minus_i };
+    let parts = BTreeMap::from([(0, (0..2 * n_slots).map(part).collect())]);
+    factors.push(LinearTransform::new(2 * n_slots, parts)?.after(&last.repeated(2 * n_slots)?)?);
+    Ok(factors)
+}
+
+/// The inverse of [`inverse_packed`]: the first matrix takes `(Re z, Im z)` to `z`, repeated.
+pub(super) fn forward_packed(n_slots: usize, n_factors: usize) -> Result<Vec<LinearTransform>> {
+    let mut factors = forward(2 * n_slots, n_factors)?;
+    let i = Complex64::new(0.0, 1.0);
+    let part = |first: Complex64, second: Complex64| {
+        (0..2 * n_slots).map(|at| if at < n_slots { first } else { second }).collect()
+    };
+    let one = Complex64::ONE;
+    let unpack =
+        LinearTransform::new(2 * n_slots, BTreeMap::from([(0, part(one, i)), (n_slots, part(i, one))]))?;
+    if let Some(first) = factors.first_mut() {
+        *first = first.repeated(2 * n_slots)?.after(&unpack)?;
+    }
+    Ok(factors)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +140,26 @@ mod tests {
                 |a: &[Complex64], b: &[Complex64]| a.iter().zip(b).all(|(x, y)| (x - y).norm() < 1e-9);
             assert!(close(&apply(inverse(ring_degree, n_factors).unwrap(), &slots), &paired), "{log_n}");
             assert!(close(&apply(forward(ring_degree, n_factors).unwrap(), &paired), &slots), "{log_n}");
+        }
+    }
+
+    #[test]
+    fn packed_factors_take_real_and_imaginary_parts_side_by_side() {
+        for (n, n_factors) in [(8, 1), (16, 2), (64, 3)] {
+            let slots: Vec<Complex64> = (0..n).map(|i| Complex64::cis(i as f64 * i as f64)).collect();
+            let repeated = |x: &[Complex64], len: usize| (0..len).map(|i| x[i % x.len()]).collect::<Vec<_>>();
+            let apply = |factors: &[LinearTransform], x: Vec<Complex64>| {
+                factors.iter().fold(x, |x, factor| factor.apply(&repeated(&x, factor.n_slots())))
+            };
+            let plain = apply(&inverse(2 * n, n_factors).unwrap(), slots.clone());
+            let packed = apply(&inverse_packed(n, n_factors).unwrap(), slots.clone());
+            let twice: Vec<Complex64> = packed.iter().map(|z| z + z.conj()).collect();
+            for (i, z) in plain.iter().enumerate() {
+                assert!((twice[i] - 2.0 * z.re).norm() < 1e-12 && (twice[i + n] - 2.0 * z.im).norm() < 1e-12);
+            }
+            let halves: Vec<Complex64> = twice.iter().map(|z| z / 2.0).collect();
+            let back = apply(&forward_packed(n, n_factors).unwrap(), halves);
+            assert!(back.iter().zip(repeated(&slots, back.len())).all(|(a, b)| (a - b).norm() < 1e-12));
         }
     }
 

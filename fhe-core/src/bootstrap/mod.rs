@@ -5,6 +5,7 @@
 //! to_sparse        key switch at level 0: under the ephemeral secret
 //! mod_raise        the same integers over the highest basis: decrypts to c = m + q I, |I| < K
 //! to_dense         key switch: under the dense secret again
+//! trace            for messages that repeat themselves: c comes to their subring
 //! coeffs_to_slots  slots c_k / q, in two ciphertexts: k below N/2, and from N/2 on
 //! eval_mod         slots m_k, of each: sin(2 pi x) / (2 pi) is x - I, nearly, for x near the integer I
 //! slots_to_coeffs  the message again
@@ -75,7 +76,7 @@ impl<W: Word> Bootstrapper<W> {
         };
         let doubled = plan.argument_scale()? - Double::from(1.0);
         let top = plan.params().max_level();
-        let coeffs_to_slots = encode(plan.coeffs_to_slots(), top, plan.log_q()?, doubled)?;
+        let coeffs_to_slots = encode(plan.coeffs_to_slots(), top, plan.raised_scale()?, doubled)?;
         let (from, given) = (plan.level_after_eval_mod(), plan.message_scale()?);
         let slots_to_coeffs = encode(plan.slots_to_coeffs(), from, given, plan.result_scale()?)?;
         let (ring, evaluator, plan) = (ring.clone(), Evaluator::new(ring), plan.clone());
@@ -176,27 +177,53 @@ impl<W: Word> Bootstrapper<W> {
         Ciphertext::new(self.plan.params(), vec![k0, k1], a.level(), a.0.log_scale())
     }
 
-    /// The coefficients of `c / q` as real slots, in bit-reversed order: those below `N / 2`, and the others.
+    /// `sum_j rot_(j period)(a)`, by doubling: coefficients outside of the subring of periodic messages vanish, those of the subring are so
+    /// many times as large, and slots as before at the scale that is declared. Without periods the same.
     ///
     /// # Errors
     /// [`Error::LevelMismatch`] unless `a` is at the highest level; [`Error::MissingGaloisKey`]; [`Error::DegreeMismatch`];
     /// [`Error::ParamsMismatch`].
+    pub fn trace(&self, a: &Ciphertext<W>, keys: &EvaluationKeySet<W>) -> Result<Ciphertext<W>> {
+        self.check_level("trace", a.level(), self.plan.params().max_level())?;
+        let mut sum = a.clone();
+        for k in self.plan.trace_rotations() {
+            sum = self.evaluator.add(&sum, &self.evaluator.rotate(&sum, k, keys)?)?;
+        }
+        self.with_scale(sum, self.plan.raised_scale()?)
+    }
+
+    /// The coefficients of `c / q` as real slots, in bit-reversed order: those below `N / 2`, and the others. Of periodic messages, in one
+    /// ciphertext, side by side.
+    ///
+    /// # Errors
+    /// As [`Self::trace`], which comes before.
     pub fn coeffs_to_slots(
         &self,
         a: &Ciphertext<W>,
         keys: &EvaluationKeySet<W>,
-    ) -> Result<[Ciphertext<W>; 2]> {
+    ) -> Result<Vec<Ciphertext<W>>> {
         let e = &self.evaluator;
         let mut z = a.clone();
         for transform in &self.coeffs_to_slots {
             z = e.linear_transform(&z, transform, keys)?;
         }
         let conjugate = e.conjugate(&z, keys)?;
-        let real = e.add(&z, &conjugate)?;
-        // (z - conj z) = 2 i Im z, and -i of it 2 Im z.
-        let imaginary = e.neg(&e.mul_i(&e.sub(&z, &conjugate)?)?)?;
         let scale = self.plan.argument_scale()?;
-        Ok([self.with_scale(real, scale)?, self.with_scale(imaginary, scale)?])
+        let mut parts = vec![self.with_scale(e.add(&z, &conjugate)?, scale)?];
+        if self.n_parts() == 2 {
+            // (z - conj z) = 2 i Im z, and -i of it 2 Im z.
+            let imaginary = e.neg(&e.mul_i(&e.sub(&z, &conjugate)?)?)?;
+            parts.push(self.with_scale(imaginary, scale)?);
+        }
+        Ok(parts)
+    }
+
+    /// Ciphertexts between `coeffs_to_slots` and `slots_to_coeffs`.
+    fn n_parts(&self) -> usize {
+        match self.plan.literal().slots {
+            Slots::Complex | Slots::RealPair => 2,
+            Slots::Periodic { .. } => 1,
+        }
     }
 
     /// The same integers, said to have another scale.
@@ -226,16 +253,23 @@ impl<W: Word> Bootstrapper<W> {
     /// From the coefficients of a message, as [`Self::coeffs_to_slots`] orders them, to the message.
     ///
     /// # Errors
-    /// [`Error::LevelMismatch`] unless they are where [`Self::eval_mod`] ends; [`Error::ScaleMismatch`] when their scales differ;
-    /// [`Error::MissingGaloisKey`]; [`Error::DegreeMismatch`]; [`Error::ParamsMismatch`].
+    /// [`Error::Parts`] for another number of ciphertexts; [`Error::LevelMismatch`] unless they are where [`Self::eval_mod`] ends;
+    /// [`Error::ScaleMismatch`] when their scales differ; [`Error::MissingGaloisKey`]; [`Error::DegreeMismatch`];
+    /// [`Error::ParamsMismatch`].
     pub fn slots_to_coeffs(
         &self,
-        coefficients: &[Ciphertext<W>; 2],
+        coefficients: &[Ciphertext<W>],
         keys: &EvaluationKeySet<W>,
     ) -> Result<Ciphertext<W>> {
         let e = &self.evaluator;
-        let [real, imaginary] = coefficients;
-        let mut z = e.add(real, &e.mul_i(imaginary)?)?;
+        let mut z = match coefficients {
+            [real, imaginary] if self.n_parts() == 2 => e.add(real, &e.mul_i(imaginary)?)?,
+            [both] if self.n_parts() == 1 => both.clone(),
+            _ => {
+                let (operation, expected) = ("slots_to_coeffs", self.n_parts());
+                return Err(Error::Parts { operation, expected, found: coefficients.len() });
+            }
+        };
         for transform in &self.slots_to_coeffs {
             z = e.linear_transform(&z, transform, keys)?;
         }
@@ -245,29 +279,32 @@ impl<W: Word> Bootstrapper<W> {
     /// All steps.
     fn steps(&self, a: &Ciphertext<W>, keys: &EvaluationKeySet<W>) -> Result<Ciphertext<W>> {
         let sparse = self.mod_raise(&self.to_sparse(a, keys)?)?;
-        let coefficients = self.coeffs_to_slots(&self.to_dense(&sparse, keys)?, keys)?;
-        let [real, imaginary] = &coefficients;
-        self.slots_to_coeffs(&[self.eval_mod(real, keys)?, self.eval_mod(imaginary, keys)?], keys)
+        let raised = self.trace(&self.to_dense(&sparse, keys)?, keys)?;
+        let parts = self.coeffs_to_slots(&raised, keys)?;
+        let reduced = parts.iter().map(|x| self.eval_mod(x, keys)).collect::<Result<Vec<_>>>()?;
+        self.slots_to_coeffs(&reduced, keys)
     }
 
-    fn check_slots(&self, expected: Slots) -> Result<()> {
+    fn check_slots(&self, is_pair: bool) -> Result<()> {
         let found = self.plan.literal().slots;
-        if found == expected {
+        if (found == Slots::RealPair) == is_pair {
             return Ok(());
         }
+        let expected = if is_pair { "RealPair" } else { "Complex or Periodic" };
         Err(Error::InvalidParams(format!(
-            "bootstrapping is planned for {found:?} slots, expected {expected:?}"
+            "bootstrapping is planned for {found:?} slots, expected {expected}"
         )))
     }
 
-    /// The same complex slots at the output level, at its canonical scale.
+    /// The same slots at the output level, at its canonical scale. Under a plan for [`Slots::Periodic`] they are to repeat themselves: what does
+    /// not is lost.
     ///
     /// # Errors
     /// [`Error::LevelMismatch`] and [`Error::ScaleMismatch`] unless `a` is at level 0 at its canonical scale;
     /// [`Error::MissingBootstrapKeys`]; [`Error::InvalidParams`] when the plan is for [`Slots::RealPair`];
     /// [`Error::DegreeMismatch`]; [`Error::ParamsMismatch`].
     pub fn bootstrap(&self, a: &Ciphertext<W>, keys: &EvaluationKeySet<W>) -> Result<Ciphertext<W>> {
-        self.check_slots(Slots::Complex)?;
+        self.check_slots(false)?;
         self.check_keys(keys)?;
         self.steps(a, keys)
     }
@@ -282,7 +319,7 @@ impl<W: Word> Bootstrapper<W> {
         b: &Ciphertext<W>,
         keys: &EvaluationKeySet<W>,
     ) -> Result<[Ciphertext<W>; 2]> {
-        self.check_slots(Slots::RealPair)?;
+        self.check_slots(true)?;
         self.check_keys(keys)?;
         let e = &self.evaluator;
         let z = self.steps(&e.add(a, &e.mul_i(b)?)?, keys)?;

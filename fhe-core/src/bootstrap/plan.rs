@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! after mod_raise        log q                      slots are those of c / q,  c = m 2^S_0 + q I
+//! after the trace        log q + log(N / 2 period)  of periodic messages: the sum of so many equal terms
 //! after coeffs_to_slots  s_1 - 1                    slots are c_k / q in pairs; the sum with the conjugate has one bit more
 //! argument u = x / K     s_1 + log K                such that the largest T_(2^j) has r + 1, where doubling leaves scales alone
 //! last double angle      s_m + log q - S_0 - log 2 pi
@@ -32,6 +33,12 @@ pub enum Slots {
     Complex,
     /// Two ciphertexts of real slots, bootstrapped as real and imaginary parts of one.
     RealPair,
+    /// One ciphertext whose complex slots repeat with a shorter period: a power of two from 2 to N / 4. One `eval_mod` instead of
+    /// two, and smaller matrices.
+    Periodic {
+        /// The period.
+        period: usize,
+    },
 }
 
 /// How to bootstrap; [`BootstrapPlan::new`] checks it.
@@ -82,7 +89,17 @@ impl BootstrapPlan {
     /// [`Error::InvalidParams`] says what does not fit; [`Error::BeyondSparseSecurity`] for the modulus of the sparse secret.
     pub fn new(params: &Params, literal: &BootstrapLiteral) -> Result<Self> {
         let refuse = |why: String| Err(Error::InvalidParams(format!("bootstrapping: {why}")));
-        let log_slots = params.log_n() as usize - 1;
+        let n_slots = match literal.slots {
+            Slots::Complex | Slots::RealPair => params.n_slots(),
+            Slots::Periodic { period } => {
+                let most = params.n_slots() / 2;
+                if !period.is_power_of_two() || period < 2 || period > most {
+                    return refuse(format!("period {period}, expected a power of two from 2 to {most}"));
+                }
+                period
+            }
+        };
+        let log_slots = n_slots.ilog2() as usize;
         for (what, n) in
             [("coeffs_to_slots", literal.coeffs_to_slots), ("slots_to_coeffs", literal.slots_to_coeffs)]
         {
@@ -95,12 +112,21 @@ impl BootstrapPlan {
             return refuse(format!("K is {k} with {r} double angles, expected 2 to 64 and 1 to 8"));
         }
         check_weight(params, literal.weight)?;
+        let (there, back) = (literal.coeffs_to_slots, literal.slots_to_coeffs);
+        let (coeffs_to_slots, slots_to_coeffs) = match literal.slots {
+            Slots::Complex | Slots::RealPair => {
+                (dft::inverse(params.n(), there)?, dft::forward(params.n(), back)?)
+            }
+            Slots::Periodic { period } => {
+                (dft::inverse_packed(period, there)?, dft::forward_packed(period, back)?)
+            }
+        };
         let plan = Self {
             params: params.clone(),
             literal: literal.clone(),
-            coeffs_to_slots: dft::inverse(params.n(), literal.coeffs_to_slots)?,
+            coeffs_to_slots,
             cosine: sine::series(literal.bound, literal.double_angles)?,
-            slots_to_coeffs: dft::forward(params.n(), literal.slots_to_coeffs)?,
+            slots_to_coeffs,
         };
         let (depth, levels) = (plan.depth(), params.max_level().0);
         if levels <= depth {
@@ -167,7 +193,11 @@ impl BootstrapPlan {
 
     /// log2 of the probability that some coefficient of a ciphertext comes out wrong, as in the module `sine`.
     pub fn failure_log2(&self) -> f64 {
-        sine::failure_log2(self.params.log_n(), self.literal.weight, self.literal.bound)
+        let n_coefficients = match self.literal.slots {
+            Slots::Complex | Slots::RealPair => self.params.n(),
+            Slots::Periodic { period } => 2 * period,
+        };
+        sine::failure_log2(n_coefficients.ilog2(), self.literal.weight, self.literal.bound)
     }
 
     /// The Galois elements that there must be keys for, ascending. Beside them it takes the relinearization key and encapsulation
@@ -182,7 +212,20 @@ impl BootstrapPlan {
                 elements.insert(self.params.galois_element(k)?);
             }
         }
+        for k in self.trace_rotations() {
+            elements.insert(self.params.galois_element(k)?);
+        }
         Ok(elements.into_iter().collect())
+    }
+
+    /// The rotations by whose sums a polynomial comes to the subring of periodic messages.
+    pub fn trace_rotations(&self) -> Vec<i64> {
+        let n_slots = self.params.n_slots() as i64;
+        let period = match self.literal.slots {
+            Slots::Complex | Slots::RealPair => n_slots,
+            Slots::Periodic { period } => period as i64,
+        };
+        core::iter::successors(Some(period), |k| Some(2 * k)).take_while(|&k| k < n_slots).collect()
     }
 
     /// Where `eval_mod` begins.
@@ -203,6 +246,11 @@ impl BootstrapPlan {
     /// log2 of the modulus of level 0.
     pub(super) fn log_q(&self) -> Result<Double> {
         Ok(log_step(&self.params, &self.params.level(Level(0))?.basis, &[]))
+    }
+
+    /// The scale of a slot of `c / q` after the trace, which adds as many times the same as there are periods.
+    pub(super) fn raised_scale(&self) -> Result<Double> {
+        Ok(self.log_q()? + Double::from(self.trace_rotations().len() as f64))
     }
 
     /// The scale of a slot `c_k / q` when `eval_mod` begins.
@@ -234,7 +282,7 @@ impl BootstrapPlan {
     pub(super) fn result_scale(&self) -> Result<Double> {
         let canonical = self.params.level(self.output_level())?.log_scale;
         Ok(match self.literal.slots {
-            Slots::Complex => canonical,
+            Slots::Complex | Slots::Periodic { .. } => canonical,
             Slots::RealPair => canonical - Double::from(1.0),
         })
     }

@@ -62,6 +62,11 @@ impl<W: Word> Encoder<W> {
         Self { ring: ring.clone(), fft: SpecialFft::new(ring.n()) }
     }
 
+    /// Slots of a message: N / 2.
+    pub fn n_slots(&self) -> usize {
+        self.ring.params().n_slots()
+    }
+
     /// `round(2^log_scale * embed^-1(slots))` over the basis of a level, ties to even.
     ///
     /// # Errors

@@ -49,9 +49,14 @@ impl LinearTransform {
             }
         }
         let mut transform = Self { n_slots, diagonals, split: 1 };
-        let splits = (0..=n_slots.ilog2()).map(|log| 1i64 << log);
+        let splits = (0..=n_slots.max(1).ilog2()).map(|log| 1i64 << log);
         transform.split = splits.min_by_key(|&split| transform.cost(split)).unwrap_or(1);
         Ok(transform)
+    }
+
+    /// Length of the vectors.
+    pub fn n_slots(&self) -> usize {
+        self.n_slots
     }
 
     /// The diagonals.
@@ -104,6 +109,21 @@ impl LinearTransform {
         Self::new(n, product)
     }
 
+    /// The same matrix for vectors of a multiple of as many slots, which repeat themselves: each part of the result is that of one.
+    ///
+    /// # Errors
+    /// [`Error::SlotCount`] unless `n_slots` is such a multiple.
+    pub fn repeated(&self, n_slots: usize) -> Result<Self> {
+        let n = self.n_slots;
+        if n_slots == 0 || !n_slots.is_multiple_of(n) {
+            return Err(Error::SlotCount { expected: n, found: n_slots });
+        }
+        // The vector has the same slot in either place; short rotations stay short.
+        let place = |d: usize| if d > n / 2 { n_slots - n + d } else { d };
+        let repeat = |diagonal: &Vec<Complex64>| (0..n_slots).map(|i| diagonal[i % n]).collect();
+        Self::new(n_slots, self.diagonals.iter().map(|(&d, diagonal)| (place(d), repeat(diagonal))).collect())
+    }
+
     /// The product with a vector of slots.
     pub fn apply(&self, x: &[Complex64]) -> Vec<Complex64> {
         let n = self.n_slots;
@@ -111,10 +131,11 @@ impl LinearTransform {
         (0..n).map(row).collect()
     }
 
-    /// Encodes the diagonals, each rotated for its giant step, for ciphertexts of a level.
+    /// Encodes the diagonals, each rotated for its giant step, for ciphertexts of a level. If these have more slots, a multiple, their slots
+    /// are to repeat themselves.
     ///
     /// # Errors
-    /// Those of [`Encoder::encode_raised`].
+    /// Those of [`Encoder::encode_raised`]; [`Error::SlotCount`] when the slots of a ciphertext are not a multiple.
     pub fn encode<W: Word>(
         &self,
         encoder: &Encoder<W>,
@@ -122,11 +143,15 @@ impl LinearTransform {
         log_scale: Double,
     ) -> Result<EncodedTransform<W>> {
         let n = self.n_slots as i64;
+        let all = encoder.n_slots();
+        if !all.is_multiple_of(self.n_slots) {
+            return Err(Error::SlotCount { expected: all, found: self.n_slots });
+        }
         let mut giants: BTreeMap<i64, Vec<(i64, RaisedPlaintext<W>)>> = BTreeMap::new();
         for (&d, diagonal) in &self.diagonals {
             let (giant, baby) = self.steps(d, self.split);
             let from = |i: i64| diagonal[(i - giant).rem_euclid(n) as usize];
-            let slots: Vec<Complex64> = (0..n).map(from).collect();
+            let slots: Vec<Complex64> = (0..all as i64).map(from).collect();
             giants.entry(giant).or_default().push((baby, encoder.encode_raised(&slots, level, log_scale)?));
         }
         Ok(EncodedTransform { level, giants })
