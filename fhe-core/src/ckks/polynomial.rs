@@ -1,5 +1,5 @@
 //! Chebyshev series of a ciphertext, slot by slot, by Paterson and Stockmeyer's splitting (SIAM J. Comput. 2, 1973) in the Chebyshev basis
-//! (Han and Ki, ePrint 2019/688, section 4), at the least depth.
+//! (Han and Ki, ePrint 2019/688), at the least depth.
 //!
 //! ```text
 //! p = q T_g + r,   g the largest power of two up to deg p        T_(g+n) = 2 T_g T_n - T_(g-n)
