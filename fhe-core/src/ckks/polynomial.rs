@@ -195,7 +195,7 @@ impl<W: Word> Powers<'_, W> {
         self.evaluator.mod_down_rescale(&self.evaluator.relinearize_raised(&a, self.key)?)
     }
 
-    /// `p` at `levels` below `T_1` and a scale; `None` for a constant.
+    /// `p`, rescaled, at `levels` below `T_1` and a scale.
     fn evaluate(&self, p: &[f64], levels: u32, log_scale: Double) -> Result<Ciphertext<W>> {
         let params = self.evaluator.ring().params();
         let level = Level(self.top.0 - levels + 1);
