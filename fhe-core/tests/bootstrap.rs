@@ -117,7 +117,7 @@ fn every_step_decrypts_to_what_it_says() {
     let rest: Vec<Complex64> = c.iter().zip(&integers).map(|(c, i)| (c - i) * ratio).collect();
     assert!(largest_difference(&rest, &message) < 2f64.powi(-28));
 
-    assert_eq!(boot.trace(&dense, keys).unwrap(), dense);
+    assert_eq!(boot.sum_periods(&dense, keys).unwrap(), dense);
     let parts = boot.coeffs_to_slots(&dense, keys).unwrap();
     let parts_of: [fn(&Complex64) -> f64; 2] = [|z| z.re, |z| z.im];
     let mut reductions = Vec::new();
@@ -138,7 +138,7 @@ fn every_step_decrypts_to_what_it_says() {
     assert_eq!(fresh, boot.bootstrap(&a, keys).unwrap());
 }
 
-/// Measured, 2026-11-26: a mean of 26.7 bits in the first round, 26.2 in the second.
+/// Measured, 2026-11-26: a mean of 28.1 bits in the first round, 27.6 in the second.
 fn rounds(b: &Bench, n_rounds: u64) {
     let x = b.slots(noise(2));
     let mut a = b.encrypt(&x, Level(0), 2);
@@ -148,7 +148,7 @@ fn rounds(b: &Bench, n_rounds: u64) {
         assert_eq!(fresh.log_scale(), b.params.level(Level(13)).unwrap().log_scale);
         let report = PrecisionReport::new(&x, &b.decrypt(&fresh)).unwrap();
         println!("round {round}\n{report}");
-        assert!(report.mean_error < 2f64.powi(-25) && report.max_error < 2f64.powi(-22), "{report}");
+        assert!(report.mean_error < 2f64.powi(-26) && report.max_error < 2f64.powi(-24), "{report}");
         a = Evaluator::new(&b.ring).level_drop(&fresh, Level(0)).unwrap();
     }
 }
@@ -170,7 +170,7 @@ fn every_secret_distribution() {
 fn what_comes_out_is_computed_with() {
     let b = complex();
     let (e, key) = (Evaluator::new(&b.ring), b.keys.relinearization().unwrap());
-    let mut x = b.slots(|i| Complex64::from_polar(1.0, i as f64));
+    let mut x = b.slots(|i| Complex64::from_polar(1.0, 5.0 * noise(3)(i).re));
     let mut a = b.bootstrapper.bootstrap(&b.encrypt(&x, Level(0), 3), &b.keys).unwrap();
     while a.level() > Level(0) {
         a = e.rescale(&e.relinearize(&e.square(&a).unwrap(), key).unwrap()).unwrap();
@@ -178,20 +178,40 @@ fn what_comes_out_is_computed_with() {
     }
     let fresh = b.bootstrapper.bootstrap(&a, &b.keys).unwrap();
     let report = PrecisionReport::new(&x, &b.decrypt(&fresh)).unwrap();
-    // Thirteen squares lose thirteen bits of 26.7.
+    // Thirteen squares lose thirteen bits of 28, and what they round. Measured, 2026-11-26: 13.7.
     assert!(report.mean_error < 2f64.powi(-12), "{report}");
 }
 
-/// What the sine adds is largest when all of a message is in one coefficient: (2 pi / ratio)^2 / 6 of it.
+/// What the sine adds is largest when all of a message is in one coefficient: then it is all that is seen.
 #[test]
 fn the_worst_message_is_off_by_what_the_sine_is() {
     let b = complex();
     let x = b.slots(|_| Complex64::ONE);
     let fresh = b.bootstrapper.bootstrap(&b.encrypt(&x, Level(0), 4), &b.keys).unwrap();
     let error = PrecisionReport::new(&x, &b.decrypt(&fresh)).unwrap().mean_error;
+    let expected = b.bootstrapper.plan().sine_error(1.0).unwrap();
+    assert!((error / expected - 1.0).abs() < 0.02, "{error} {expected}");
     let level = b.params.level(Level(0)).unwrap();
     let angle = core::f64::consts::TAU / (level.log_q - level.log_scale.to_f64()).exp2();
-    assert!((error / (angle * angle / 6.0) - 1.0).abs() < 0.02, "{error}");
+    assert!((expected / (angle * angle / 6.0) - 1.0).abs() < 0.01);
+}
+
+/// A gain makes errors smaller for what is small, and the sine's larger for what is not.
+#[test]
+fn a_gain_is_undone() {
+    let literal = BootstrapLiteral { log_gain: 4, ..BootstrapLiteral::default() };
+    let gained = Bench::new(&literal, SecretDistribution::UniformTernary);
+    let error = |b: &Bench, x: &[Complex64]| {
+        let fresh = b.bootstrapper.bootstrap(&b.encrypt(x, Level(0), 13), &b.keys).unwrap();
+        assert_eq!(fresh.log_scale(), b.params.level(Level(13)).unwrap().log_scale);
+        PrecisionReport::new(x, &b.decrypt(&fresh)).unwrap().mean_error
+    };
+    let small = gained.slots(|i| noise(13)(i) / 8.0);
+    let (with, without) = (error(&gained, &small), error(complex(), &small));
+    assert!(with < without / 1.5, "{with} {without}");
+    let large = gained.slots(|_| Complex64::ONE);
+    let expected = gained.bootstrapper.plan().sine_error(1.0).unwrap();
+    assert!((error(&gained, &large) / expected - 1.0).abs() < 0.02);
 }
 
 #[test]
@@ -223,8 +243,8 @@ fn periodic_slots() {
         let a = b.encrypt(&x, Level(0), 12);
         let boot = &b.bootstrapper;
         let dense = boot.to_dense(&boot.mod_raise(&boot.to_sparse(&a, &b.keys).unwrap()).unwrap(), &b.keys);
-        let traced = b.decrypt(&boot.trace(&dense.unwrap(), &b.keys).unwrap());
-        assert!(traced.iter().zip(&traced[period..]).all(|(x, y)| (x - y).norm() < 2f64.powi(-30)));
+        let summed = b.decrypt(&boot.sum_periods(&dense.unwrap(), &b.keys).unwrap());
+        assert!(summed.iter().zip(&summed[period..]).all(|(x, y)| (x - y).norm() < 2f64.powi(-30)));
         let fresh = boot.bootstrap(&a, &b.keys).unwrap();
         assert_eq!(fresh.level(), boot.plan().output_level());
         let report = PrecisionReport::new(&x, &b.decrypt(&fresh)).unwrap();
@@ -307,7 +327,7 @@ fn plans_that_do_not_fit_are_refused() {
         BootstrapPlan::new(params, &literal).unwrap_err().to_string()
     };
     type Change = fn(&mut BootstrapLiteral);
-    let cases: [(Change, &str); 9] = [
+    let cases: [(Change, &str); 10] = [
         (|l| l.coeffs_to_slots = 0, "0 matrices for coeffs_to_slots"),
         (|l| l.slots_to_coeffs = 12, "12 matrices for slots_to_coeffs, expected 1 to 11"),
         (|l| l.slots = Slots::Periodic { period: 48 }, "period 48"),
@@ -316,6 +336,7 @@ fn plans_that_do_not_fit_are_refused() {
             "period 2048, expected a power of two from 2 to 1024",
         ),
         (|l| l.slots = Slots::Periodic { period: 4 }, "4 matrices for coeffs_to_slots, expected 1 to 2"),
+        (|l| l.log_gain = 8, "a gain of 2^8, expected at most 2^7"),
         (|l| l.bound = 1, "K is 1"),
         (|l| l.weight = 0, "weight 0"),
         (|l| l.weight = 4096, "weight 4096"),

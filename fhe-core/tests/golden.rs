@@ -47,9 +47,9 @@ const DIGESTS: [(&str, &str); 14] = [
     ("toy11", "303278d55493fd392486f95373169cb2"),
     ("toy12", "699e4ff5bf6182088db0fa9fcc5b584e"),
     ("toy10w", "b81ae2ad931fc5dcb2cc66b09fec6ae6"),
-    ("boot16", "6bd05af9b80645e32d8861457c43d134"),
-    ("toy13", "29a3cf0c6e779fe360037373f38bf46e"),
-    ("toy12r", "58ea0e5b17b3c37d637728967a1822df"),
+    ("boot16", "cf89c606fb294d243262be7542570c5b"),
+    ("toy13", "12e3b5f15600574be0a5275af5ff2a3f"),
+    ("toy12r", "2b01499f6fedcb7c289515a7799ac629"),
 ];
 
 #[test]

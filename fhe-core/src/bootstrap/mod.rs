@@ -2,10 +2,10 @@
 //! encapsulation (ePrint 2022/024), a factored DFT and a polynomial for the sine.
 //!
 //! ```text
-//! to_sparse        key switch at level 0: under the ephemeral secret
+//! to_sparse        key switch at level 0: under the ephemeral secret (times the gain)
 //! mod_raise        the same integers over the highest basis: decrypts to c = m + q I, |I| < K
 //! to_dense         key switch: under the dense secret again
-//! trace            for messages that repeat themselves: c comes to their subring
+//! sum_periods      for messages that repeat themselves: c comes to their subring
 //! coeffs_to_slots  slots c_k / q, in two ciphertexts: k below N/2, and from N/2 on
 //! eval_mod         slots m_k, of each: sin(2 pi x) / (2 pi) is x - I, nearly, for x near the integer I
 //! slots_to_coeffs  the message again
@@ -13,7 +13,7 @@
 //!
 //! [`BootstrapPlan`] says, before there are keys, which it takes and what it does; [`Bootstrapper`] has the matrices encoded. No constant is
 //! multiplied anywhere: `1/q`, `1/(2 pi)`, the doublings and the halves are changes of the declared scale. What the sine adds to the message
-//! is a relative `(2 pi m_k / q)^2 / 6`.
+//! is [`BootstrapPlan::sine_error`].
 
 mod dft;
 mod plan;
@@ -61,24 +61,17 @@ impl<W: Word> Bootstrapper<W> {
     pub fn new(ring: &Ring<W>, plan: &BootstrapPlan) -> Result<Self> {
         ring.params().check_digest(plan.params().digest())?;
         let encoder = Encoder::new(ring);
-        // From one scale to another in equal parts; half a bit is for the sum with the conjugate.
-        let encode = |transforms: &[LinearTransform], from: Level, given: Double, wanted: Double| {
-            let part = (wanted - given) * Double::from(1.0 / transforms.len() as f64);
-            let mut scale = given;
+        let encode = |transforms: &[LinearTransform], from: Level, scales: Vec<Double>| {
             let mut encoded = Vec::with_capacity(transforms.len());
-            for (i, transform) in (0u32..).zip(transforms) {
+            for (i, (transform, pair)) in (0u32..).zip(transforms.iter().zip(scales.windows(2))) {
                 let level = Level(from.0 - i);
-                let next = if i as usize + 1 == transforms.len() { wanted } else { scale + part };
-                encoded.push(transform.encode(&encoder, level, next - scale + plan.step(level)?)?);
-                scale = next;
+                encoded.push(transform.encode(&encoder, level, pair[1] - pair[0] + plan.step(level)?)?);
             }
             Ok(encoded)
         };
-        let doubled = plan.argument_scale()? - Double::from(1.0);
-        let top = plan.params().max_level();
-        let coeffs_to_slots = encode(plan.coeffs_to_slots(), top, plan.raised_scale()?, doubled)?;
-        let (from, given) = (plan.level_after_eval_mod(), plan.message_scale()?);
-        let slots_to_coeffs = encode(plan.slots_to_coeffs(), from, given, plan.result_scale()?)?;
+        let coeffs_to_slots = encode(plan.coeffs_to_slots(), plan.params().max_level(), plan.scales_up()?)?;
+        let slots_to_coeffs =
+            encode(plan.slots_to_coeffs(), plan.level_after_eval_mod(), plan.scales_down()?)?;
         let (ring, evaluator, plan) = (ring.clone(), Evaluator::new(ring), plan.clone());
         Ok(Self { ring, evaluator, plan, coeffs_to_slots, slots_to_coeffs })
     }
@@ -124,7 +117,7 @@ impl<W: Word> Bootstrapper<W> {
         if found == expected { Ok(()) } else { Err(Error::LevelMismatch { operation, expected, found }) }
     }
 
-    /// Under the ephemeral sparse secret.
+    /// Under the ephemeral sparse secret; the message multiplied by the gain.
     ///
     /// # Errors
     /// [`Error::LevelMismatch`] unless `a` is at level 0, [`Error::ScaleMismatch`] unless its scale is canonical;
@@ -140,6 +133,8 @@ impl<W: Word> Bootstrapper<W> {
             let (expected, found) = (canonical.to_f64(), a.log_scale().to_f64());
             return Err(Error::ScaleMismatch { operation: "to_sparse", expected, found });
         }
+        let gain = f64::from(1u32 << self.plan.literal().log_gain.min(31));
+        let a = &self.evaluator.mul_scalar(a, gain, Double::default())?;
         let [c0, c1] = pair("to_sparse", a)?;
         let [mut k0, k1] = keys.encapsulation()?.switch_to_sparse(&self.ring, c1)?;
         k0.add_assign(&self.ring, c0)?;
@@ -183,10 +178,10 @@ impl<W: Word> Bootstrapper<W> {
     /// # Errors
     /// [`Error::LevelMismatch`] unless `a` is at the highest level; [`Error::MissingGaloisKey`]; [`Error::DegreeMismatch`];
     /// [`Error::ParamsMismatch`].
-    pub fn trace(&self, a: &Ciphertext<W>, keys: &EvaluationKeySet<W>) -> Result<Ciphertext<W>> {
-        self.check_level("trace", a.level(), self.plan.params().max_level())?;
+    pub fn sum_periods(&self, a: &Ciphertext<W>, keys: &EvaluationKeySet<W>) -> Result<Ciphertext<W>> {
+        self.check_level("sum_periods", a.level(), self.plan.params().max_level())?;
         let mut sum = a.clone();
-        for k in self.plan.trace_rotations() {
+        for k in self.plan.period_rotations() {
             sum = self.evaluator.add(&sum, &self.evaluator.rotate(&sum, k, keys)?)?;
         }
         self.with_scale(sum, self.plan.raised_scale()?)
@@ -196,7 +191,7 @@ impl<W: Word> Bootstrapper<W> {
     /// ciphertext, side by side.
     ///
     /// # Errors
-    /// As [`Self::trace`], which comes before.
+    /// As [`Self::sum_periods`], which comes before.
     pub fn coeffs_to_slots(
         &self,
         a: &Ciphertext<W>,
@@ -279,7 +274,7 @@ impl<W: Word> Bootstrapper<W> {
     /// All steps.
     fn steps(&self, a: &Ciphertext<W>, keys: &EvaluationKeySet<W>) -> Result<Ciphertext<W>> {
         let sparse = self.mod_raise(&self.to_sparse(a, keys)?)?;
-        let raised = self.trace(&self.to_dense(&sparse, keys)?, keys)?;
+        let raised = self.sum_periods(&self.to_dense(&sparse, keys)?, keys)?;
         let parts = self.coeffs_to_slots(&raised, keys)?;
         let reduced = parts.iter().map(|x| self.eval_mod(x, keys)).collect::<Result<Vec<_>>>()?;
         self.slots_to_coeffs(&reduced, keys)

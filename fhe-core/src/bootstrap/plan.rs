@@ -4,12 +4,12 @@
 //! [`BootstrapPlan::slots_to_coeffs`] one each. Scales, in log2, with `q` the modulus of level 0, `r_l` the step of level `l`:
 //!
 //! ```text
-//! after mod_raise        log q                      slots are those of c / q,  c = m 2^S_0 + q I
-//! after the trace        log q + log(N / 2 period)  of periodic messages: the sum of so many equal terms
+//! after mod_raise        log q                      slots are those of c / q,  c = m 2^gain 2^S_0 + q I
+//! after sum_periods      log q + log(N / 2 period)  of periodic messages: the sum of so many equal terms
 //! after coeffs_to_slots  s_1 - 1                    slots are c_k / q in pairs; the sum with the conjugate has one bit more
 //! argument u = x / K     s_1 + log K                such that the largest T_(2^j) has r + 1, where doubling leaves scales alone
-//! last double angle      s_m + log q - S_0 - log 2 pi
-//! after eval_mod         s_m = S_out + 10           slots are m_k: sin(2 pi x) q / (2 pi 2^S_0)
+//! last double angle      s_m + log r - log 2 pi     r = q / (2^S_0 2^gain)
+//! after eval_mod         s_m = S_out + 10           slots are m_k: sin(2 pi x) r / (2 pi)
 //! after slots_to_coeffs  S_out                      canonical
 //! ```
 
@@ -54,6 +54,9 @@ pub struct BootstrapLiteral {
     pub bound: u32,
     /// How many times the angle is doubled.
     pub double_angles: u32,
+    /// The message is multiplied by 2 to this, exactly, before anything else: errors are smaller by it, only that of the sine is
+    /// larger by its square.
+    pub log_gain: u32,
     /// What the slots hold.
     pub slots: Slots,
 }
@@ -67,6 +70,7 @@ impl Default for BootstrapLiteral {
             weight: 32,
             bound: 16,
             double_angles: 3,
+            log_gain: 0,
             slots: Slots::Complex,
         }
     }
@@ -110,6 +114,14 @@ impl BootstrapPlan {
         if !(2..=64).contains(&literal.bound) || !(1..=8).contains(&literal.double_angles) {
             let (k, r) = (literal.bound, literal.double_angles);
             return refuse(format!("K is {k} with {r} double angles, expected 2 to 64 and 1 to 8"));
+        }
+        let base = params.level(Level(0))?;
+        let room = base.log_q - base.log_scale.to_f64() - 3.0;
+        if f64::from(literal.log_gain) > room {
+            let gain = literal.log_gain;
+            return refuse(format!(
+                "a gain of 2^{gain}, expected at most 2^{room:.1}: the sine wants m below q / 8"
+            ));
         }
         check_weight(params, literal.weight)?;
         let (there, back) = (literal.coeffs_to_slots, literal.slots_to_coeffs);
@@ -212,14 +224,14 @@ impl BootstrapPlan {
                 elements.insert(self.params.galois_element(k)?);
             }
         }
-        for k in self.trace_rotations() {
+        for k in self.period_rotations() {
             elements.insert(self.params.galois_element(k)?);
         }
         Ok(elements.into_iter().collect())
     }
 
     /// The rotations by whose sums a polynomial comes to the subring of periodic messages.
-    pub fn trace_rotations(&self) -> Vec<i64> {
+    pub fn period_rotations(&self) -> Vec<i64> {
         let n_slots = self.params.n_slots() as i64;
         let period = match self.literal.slots {
             Slots::Complex | Slots::RealPair => n_slots,
@@ -248,9 +260,9 @@ impl BootstrapPlan {
         Ok(log_step(&self.params, &self.params.level(Level(0))?.basis, &[]))
     }
 
-    /// The scale of a slot of `c / q` after the trace, which adds as many times the same as there are periods.
+    /// The scale of a slot of `c / q` after `sum_periods`, which adds as many times the same as there are periods.
     pub(super) fn raised_scale(&self) -> Result<Double> {
-        Ok(self.log_q()? + Double::from(self.trace_rotations().len() as f64))
+        Ok(self.log_q()? + Double::from(self.period_rotations().len() as f64))
     }
 
     /// The scale of a slot `c_k / q` when `eval_mod` begins.
@@ -261,6 +273,29 @@ impl BootstrapPlan {
         Ok(argument - Double::from(f64::from(self.literal.bound).log2()))
     }
 
+    /// The scales before and after each matrix of `coeffs_to_slots`. The first one brings all of the difference: noise counts the less the
+    /// earlier the scale is large. The sum with the conjugate has one bit more than the last.
+    pub(super) fn scales_up(&self) -> Result<Vec<Double>> {
+        let last = self.argument_scale()? - Double::from(1.0);
+        let mut scales = vec![last; self.coeffs_to_slots.len() + 1];
+        scales[0] = self.raised_scale()?;
+        Ok(scales)
+    }
+
+    /// The scales before and after each matrix of `slots_to_coeffs`: down in equal parts, since diagonals are the less precise the more a
+    /// level loses.
+    pub(super) fn scales_down(&self) -> Result<Vec<Double>> {
+        let n = self.slots_to_coeffs.len();
+        let (first, last) = (self.message_scale()?, self.result_scale()?);
+        let part = (last - first) * Double::from(1.0 / n as f64);
+        let mut scales = vec![first];
+        for i in 1..n {
+            scales.push(scales[i - 1] + part);
+        }
+        scales.push(last);
+        Ok(scales)
+    }
+
     /// The scale of a message `m_k` after `eval_mod`.
     pub(super) fn message_scale(&self) -> Result<Double> {
         Ok(self.params.level(self.output_level())?.log_scale + Double::from(HEADROOM))
@@ -268,8 +303,23 @@ impl BootstrapPlan {
 
     /// The scale of `sin(2 pi x)` whose integers are those of `m_k` at its scale.
     fn sine_scale(&self) -> Result<Double> {
-        let log_ratio = self.log_q()? - self.params.level(Level(0))?.log_scale;
-        Ok(self.message_scale()? + log_ratio - Double::from(core::f64::consts::TAU.log2()))
+        Ok(self.message_scale()? + self.log_ratio()? - Double::from(core::f64::consts::TAU.log2()))
+    }
+
+    /// log2 of `q` over a message of 1, after the gain.
+    fn log_ratio(&self) -> Result<Double> {
+        let log_scale = self.params.level(Level(0))?.log_scale;
+        Ok(self.log_q()? - log_scale - Double::from(f64::from(self.literal.log_gain)))
+    }
+
+    /// How far a coefficient `m` of a message comes out from `m` by the sine: `m - sin(2 pi m / r) r / (2 pi)`, about `m (2 pi m / r)^2 / 6`,
+    /// `r` the ratio of `q` and a message of 1.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn sine_error(&self, coefficient: f64) -> Result<f64> {
+        let turn = core::f64::consts::TAU / self.log_ratio()?.exp2();
+        Ok((coefficient - (turn * coefficient).sin() / turn).abs())
     }
 
     /// The scale of the cosine before its angle is doubled.

@@ -2,7 +2,7 @@
 //! times, gives `sin(2 pi x)`; and how often a value lies outside.
 //!
 //! Only the neighbourhoods of integers matter, since `x = I + m / q` with a small `m / q`. So the polynomial interpolates at the integers,
-//! of degree `2 K - 2` (Han and Ki, ePrint 2019/688, section 4, with one node each): its error is 0 there and grows with `m / q`,
+//! of degree `2 K - 2` (as Han and Ki, ePrint 2019/688, do with more nodes for the inner ones): its error is 0 there and grows with `m / q`,
 //! that is, it is relative to the message.
 
 use crate::ckks::ChebyshevSeries;
@@ -63,7 +63,7 @@ fn solve(mut matrix: Vec<Vec<f64>>, mut values: Vec<f64>) -> Result<Vec<f64>> {
 /// log2 of the probability that one of `2^log_n` coefficients is beyond `K - 1/2` times `q`.
 ///
 /// A coefficient is a sum of `t = weight + 1` values, uniform in `[-1/2, 1/2)` times `q`. Its tail is that of Irwin and Hall (Feller,
-/// volume II, section I.9; so in ePrint 2022/024, section 5):
+/// volume II, section I.9); for bootstrapping in ePrint 2022/024:
 ///
 /// ```text
 /// P(|sum| > B) = 2 / t! sum_(k = 0)^(floor(t/2 - B)) (-1)^k C(t, k) (t/2 - B - k)^t

@@ -1,5 +1,5 @@
 //! Chebyshev series of a ciphertext, slot by slot, by Paterson and Stockmeyer's splitting (SIAM J. Comput. 2, 1973) in the Chebyshev basis
-//! (Han and Ki, ePrint 2019/688, section 4), at the least depth.
+//! (Han and Ki, ePrint 2019/688), at the least depth.
 //!
 //! ```text
 //! p = q T_g + r,   g the largest power of two up to deg p        T_(g+n) = 2 T_g T_n - T_(g-n)
@@ -195,7 +195,7 @@ impl<W: Word> Powers<'_, W> {
         self.evaluator.mod_down_rescale(&self.evaluator.relinearize_raised(&a, self.key)?)
     }
 
-    /// `p` at `levels` below `T_1` and a scale; `None` for a constant.
+    /// `p`, rescaled, at `levels` below `T_1` and a scale.
     fn evaluate(&self, p: &[f64], levels: u32, log_scale: Double) -> Result<Ciphertext<W>> {
         let params = self.evaluator.ring().params();
         let level = Level(self.top.0 - levels + 1);

@@ -218,8 +218,8 @@ impl Params {
     /// The limbs of level `from` that a level drop to `to` keeps before its last rescale: with `C` this basis, it
     /// multiplies by `prod(B_to \ C)`, and divides by `prod(C \ B_to)`.
     ///
-    /// That of level `to + 1` if `from` has it all, else those of `to` and the fewest others, largest index (terminal
-    /// primes) first, that make the constant factor a scale or so. `None` when there is nothing to drop.
+    /// That of level `to + 1` if `from` has it all, else those of `to` and as few others, the smallest (terminal) primes first,
+    /// as make the constant factor a scale or so. `None` when there is nothing to drop.
     ///
     /// # Errors
     /// [`Error::LevelMismatch`] when `to` is above `from`; [`Error::NoSuchLevel`].
@@ -236,6 +236,7 @@ impl Params {
             return Ok(Some(above.clone()));
         }
         let mut others = without(&source.basis, &target.basis);
+        others.sort_by_key(|&limb| core::cmp::Reverse(self.prime(limb)));
         let mut kept: Vec<LimbIdx> =
             source.basis.iter().copied().filter(|l| target.basis.contains(l)).collect();
         let log2 = |limb: LimbIdx| (self.prime(limb) as f64).log2();

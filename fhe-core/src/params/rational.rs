@@ -89,16 +89,31 @@ impl RationalChain {
         let working = levels.len() as u32 - 1;
         for &(m, t) in &self.boot_steps {
             let (mains, mask) = levels[levels.len() - 1];
-            levels.push((mains + m, (((mask + 1) << t) - 1) & ((1 << n_terminal) - 1)));
+            let more =
+                (0..n_terminal).filter(|i| mask >> i & 1 == 0).take(t).fold(mask, |mask, i| mask | 1 << i);
+            levels.push((mains + m, more));
         }
-        let indexes = |&(m, mask): &Counts| -> Vec<u32> {
-            let terminals = (0..n_terminal).filter(|i| mask >> i & 1 == 1).map(|i| self.n_main + i);
-            (0..m).chain(terminals).map(|i| i as u32).collect()
+        // The terminal primes that most levels have are in the first digits, which these levels have anyway.
+        let uses = |i: usize| levels.iter().filter(|(_, mask)| mask >> i & 1 == 1).count();
+        let mut by_use: Vec<usize> = (0..n_terminal).collect();
+        by_use.sort_by_key(|&i| core::cmp::Reverse(uses(i)));
+        let places = self.places(mains.len(), n_terminal);
+        let place = |is_terminal: bool, i: usize| {
+            places.iter().position(|&p| p == (is_terminal, i)).unwrap_or(0) as u32
         };
+        let indexes = |&(m, mask): &Counts| -> Vec<u32> {
+            let used =
+                (0..n_terminal).filter(|&rank| mask >> by_use[rank] & 1 == 1).map(|rank| place(true, rank));
+            let mut indexes: Vec<u32> = (0..m).map(|i| place(false, i)).chain(used).collect();
+            indexes.sort_unstable();
+            indexes
+        };
+        let prime =
+            |&(is_terminal, i): &(bool, usize)| if is_terminal { terminals[by_use[i]] } else { mains[i] };
         ParamsLiteral {
             log_n: self.log_n,
             word: WordKind::U32,
-            main_primes: mains.into_iter().chain(terminals).collect(),
+            main_primes: places.iter().map(prime).collect(),
             special_primes,
             levels: levels.iter().map(indexes).collect(),
             digit_limbs: self.digit_limbs,
@@ -106,6 +121,21 @@ impl RationalChain {
             scales: Scales::FromBottom { working },
             security: self.security,
         }
+    }
+
+    /// The order of all primes: whether terminal, and which of its kind. Digits share the terminal primes evenly, at their ends, so that P is larger
+    /// than their products by the difference of a main and a terminal prime, and the noise of a key switch is that much less.
+    fn places(&self, n_main: usize, n_terminal: usize) -> Vec<(bool, usize)> {
+        let digit_limbs = self.digit_limbs.max(1);
+        let n_digits = (n_main + n_terminal).div_ceil(digit_limbs);
+        let (mut mains, mut terminals) = (0..n_main, 0..n_terminal);
+        let mut places = Vec::with_capacity(n_main + n_terminal);
+        for j in 0..n_digits {
+            let own = n_terminal / n_digits + usize::from(j < n_terminal % n_digits);
+            places.extend(mains.by_ref().take(digit_limbs.saturating_sub(own)).map(|i| (false, i)));
+            places.extend(terminals.by_ref().take(own).map(|i| (true, i)));
+        }
+        places
     }
 
     /// The levels up to all the main primes of `sums` and no terminal prime.
@@ -251,11 +281,24 @@ mod tests {
     }
 
     #[test]
+    fn digits_share_the_terminal_primes() {
+        let mut twelve = chain(13, 40, 43, 4);
+        (twelve.n_special, twelve.digit_limbs) = (12, 12);
+        let params = Params::new(twelve.literal()).unwrap();
+        let log2 = |digit: &Vec<crate::params::LimbIdx>| -> f64 {
+            digit.iter().map(|&limb| (params.prime(limb) as f64).log2()).sum()
+        };
+        let spare: Vec<f64> = params.digits().iter().map(|digit| params.log_p() - log2(digit)).collect();
+        assert_eq!(spare.len(), 4);
+        assert!(spare.iter().all(|&bits| bits > 4.9), "{spare:?}");
+    }
+
+    #[test]
     fn any_two_steps_of_a_chain_are_alike() {
         let params = Params::new(chain(13, 40, 43, 4).literal()).unwrap();
         let shape = |l: u32| {
             let limbs = &params.level(Level(l)).unwrap().basis;
-            let terminal = limbs.iter().filter(|limb| limb.idx() >= 43).count();
+            let terminal = limbs.iter().filter(|&&limb| params.prime(limb) < 1 << 26).count();
             (limbs.len() - terminal, terminal)
         };
         let top = params.max_level().0;

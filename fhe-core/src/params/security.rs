@@ -44,7 +44,7 @@ pub fn check(log_n: u32, log_qp: f64) -> Result<()> {
     Ok(())
 }
 
-/// Weight of sparse secrets, and the largest log2 of the modulus at log N 16, at 128 bits: ePrint 2022/024, section 4.
+/// Weight of sparse secrets, and the largest log2 of the modulus at log N 16, at 128 bits, of ePrint 2022/024.
 const SPARSE: (usize, f64) = (32, 121.0);
 
 /// Refuses a modulus that is too large for a secret of `weight` non-zero coefficients.

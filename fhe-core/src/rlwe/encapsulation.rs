@@ -141,6 +141,19 @@ impl<W: Word> KeyGenerator<W> {
         check_weight(params, weight)?;
         let id = SecretId(randomness.id());
         let sparse = SecretKey::from_coefficients(ring, id, randomness.sparse_ternary(params.n(), weight));
+        self.encapsulation_keys_to(&sparse, secret, weight, randomness)
+    }
+
+    /// With this sparse secret.
+    pub(super) fn encapsulation_keys_to(
+        &self,
+        sparse: &SecretKey<W>,
+        secret: &SecretKey<W>,
+        weight: usize,
+        randomness: &mut Randomness,
+    ) -> Result<EncapsulationKeys<W>> {
+        let ring = self.ring();
+        let params = ring.params();
         let basis = encapsulation_basis(params)?;
         let special = encapsulation_special(params)?;
         let seed = randomness.seed();

@@ -2,7 +2,9 @@
 //! are never used twice, a secret with all of its values.
 
 use super::keygen::inverse;
-use super::{EvaluationKey, KeyGenerator, SecretKey};
+use super::{
+    EvaluationKey, KeyGenerator, SecretDistribution, SecretKey, encapsulation_basis, encapsulation_special,
+};
 use crate::ckks::{Encoder, Encryptor, Plaintext};
 use crate::math::sampling::{Randomness, Seed};
 use crate::math::word::Word;
@@ -121,6 +123,28 @@ fn keys_have_errors<W: Word>(preset: Preset) {
 fn every_key_hides_its_message_behind_an_error() {
     keys_have_errors::<u32>(Preset::Toy10);
     keys_have_errors::<u64>(Preset::Toy10w);
+}
+
+/// The key to the sparse secret is over few primes and hides `p s` behind an error; that back is a key as any other.
+#[test]
+fn encapsulation_keys_hide_their_messages_behind_an_error() {
+    let Fixture { ring, generator, secret, mut randomness } = fixture::<u32>(Preset::Toy10);
+    let sparse =
+        generator.secret_key_of(SecretDistribution::SparseTernary { weight: 32 }, &mut randomness).unwrap();
+    assert_eq!(sparse.coefficients().iter().filter(|&&x| x != 0).count(), 32);
+    let keys = generator.encapsulation_keys_to(&sparse, &secret, 32, &mut randomness).unwrap();
+    let (basis, special) =
+        (encapsulation_basis(ring.params()).unwrap(), encapsulation_special(ring.params()).unwrap());
+    // Two primes at level 0, and two special ones, which are larger: the rest of the modulus must not be there.
+    assert_eq!((basis.len(), special.len()), (4, 2));
+    let pair = keys.to_sparse();
+    assert_eq!((pair.b.basis(), pair.a.basis()), (&basis[..], &basis[..]));
+    let mut message = secret.poly().select("test", &basis).unwrap();
+    message.mul_scalar_assign(&ring, |limb| ring.product_mod(&special, limb));
+    let noisy = phase(&ring, &pair.b, &pair.a, sparse.poly());
+    assert_error(&ring, &sub(&ring, &noisy, &message), VARIANCE, 21);
+    assert_key(&ring, keys.to_dense(), sparse.poly(), secret.poly());
+    assert_ne!(keys.seed, keys.to_dense().seed);
 }
 
 fn message<W: Word>(ring: &Ring<W>) -> Plaintext<W> {
