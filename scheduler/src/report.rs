@@ -74,6 +74,7 @@ fn rows_unfused(function: &poly_ir::Function, value: &poly_ir::Value) -> u64 {
     let (binary, unary) = (3 * limbs, 2 * limbs);
     match &value.op {
         poly_ir::Op::Input { .. } | poly_ir::Op::Constant(_) | poly_ir::Op::Key { .. } => 0,
+        poly_ir::Op::Result { .. } => 0,
         poly_ir::Op::Slice(_) | poly_ir::Op::Concat(_) => 0,
         poly_ir::Op::EmbedInverse(_) => 6,
         poly_ir::Op::RoundResidues(_) => 2 + limbs,

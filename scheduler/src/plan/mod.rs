@@ -116,6 +116,8 @@ pub enum BufferKind {
     Slots(ConstId),
     /// The factors of the inverse special FFT, written by [`HostStep::LoadFactors`].
     Factors,
+    /// A value that is an argument or a result of calls of a function of the program, degree 1.
+    Passed,
     /// Values between kernels for which the arena has no room; at most one a device and tier below it.
     Spill,
 }

@@ -14,7 +14,7 @@
 //! | `begun` | only terms that there are, of a kernel that ends transforms, are begun |
 //! | `repeat` | of first factors that are not begun, parts are below the length of a run, and that is 16 to N / 2, as where the plaintext is encoded |
 //! | `alias` | no item writes a row that another item of the launch touches; in an item, `dst` is an operand only where the ABI says so; conversion sources are not targets |
-//! | `tier` | arenas are in device memory; calls bind buffers there only; a copy on one device is between its arena and a buffer of another tier; copies are within both; each tier below has one spill buffer a device at most, device memory none |
+//! | `tier` | arenas, and values that are passed, are in device memory; calls bind buffers there only; a copy on one device is between its arena and a buffer of another tier; copies are within both; each tier below has one spill buffer a device at most, device memory none |
 //! | `binding` | a call binds every slot to a buffer with enough rows, slot 0 to the device's arena, and a written buffer once |
 //! | `host` | host steps are where they belong, on buffers of their kind, once a buffer, and every output is downloaded; keys, constants and inputs are written by the host only |
 //! | `written` | a row is written before it is read; all rows of an output before its download; a spill moves: what it copied is no longer in the arena |
@@ -103,7 +103,7 @@ fn check_tiers(plan: &Plan) -> Check {
     for (i, b) in plan.buffers.iter().enumerate() {
         let (device, tier) = (b.device, b.tier);
         let ok = match b.kind {
-            BufferKind::Arena => tier == Tier::Device,
+            BufferKind::Arena | BufferKind::Passed => tier == Tier::Device,
             BufferKind::Spill => tier != Tier::Device && spills.insert((device, tier)),
             _ => true,
         };
@@ -381,7 +381,8 @@ fn check_bindings(plan: &Plan, segment: &Segment, bindings: &[BufferId]) -> Chec
         });
         ensure(!twice, "binding", || format!("buffer {} is bound twice and written", id.0))?;
         let by_host = buffer.is_some_and(|b| {
-            !matches!(b.kind, BufferKind::Arena | BufferKind::Output(_) | BufferKind::Spill)
+            use BufferKind::{Arena, Output, Passed, Spill};
+            !matches!(b.kind, Arena | Output(_) | Passed | Spill)
         });
         ensure(!by_host || slot.access == Access::Read, "host", || {
             format!("slot {i} writes {buffer:?}, which only the host writes")

@@ -6,7 +6,8 @@ use fhe_core::params::{GaloisElement, Level};
 use kernels_gpu::abi::{KernelId, RowItem, RowRef};
 
 use super::super::memory::{Arena, Stage};
-use super::{Addressed, Batch, Copy, Lowering, Row, address, arena};
+use super::{Addressed, Batch, Copy, Lowering, Part, Row, Work, address, arena};
+use crate::ckks_ir::CallIdx;
 use crate::plan::{BufferId, DeviceIdx, Item, NodeId, Place, RowCopy};
 use crate::poly_ir::{Op, PolyId};
 
@@ -21,56 +22,103 @@ pub(super) struct Replica {
 
 impl Lowering<'_> {
     /// Gives every row an address, launch by launch.
-    pub(super) fn assign(&mut self, batches: &[Batch], copies: &[Copy]) -> Vec<Stage> {
-        for (launch, batch) in batches.iter().enumerate() {
-            for &id in &batch.values {
-                self.note_reads(id, launch);
+    pub(super) fn assign(&mut self, work: &[Work], copies: &[Copy]) -> Vec<Part> {
+        for (at, work) in work.iter().enumerate() {
+            match work {
+                Work::Launch(batch) => batch.values.iter().for_each(|&id| self.note_reads(id, at)),
+                Work::Call(call) => self.note_call(*call, at),
             }
         }
         for copy in copies {
-            self.rows[copy.from].last_read = Some((batches.len(), 1));
+            self.rows[copy.from].last_read = Some((work.len(), 1));
         }
+        self.note_objects();
         let mut arenas: Vec<Arena> = self.sharding.devices().map(|_| Arena::default()).collect();
-        let mut stages = vec![Stage::Launches(Vec::new())];
-        for (launch, batch) in batches.iter().enumerate() {
-            let exchanged = self.exchange(batch, &mut arenas);
-            if !exchanged.is_empty() {
-                stages.extend([Stage::Copies(exchanged), Stage::Launches(Vec::new())]);
-            }
-            let mut dying: Vec<usize> = Vec::new();
-            for &id in &batch.values {
-                for reads in self.place_value(id, launch, batch.kernel, &mut arenas) {
-                    dying.extend(reads);
+        let mut parts = vec![Part::Stage(Stage::Launches(Vec::new()))];
+        let mut level = Level(0);
+        for (at, work) in work.iter().enumerate() {
+            match work {
+                Work::Launch(batch) => {
+                    level = batch.level;
+                    self.assign_batch(batch, at, &mut arenas, &mut parts);
                 }
+                Work::Call(call) => self.assign_call(*call, at, level, &mut arenas, &mut parts),
             }
-            let node = NodeId(batch.values.first().map_or(0, |id| id.0));
-            let on = |device| {
-                let items = self.items_of(batch, device);
-                Addressed { device, kernel: batch.kernel, items, node, level: batch.level }
-            };
-            let launches: Vec<Addressed> = self.sharding.devices().map(on).collect();
-            append(&mut stages, launches);
-            self.release(batch, launch, dying, &mut arenas);
+            self.release_objects(at);
         }
         for (buffer, arena) in self.buffers.iter_mut().zip(&arenas) {
             buffer.rows = arena.peak();
         }
         if !copies.is_empty() {
-            let level = batches.last().map_or(Level(0), |batch| batch.level);
+            let copies: Vec<(usize, RowRef)> = copies.iter().map(|c| (c.from, address(c.to))).collect();
             let node = NodeId(self.function.values.len().saturating_sub(1) as u32);
-            let copy = |copy: &Copy| {
-                let prime = self.rows[copy.from].limb.0;
-                Item::Row(RowItem::new(address(copy.to), self.address(copy.from), prime))
-            };
-            let on = |device| {
-                let own = copies.iter().filter(|copy| self.rows[copy.from].device == device);
-                let items = own.map(copy).collect();
-                Addressed { device, kernel: KernelId::AddScalar, items, node, level }
-            };
-            let launches: Vec<Addressed> = self.sharding.devices().map(on).collect();
-            append(&mut stages, launches);
+            append(&mut parts, self.copy_launches(&copies, node, level));
         }
-        stages
+        parts
+    }
+
+    fn assign_batch(&mut self, batch: &Batch, at: usize, arenas: &mut [Arena], parts: &mut Vec<Part>) {
+        let exchanged = self.exchange(batch, at, arenas);
+        if !exchanged.is_empty() {
+            let stages = [Stage::Copies(exchanged), Stage::Launches(Vec::new())];
+            parts.extend(stages.map(Part::Stage));
+        }
+        let mut dying: Vec<usize> = Vec::new();
+        for &id in &batch.values {
+            for reads in self.place_value(id, at, batch.kernel, arenas) {
+                dying.extend(reads);
+            }
+        }
+        let node = NodeId(batch.values.first().map_or(0, |id| id.0));
+        let on = |device| {
+            let items = self.items_of(batch, device);
+            Addressed { device, kernel: batch.kernel, items, node, level: batch.level }
+        };
+        let launches: Vec<Addressed> = self.sharding.devices().map(on).collect();
+        append(parts, launches);
+        self.release(batch, at, dying, arenas);
+    }
+
+    fn assign_call(
+        &mut self,
+        call: CallIdx,
+        at: usize,
+        level: Level,
+        arenas: &mut [Arena],
+        parts: &mut Vec<Part>,
+    ) {
+        let placed = self.place_call(call, at);
+        if !placed.copies.is_empty() {
+            let copies: Vec<(usize, RowRef)> =
+                placed.copies.iter().map(|&(from, to)| (from, self.address(to))).collect();
+            append(parts, self.copy_launches(&copies, NodeId(0), level));
+        }
+        for (arena, &rows) in arenas.iter_mut().zip(&placed.reserved) {
+            arena.reserve(rows);
+        }
+        // What is read here last is dead before the callee begins.
+        let copied = placed.copies.iter().map(|&(from, _)| from);
+        let dead = copied.filter(|&row| self.rows[row].last_read.is_some_and(|(last, _)| last == at));
+        for row in once(dead.collect()) {
+            if let Some(free) = self.in_arena(row) {
+                arenas[self.rows[row].device.0 as usize].release(free);
+            }
+        }
+        parts.extend(placed.call.map(|(body, buffers)| Part::Call(body, buffers)));
+        parts.push(Part::Stage(Stage::Launches(Vec::new())));
+    }
+
+    /// Launches that copy rows, each where it is.
+    fn copy_launches(&self, copies: &[(usize, RowRef)], node: NodeId, level: Level) -> Vec<Addressed> {
+        let copy = |&(from, to): &(usize, RowRef)| {
+            Item::Row(RowItem::new(to, self.address(from), self.rows[from].limb.0))
+        };
+        let on = |device| {
+            let own = copies.iter().filter(|(from, _)| self.rows[*from].device == device);
+            let items = own.map(copy).collect();
+            Addressed { device, kernel: KernelId::AddScalar, items, node, level }
+        };
+        self.sharding.devices().map(on).collect()
     }
 
     pub(super) fn needed_positions(&self, id: PolyId) -> Vec<usize> {
@@ -125,20 +173,20 @@ impl Lowering<'_> {
     }
 
     /// Copies what a launch reads from other devices, but for what is there already.
-    fn exchange(&mut self, batch: &Batch, arenas: &mut [Arena]) -> Vec<RowCopy> {
+    fn exchange(&mut self, batch: &Batch, at: usize, arenas: &mut [Arena]) -> Vec<RowCopy> {
         let reads = batch.values.iter().flat_map(|&id| self.remote_reads(id));
         // By reader and owner, so that rows that follow one another are copied at once.
         let reads: BTreeSet<(DeviceIdx, DeviceIdx, usize)> = reads.collect();
         let mut copies = Vec::new();
         for (reader, _, row) in reads {
             let (Some(replica), Some((buffer, from))) =
-                (self.replicas.get_mut(&(row, reader)), self.rows[row].place)
+                (self.replicas.get(&(row, reader)).copied(), self.rows[row].place)
             else {
                 continue;
             };
             if replica.at.is_none() {
-                let at = arenas[reader.0 as usize].take();
-                replica.at = Some(at);
+                let at = arenas[reader.0 as usize].take(self.floor(at, replica.last_read, reader));
+                self.replicas.insert((row, reader), Replica { at: Some(at), ..replica });
                 let to = Place { buffer: arena(reader), row: at };
                 RowCopy::append(&mut copies, Place { buffer, row: from }, to);
             }
@@ -164,18 +212,21 @@ impl Lowering<'_> {
         }
         for (item, position) in positions.into_iter().enumerate() {
             let row = self.of[id.0 as usize][position];
-            if self.rows[row].place.is_some() {
+            self.place_object_of(row);
+            let Row { place, device, last_read, .. } = self.rows[row];
+            if place.is_some() {
                 continue;
             }
+            let floor = last_read.map_or(0, |(last, _)| self.floor(launch, last, device));
             let own = |r: &&usize| {
                 let Row { last_read, .. } = self.rows[**r];
-                in_place && self.in_arena(**r).is_some() && last_read.is_some_and(|(_, n)| n == 1)
+                let above = self.in_arena(**r).is_some_and(|at| at >= floor);
+                in_place && above && last_read.is_some_and(|(_, n)| n == 1)
             };
             let reused = dying.get(item).and_then(|rows| rows.iter().find(own));
-            let device = self.rows[row].device;
             let place = match reused {
                 Some(&r) => self.rows[r].place,
-                None => Some((arena(device), arenas[device.0 as usize].take())),
+                None => Some((arena(device), arenas[device.0 as usize].take(floor))),
             };
             self.rows[row].place = place;
         }
@@ -230,8 +281,8 @@ fn once(mut rows: Vec<usize>) -> Vec<usize> {
 }
 
 /// Adds the launches that have items to the last stage.
-fn append(stages: &mut [Stage], launches: Vec<Addressed>) {
-    if let Some(Stage::Launches(last)) = stages.last_mut() {
+fn append(parts: &mut [Part], launches: Vec<Addressed>) {
+    if let Some(Part::Stage(Stage::Launches(last))) = parts.last_mut() {
         last.extend(launches.into_iter().filter(|launch| !launch.items.is_empty()));
     }
 }
