@@ -134,13 +134,10 @@ impl Model<'_> {
         let level_of = |a: ValueId| function.value(a).kind.map_or(kind.level, |k| k.level);
         let canonical = Kind { scale: Scale::Canonical, ..kind };
         let constant = |c: crate::ckks_ir::ConstId| {
-            function
-                .constants
-                .get(c.0 as usize)
-                .map_or(0.0, |c| {
-                    let numbers = c.variant(variant, function.variants).iter();
-                    numbers.map(|z| z.norm()).fold(0.0, f64::max)
-                })
+            function.constants.get(c.0 as usize).map_or(0.0, |c| {
+                let numbers = c.variant(variant, function.variants).iter();
+                numbers.map(|z| z.norm()).fold(0.0, f64::max)
+            })
         };
         // Magnitude and variance of the result.
         let (magnitude, variance) = match value.op {
@@ -190,7 +187,9 @@ impl Model<'_> {
             Op::Rescale(a) | Op::ModDown(a) | Op::ModDownRescale(a) => {
                 (get(a).magnitude, get(a).error.powi(2) + self.slots(self.rounding(), kind)?)
             }
-            Op::LinearTransform(..) | Op::Result(..) => return Err(Error::Interp(format!("{id} is not expanded"))),
+            Op::LinearTransform(..) | Op::Result(..) => {
+                return Err(Error::Interp(format!("{id} is not expanded")));
+            }
             Op::LevelDrop(a, to) => {
                 let x = get(a);
                 let factor = scalar::level_drop_factor(self.params, level_of(a), to)?.unwrap_or(1);

@@ -3,14 +3,18 @@
 #[cfg(test)]
 mod common;
 
+use core::cell::RefCell;
 use std::collections::BTreeSet;
 
 use expect_test::expect;
-use fhe_core::params::Preset;
+use fhe_core::params::{Level, Preset};
+use proptest::prelude::*;
 use scheduler::ckks_ir::{self, Op};
+use scheduler::compile::refit;
 use scheduler::dsl::{self, Definition, Encrypted, Graph, Parameters, Program, linear::matvec};
-use scheduler::plan::{BufferId, Plan, PlanStep, SegmentId};
-use scheduler::{Compiled, Error, Options, Result, compile};
+use scheduler::interp::{self, Env};
+use scheduler::plan::{BufferId, BufferKind, Plan, PlanStep, SegmentId};
+use scheduler::{Compiled, Error, MemoryLimits, Options, Result, Topology, compile};
 
 #[cfg(test)]
 mod helpers {
@@ -70,13 +74,13 @@ mod helpers {
 
     /// The weights of a head.
     pub(crate) fn weights(head: usize) -> Vec<f64> {
-        (0..64).map(|i| f64::from((i * 7 + head as i32 * 13) % 11 - 5) / 40.0).collect()
+        (0..64).map(|i| f64::from((i * 7 + head as i32 * 13) % 29 - 14) / 120.0).collect()
     }
 
-    /// Heads of one vector side by side, and their sum.
-    pub(crate) fn heads(n: usize, way: Way) -> Program {
+    /// Heads side by side, each of a vector of its own or all of one, and their sum.
+    pub(crate) fn heads_of(n: usize, way: Way, own: bool) -> Program {
         dsl::build("heads", |g| {
-            let x = g.input("x", 8)?;
+            let shared = if own { None } else { Some(g.input("x", 8)?) };
             let head = function(g, way, "head", |[x], p| {
                 let h = matvec(x, "weight", p.values("weight")?, 8, 8)? + p.plain("bias")?;
                 Ok([h * h.rotate(1) + h])
@@ -84,10 +88,38 @@ mod helpers {
             let mut sum: Option<Encrypted<'_>> = None;
             for i in 0..n {
                 let bias: Vec<f64> = (0..8).map(|j| f64::from(j) / 10.0 - i as f64 / 20.0).collect();
+                let x = if let Some(x) = shared { x } else { g.input(&format!("x{i}"), 8)? };
                 let [y] = head.call([x], &[("weight", &weights(i)), ("bias", &bias)])?;
                 sum = Some(sum.map_or(y, |sum| sum + y));
             }
             g.output("y", sum.unwrap(), 8)
+        })
+        .unwrap()
+    }
+
+    pub(crate) fn heads(n: usize, way: Way) -> Program {
+        heads_of(n, way, false)
+    }
+
+    /// Three calls of a random body, on inputs and on results of others.
+    pub(crate) fn random_calls(steps: &[common::RandomStep], way: Way) -> Program {
+        // A level that is written cannot be that of several calls.
+        let steps: Vec<_> = steps.iter().filter(|step| step.kind != 18).cloned().collect();
+        let steps = &steps;
+        dsl::build("random", |g| {
+            let (x, y, z) = (g.input("x", 512)?, g.input("y", 4)?, g.input("z", 16)?);
+            let body = function(g, way, "body", |[x, y, z], p| {
+                let first = x + p.plain("w")?;
+                let inputs = [(first, 0, 1.0), (y, 0, 1.0), (z, 0, 1.0)];
+                let [(last, ..), (other, ..)] = common::random_values(g, steps, 1, &inputs)?;
+                Ok([last, other])
+            });
+            let call = |x, w: &[f64]| body.call([x, y, z], &[("w", w)]);
+            let [a, b] = call(x, &[0.25, -0.5])?;
+            let [c, _] = call(a * 0.05 + x, &[0.5, 0.125])?.map(|v| v.unused_on_purpose());
+            let [d, e] = call(x, &[-0.25, 0.5])?;
+            g.output("last", c + d, 16)?;
+            g.output("other", b - e, 4)
         })
         .unwrap()
     }
@@ -112,7 +144,9 @@ mod helpers {
     }
 }
 
-use helpers::{BIASES, WEIGHTS, Way, calls, compiled, function, heads, layers, mistake};
+use helpers::{
+    BIASES, WEIGHTS, Way, calls, compiled, function, heads, heads_of, layers, mistake, random_calls,
+};
 
 #[test]
 fn a_call_is_its_body() {
@@ -193,13 +227,12 @@ fn many_calls_are_compiled_as_one() {
     }
     assert!(twelve.plan.pool.len() < two.plan.pool.len() + two.plan.pool.len() / 2);
     assert!(twelve.plan.pool.len() * 3 < expanded.plan.pool.len(), "{}", expanded.plan.pool.len());
-    // Each segment of the body is called twelve times, with other buffers each time.
+    // Each segment of the body is called twelve times, on other plaintexts or with another result each time.
     let calls = calls(&twelve.plan);
     for (i, _) in twelve.plan.segments.iter().enumerate().filter(|(_, s)| s.name.starts_with("head#0.")) {
-        let bound: BTreeSet<&Vec<BufferId>> =
-            calls.iter().filter(|(s, _)| s.0 as usize == i).map(|(_, bound)| bound).collect();
-        let n = calls.iter().filter(|(s, _)| s.0 as usize == i).count();
-        assert!(n == 12 && (bound.len() == 12 || bound.len() == 1 || bound.len() > 1), "{n} {bound:?}");
+        let own = calls.iter().filter(|(segment, _)| segment.0 as usize == i).map(|(_, bound)| bound);
+        assert_eq!(own.clone().count(), 12);
+        assert_eq!(own.collect::<BTreeSet<_>>().len(), 12);
     }
     assert_eq!(twelve.manifest.galois_elements, two.manifest.galois_elements);
     common::check_everywhere::<u32>(&heads(3, Way::Called), Preset::Toy10, &Options::default(), 1e-5);
@@ -287,4 +320,191 @@ fn calls_must_be_alike_and_use_their_parameters() {
         .map(|_| ())
     });
     assert!(matches!(foreign, Err(Error::ForeignValue { .. })));
+}
+
+#[test]
+fn weights_are_bound_anew_by_each_call() {
+    // The same head on the same vector, with weights that are 0 but for one call.
+    let params = Preset::Toy10.params().unwrap();
+    let program = |alive: usize| {
+        dsl::build("one", |g| {
+            let x = g.input("x", 4)?;
+            let scale = g.function("scale", |[x], p| Ok([x * p.plain("w")?])).called();
+            for i in 0..3 {
+                let w = if i == alive { [1.0, 0.5, -0.5, 0.25] } else { [0.0, 1e-9, 0.0, 0.0] };
+                let [y] = scale.call([x], &[("w", &w)])?;
+                g.output(&format!("y{i}"), y, 4)?;
+            }
+            Ok(())
+        })
+        .unwrap()
+    };
+    for alive in 0..3 {
+        let compiled = compile(&program(alive), &params, &Options::default()).unwrap();
+        assert_eq!(compiled.placed.callees.len(), 1);
+        // Two calls have the same numbers, which are encoded once.
+        assert_eq!(compiled.manifest.constants.len(), 2);
+        common::check_everywhere::<u32>(&program(alive), Preset::Toy10, &Options::default(), 1e-5);
+        let x = common::messages(&program(alive));
+        let y = interp::slots::run(&compiled.placed, params.n_slots(), &x).unwrap();
+        let sizes: Vec<bool> = y.iter().map(|y| y.iter().any(|z| z.norm() > 1e-3)).collect();
+        assert_eq!(sizes, [0, 1, 2].map(|i| i == alive));
+    }
+}
+
+#[test]
+fn the_rule_keeps_what_is_worth_a_call() {
+    let callees = |program: &Program| {
+        let compiled = compiled(program);
+        compiled.placed.callees.iter().map(|f| f.variants).collect::<Vec<u32>>()
+    };
+    // Too small; all of one vector, whose rotations they would share; each large and of its own.
+    let large = |n: usize, own: bool, way: Way| {
+        dsl::build("large", |g| {
+            let shared = g.input("x", 8)?.unused_on_purpose();
+            let head = function(g, way, "head", |[x], p| {
+                let mut y = x + p.plain("w")?;
+                for i in 0..8 {
+                    y = y + y.rotate(1 << (i % 3)) + y.conjugate();
+                }
+                Ok([y * x.rotate(1)])
+            });
+            for i in 0..n {
+                let x = if own { g.input(&format!("x{i}"), 8)? } else { shared };
+                let [y] = head.call([x], &[("w", &[i as f64 / 8.0, 0.5])])?;
+                g.output(&format!("y{i}"), y, 8)?;
+            }
+            Ok(())
+        })
+        .unwrap()
+    };
+    assert_eq!(callees(&heads_of(3, Way::ByRule, true)), []);
+    assert_eq!(callees(&large(3, true, Way::ByRule)), [3]);
+    assert_eq!(callees(&large(1, true, Way::ByRule)), []);
+    assert_eq!(callees(&large(3, false, Way::ByRule)), []);
+    assert_eq!(callees(&large(3, true, Way::Expanded)), []);
+    for (n, own) in [(1, true), (3, false)] {
+        assert_eq!(callees(&large(n, own, Way::Called)), [n as u32]);
+    }
+    // In a chain each call is at a level of its own.
+    assert_eq!(callees(&layers(Some(Way::ByRule))), []);
+    assert_eq!(callees(&layers(Some(Way::Called))), [1, 1]);
+}
+
+#[test]
+fn results_at_other_levels_and_unused_ones_are_specialised() {
+    let program = dsl::build("levels", |g| {
+        let (x, y) = (g.input("x", 4)?, g.input("y", 4)?);
+        let both = g.function("both", |[a, b], p| Ok([a * b, (a - b) * p.plain("w")?, a])).called();
+        let [p, q, r] = both.call([x, y], &[("w", &[0.5, 0.25])])?;
+        // p one level above q; r is x again.
+        let [s, t, _] = both.call([p * r, q], &[("w", &[0.75, -0.25])])?.map(|v| v.unused_on_purpose());
+        let [u, v, _] = both.call([q, y], &[("w", &[-0.5, 1.0])])?.map(|v| v.unused_on_purpose());
+        g.output("s", s + t, 4)?;
+        g.output("u", u + v, 4)
+    })
+    .unwrap();
+    let compiled = compiled(&program);
+    let interfaces: Vec<_> = compiled.placed.callees.iter().map(|f| f.interface.clone().unwrap()).collect();
+    let levels = |levels: &[Level]| levels.iter().map(|l| l.0).collect::<Vec<u32>>();
+    let interfaces: Vec<_> = interfaces.iter().map(|i| (levels(&i.inputs), levels(&i.outputs))).collect();
+    assert_eq!(interfaces, [(vec![3, 3], vec![2, 1, 2]), (vec![1, 1], vec![0, 0])]);
+    assert_eq!(compiled.placed.callees.iter().map(|f| f.variants).collect::<Vec<_>>(), [1, 2]);
+    common::check_everywhere::<u32>(&program, Preset::Toy10, &Options::default(), 1e-5);
+    for n in [2, 3] {
+        let topology = Topology::new(n).unwrap();
+        let options = Options { topology, ..Options::default() };
+        common::check_everywhere::<u32>(&program, Preset::Toy10, &options, 1e-5);
+    }
+}
+
+#[test]
+fn a_memory_limit_expands_calls_with_the_same_bits() {
+    let params = Preset::Toy10.params().unwrap();
+    let program = heads(3, Way::Called);
+    let whole = compile(&program, &params, &Options::default()).unwrap();
+    let least = whole.plan.least_device_bytes();
+    let mut client = common::Client::<u32>::of(&params);
+    let keys = client.keys(&whole);
+    let inputs = client.encrypt(&whole, &common::messages(&program));
+    let env = Env { ring: &client.ring, keys: &keys, constants: &whole.manifest.constants, inputs: &inputs };
+    let run = |plan: &Plan| interp::plan::run(plan, &env, &[Level(0)]).unwrap();
+    let expected = run(&whole.plan);
+    for device in [least, (least + whole.plan.device_peak_bytes()) / 2, whole.plan.device_peak_bytes()] {
+        let memory = MemoryLimits { device: Some(device), host: None };
+        let options = Options { memory, ..Options::default() };
+        let fitted = refit(&whole, &params, &options).unwrap();
+        assert!(fitted.plan.device_peak_bytes() <= device);
+        assert_eq!((&fitted.placed, &fitted.poly), (&whole.placed, &whole.poly));
+        let passed = fitted.plan.buffers.iter().any(|b| b.kind == BufferKind::Passed);
+        assert_eq!(passed, device == whole.plan.device_peak_bytes());
+        assert_eq!(run(&fitted.plan)[0].polys(), expected[0].polys());
+    }
+}
+
+#[test]
+fn what_a_body_captures_is_an_argument() {
+    let build = |leaks: bool| {
+        dsl::build("captures", |g| {
+            let (x, mask) = (g.input("x", 4)?, g.input("mask", 4)?);
+            let w = g.plain("w", &[0.5, 0.25])?;
+            let kept: RefCell<Option<Encrypted<'_>>> = RefCell::new(None);
+            let masked = g.function("masked", |[x], _| {
+                let inner = g.function("inner", |[x], _| Ok([x * mask + w])).called();
+                let [y] = inner.call([x], &[])?;
+                *kept.borrow_mut() = Some(y);
+                Ok([y - mask, mask])
+            });
+            let masked = masked.called();
+            let [a, m] = masked.call([x], &[])?;
+            let [b, _] = masked.call([a], &[])?.map(|v| v.unused_on_purpose());
+            g.output("y", if leaks { b + kept.borrow().unwrap() } else { b + m }, 4)
+        })
+    };
+    let program = build(false).unwrap();
+    assert_eq!(program.function().calls[0].arguments.len(), 2);
+    common::check_everywhere::<u32>(&program, Preset::Toy10, &Options::default(), 1e-5);
+    let leaked = build(true).unwrap_err().to_string();
+    assert!(leaked.contains("a value of a call that is over"), "{leaked}");
+    let from = line!();
+    let declares = mistake(from, |g| {
+        let x = g.input("x", 4)?;
+        let f = g.function("f", |[x], _| Ok([x + g.input("y", 4)?]));
+        let [y] = f.call([x], &[])?;
+        g.output("y", y, 4)
+    });
+    expect!["call of `f[0]` at +3, called at +4: its body declares an input, expected outside of functions: make it an argument or a result"].assert_eq(&declares);
+    let from = line!();
+    let unused = mistake(from, |g| {
+        let f = g.function("f", |[x], _| {
+            let _ = x.rotate(1);
+            Ok([-x])
+        });
+        let [y] = f.call([g.input("x", 4)?], &[])?;
+        g.output("y", y, 4)
+    });
+    expect!["value `%1 rotate` at +3, called at +6 reaches no output: return it, remove it, or mark it by `unused_on_purpose`"].assert_eq(&unused);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
+
+    #[test]
+    fn random_bodies_called_mean_what_they_mean_expanded(
+        steps in common::random_steps(),
+        n in common::devices(),
+        on_device in proptest::bool::ANY,
+        launches in 1u32..40,
+    ) {
+        let options = Options {
+            topology: Topology::new(n).unwrap(),
+            encode_on_device: on_device,
+            segment_launches: launches,
+            ..Options::default()
+        };
+        for way in [Way::Called, Way::Expanded] {
+            let program = random_calls(&steps, way);
+            common::check_everywhere::<u32>(&program, Preset::Toy10, &options, 1e-3);
+        }
+    }
 }

@@ -160,9 +160,11 @@ impl Function {
             f.calls.iter().map(call).collect::<Vec<_>>()
         };
         let callees = self.callees.len() == other.callees.len()
-            && self.callees.iter().zip(&other.callees).all(|(a, b)| {
-                self.ratio(a) == other.ratio(b) && a.same_shape(b)
-            });
+            && self
+                .callees
+                .iter()
+                .zip(&other.callees)
+                .all(|(a, b)| self.ratio(a) == other.ratio(b) && a.same_shape(b));
         (&self.name, &self.interface) == (&other.name, &other.interface)
             && callees
             && ops(self) == ops(other)

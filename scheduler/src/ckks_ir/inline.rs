@@ -76,7 +76,8 @@ impl Inlining {
     /// The body of a call of `caller`, whose values so far are `new`; gives its results.
     fn body(&mut self, caller: &Function, call: &Call, new: &[ValueId]) -> Vec<ValueId> {
         let Some(callee) = caller.callee(call) else { return Vec::new() };
-        let variants: Vec<usize> = (0..caller.variants as usize).map(|v| caller.variant_of(call, v)).collect();
+        let variants: Vec<usize> =
+            (0..caller.variants as usize).map(|v| caller.variant_of(call, v)).collect();
         let first_constant = self.out.constants.len() as u32;
         let moved = |c: ConstId| ConstId(first_constant + c.0);
         for constant in &callee.constants {

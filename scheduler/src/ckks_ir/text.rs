@@ -38,8 +38,8 @@ use fhe_core::params::Level;
 use num_complex::Complex64;
 
 use super::{
-    Call, CallIdx, CalleeIdx, ConstId, Constant, Expansion, Function, Input, InputIdx, Interface, Kind, Location, Op, Output, Scalar, Scale, Transform,
-    TransformIdx, Value, ValueId,
+    Call, CallIdx, CalleeIdx, ConstId, Constant, Expansion, Function, Input, InputIdx, Interface, Kind,
+    Location, Op, Output, Scalar, Scale, Transform, TransformIdx, Value, ValueId,
 };
 use crate::error::{Error, Result};
 use crate::text::{Line, lines, quote};
@@ -79,7 +79,8 @@ impl fmt::Display for Function {
         for (i, constant) in self.constants.iter().enumerate() {
             write!(f, "  constant #{i} {} ", quote(&constant.name))?;
             if constant.values.len() > SHORT {
-                let (period, digest, at) = (constant.values.len(), constant.digest(), Ending(&constant.at));
+                let (digest, at) = (constant.digest(), Ending(&constant.at));
+                let period = constant.period(self.variants);
                 writeln!(f, "period {period} digest {digest}{at}")?;
                 continue;
             }
@@ -241,7 +242,8 @@ fn parse_line(line: &mut Line, function: &mut Function, data: &[Constant]) -> Re
             let period: usize = line.number()?;
             line.expect("digest")?;
             let digest = line.word()?;
-            let found = data.iter().find(|c| c.values.len() == period && c.digest() == digest);
+            let len = period.saturating_mul(function.variants as usize);
+            let found = data.iter().find(|c| c.values.len() == len && c.digest() == digest);
             found.ok_or_else(|| line.error(format!("no data with digest {digest}")))?.values.clone()
         } else {
             line.list(|line| {

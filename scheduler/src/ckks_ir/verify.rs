@@ -130,7 +130,10 @@ pub fn verify(function: &Function, params: Option<&Params>, after: &str) -> Resu
         if function.variants == 0 || period * function.variants as usize != constant.values.len() {
             let (found, variants) = (constant.values.len(), function.variants);
             let name = &constant.name;
-            return broken("family", format!("constant {name:?} has {found} numbers for {variants} variants"));
+            return broken(
+                "family",
+                format!("constant {name:?} has {found} numbers for {variants} variants"),
+            );
         }
         if !period_ok(period) {
             return broken("period", format!("constant {:?} has {period}", constant.name));
@@ -163,7 +166,8 @@ pub fn verify(function: &Function, params: Option<&Params>, after: &str) -> Resu
         match op {
             Op::Result(c, i) => {
                 let call = function.calls.get(c.0 as usize);
-                let known = call.and_then(|c| function.callee(c)).is_some_and(|f| (i as usize) < f.outputs.len());
+                let known =
+                    call.and_then(|c| function.callee(c)).is_some_and(|f| (i as usize) < f.outputs.len());
                 if !known {
                     return broken("call", format!("{id} is result {i} of {c}, which is not there"));
                 }
@@ -261,7 +265,10 @@ fn verify_interface(function: &Function) -> Check {
     };
     if let Some(levels) = &function.interface {
         if (levels.inputs.len(), levels.outputs.len()) != (function.inputs.len(), function.outputs.len()) {
-            return Err(("interface", format!("{:?} has another number of inputs or outputs", function.name)));
+            return Err((
+                "interface",
+                format!("{:?} has another number of inputs or outputs", function.name),
+            ));
         }
         for (output, level) in function.outputs.iter().zip(&levels.outputs) {
             crosses(output.value, Some(level), "output")?;
@@ -287,10 +294,7 @@ fn verify_interface(function: &Function) -> Check {
     Ok(())
 }
 
-fn verify_kinds(
-    function: &Function,
-    params: Option<&Params>,
-) -> Check {
+fn verify_kinds(function: &Function, params: Option<&Params>) -> Check {
     let kind = |id: ValueId| function.value(id).kind;
     let placed = function.values.first().is_some_and(|v| v.kind.is_some());
     for id in function.ids() {

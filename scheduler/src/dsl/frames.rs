@@ -57,7 +57,9 @@ impl Graph {
     pub(super) fn at_top(&self, what: &str, at: &Location) -> Result<()> {
         let state = self.state.borrow();
         let Some(name) = state.calls.last() else { return Ok(()) };
-        let problem = format!("its body declares {what}, expected outside of functions: make it an argument or a result");
+        let problem = format!(
+            "its body declares {what}, expected outside of functions: make it an argument or a result"
+        );
         Err(Error::Call { name: name.clone(), problem, at: Some(at.clone()) })
     }
 

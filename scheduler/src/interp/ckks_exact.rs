@@ -32,11 +32,7 @@ pub fn run<W: Word>(function: &Function, env: &Env<'_, W>) -> Result<Vec<Ciphert
 }
 
 /// Runs a variant of a function, whose own constants are the first of the environment.
-fn run_variant<W: Word>(
-    function: &Function,
-    variant: usize,
-    env: &Env<'_, W>,
-) -> Result<Vec<Ciphertext<W>>> {
+fn run_variant<W: Word>(function: &Function, variant: usize, env: &Env<'_, W>) -> Result<Vec<Ciphertext<W>>> {
     let (encoder, evaluator) = (Encoder::new(env.ring), Evaluator::new(env.ring));
     let mut called: BTreeMap<CallIdx, Vec<Ciphertext<W>>> = BTreeMap::new();
     let mut machine = Machine { env, encoder, evaluator, values: Vec::with_capacity(function.values.len()) };
@@ -120,7 +116,9 @@ impl<W: Word> Machine<'_, W> {
             Op::ModDown(a) => evaluator.mod_down(self.get_raised(a)?)?,
             Op::ModDownRescale(a) => evaluator.mod_down_rescale(self.get_raised(a)?)?,
             Op::LevelDrop(a, level) => evaluator.level_drop(self.get(a)?, level)?,
-            Op::LinearTransform(..) | Op::Result(..) => return Err(Error::Interp(format!("a {} is not placed", op.name()))),
+            Op::LinearTransform(..) | Op::Result(..) => {
+                return Err(Error::Interp(format!("a {} is not placed", op.name())));
+            }
         })
     }
 

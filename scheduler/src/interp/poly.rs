@@ -31,7 +31,8 @@ struct Machine<'a, W> {
 /// [`Error::Interp`] when something is missing or of the wrong domain; [`Error::Core`] of the reference.
 pub fn run<W: Word>(function: &Function, env: &Env<'_, W>, levels: &[Level]) -> Result<Vec<Ciphertext<W>>> {
     let encoder = Encoder::new(env.ring);
-    let mut machine = Machine { env, values: Vec::with_capacity(function.values.len()), called: BTreeMap::new() };
+    let mut machine =
+        Machine { env, values: Vec::with_capacity(function.values.len()), called: BTreeMap::new() };
     for id in function.ids() {
         if let Op::Result { call, .. } = function.value(id).op
             && !machine.called.contains_key(&call)

@@ -71,7 +71,8 @@ fn lower_called(
     numbers: &[ConstId],
 ) -> Result<poly_ir::Function> {
     let mut inputs: Vec<Vec<LimbIdx>> = vec![params.level(Level(0))?.basis.clone(); function.inputs.len()];
-    for (basis, &level) in inputs.iter_mut().zip(function.interface.iter().flat_map(|levels| &levels.inputs)) {
+    for (basis, &level) in inputs.iter_mut().zip(function.interface.iter().flat_map(|levels| &levels.inputs))
+    {
         basis.clone_from(&params.level(level)?.basis);
     }
     for id in function.ids() {

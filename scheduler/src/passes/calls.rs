@@ -1,20 +1,25 @@
 //! Which calls stay calls, and at which levels (docs/adr/0012).
 //!
 //! A call is *specialised* by its callee and the level at which each result is needed, none where one is not used. [`inline_calls`] keeps a call
-//! if its specialisation is that of at least two calls in its caller and the body has at least [`MIN_KEY_SWITCHES`] key switches, or if the user says so; the
-//! others are expanded: what an expanded body shares, folds and batches with its surroundings is lost at a call. [`specialise`] then makes
+//! if the user says so, or else if
+//!
+//! * its specialisation is that of at least two calls in its caller,
+//! * the body has at least [`MIN_KEY_SWITCHES`] key switches,
+//! * no two of these calls switch keys of the same argument: expanded, they share these rotations.
+//!
+//! The others are expanded: what an expanded body shares, folds and batches with its surroundings is lost at a call. [`specialise`] then makes
 //! each pair a callee of its own, with the variants of its calls, unused results gone.
 //!
 //! Both see the program only, not the parameters' limits: too many levels are refused where they are placed, with the whole chain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fhe_core::params::{Level, Params};
 
 use super::{cse, dce, place, simplify};
 use crate::ckks_ir::{
-    Call, CallIdx, CalleeIdx, Expansion, Function, Interface, Op, Transform, ValueId, inline,
+    Call, CallIdx, CalleeIdx, Expansion, Function, InputIdx, Interface, Op, Transform, ValueId, inline,
 };
 use crate::error::{Error, Result};
 
@@ -39,19 +44,31 @@ pub fn inline_calls(function: &Function, params: &Params) -> Result<Function> {
     }
     let outputs = vec![Level(0); function.outputs.len()];
     let keys = keys(&function, &outputs)?;
-    let mut n_calls: BTreeMap<&Key, usize> = BTreeMap::new();
-    for (key, _) in keys.values() {
-        *n_calls.entry(key).or_default() += 1;
-    }
     let sizes: Vec<usize> = function.callees.iter().map(|callee| key_switches(callee)).collect();
+    let switched: Vec<BTreeSet<InputIdx>> = function.callees.iter().map(|callee| switched(callee)).collect();
+    let mut groups: BTreeMap<&Key, Group> = BTreeMap::new();
+    for (c, (key, _)) in &keys {
+        let call = &function.calls[c.0 as usize];
+        let group = groups.entry(key).or_default();
+        group.n_calls += 1;
+        for input in switched.get(call.callee.0 as usize).into_iter().flatten() {
+            let argument = call.arguments.get(input.0 as usize).copied();
+            group.shares |= !group.arguments.insert((*input, argument));
+        }
+    }
     let expands = |c: CallIdx| {
         // A call without a result that is used has no key.
-        let (Some(call), Some((key, _))) = (function.calls.get(c.0 as usize), keys.get(&c)) else { return true };
+        let (Some(call), Some((key, _))) = (function.calls.get(c.0 as usize), keys.get(&c)) else {
+            return true;
+        };
         let size = sizes.get(call.callee.0 as usize).copied().unwrap_or(0);
         match call.expansion {
             Expansion::Always => true,
             Expansion::Never => false,
-            Expansion::ByRule => n_calls.get(key).is_none_or(|&n| n < 2) || size < MIN_KEY_SWITCHES,
+            Expansion::ByRule => {
+                groups.get(key).is_none_or(|group| group.n_calls < 2 || group.shares)
+                    || size < MIN_KEY_SWITCHES
+            }
         }
     };
     let calls: Vec<CallIdx> = (0..function.calls.len() as u32).map(CallIdx).collect();
@@ -63,6 +80,33 @@ pub fn inline_calls(function: &Function, params: &Params) -> Result<Function> {
     Ok(dce::dce(&cse::cse(&simplify::simplify(&function, params))))
 }
 
+/// The calls of one specialisation.
+#[derive(Default)]
+struct Group {
+    n_calls: usize,
+    /// What they switch keys of.
+    arguments: BTreeSet<(InputIdx, Option<ValueId>)>,
+    /// Whether two of them do so of the same.
+    shares: bool,
+}
+
+/// The inputs that a body rotates, transforms or multiplies as they are, itself or by a call.
+fn switched(function: &Function) -> BTreeSet<InputIdx> {
+    let input = |a: ValueId| match function.value(a).op {
+        Op::Input(i) => Some(i),
+        _ => None,
+    };
+    let of_value = |op: &Op| match op {
+        Op::Rotate(..) | Op::Conjugate(_) | Op::LinearTransform(..) => {
+            op.operands().filter_map(input).collect()
+        }
+        Op::Mul(..) if op.operands().all(|a| input(a).is_some()) => op.operands().filter_map(input).collect(),
+        Op::Result(..) => function.needs(op).filter_map(input).collect(),
+        _ => Vec::new(),
+    };
+    function.values.iter().flat_map(|value| of_value(&value.op)).collect()
+}
+
 /// Key switches of a body, those of its calls included; a transform of `n` diagonals counts as `2 sqrt(n)`.
 fn key_switches(function: &Function) -> usize {
     let of_transform = |t: &Transform| (2.0 * (t.diagonals.len() as f64).sqrt()) as usize;
@@ -72,7 +116,8 @@ fn key_switches(function: &Function) -> usize {
         _ => 0,
     };
     let of_calls = function.calls.iter().filter_map(|call| function.callee(call));
-    function.values.iter().map(|v| of_value(&v.op)).sum::<usize>() + of_calls.map(|f| key_switches(f)).sum::<usize>()
+    function.values.iter().map(|v| of_value(&v.op)).sum::<usize>()
+        + of_calls.map(|f| key_switches(f)).sum::<usize>()
 }
 
 /// The key of each call that has a result, and the levels of its inputs, where the outputs of the function are needed at some levels.
@@ -148,7 +193,8 @@ fn specialised(function: &Function, outputs: &[Level]) -> Result<Function> {
     out.callees.clear();
     for (key, interface, calls) in groups {
         let Some(old) = function.callees.get(key.0.0 as usize) else { continue };
-        let variants: Vec<usize> = calls.iter().map(|c| function.calls[c.0 as usize].variant as usize).collect();
+        let variants: Vec<usize> =
+            calls.iter().map(|c| function.calls[c.0 as usize].variant as usize).collect();
         let ratio = function.ratio(old) as usize;
         let picks: Vec<(usize, usize)> = (0..function.variants as usize)
             .flat_map(|v| variants.iter().map(move |s| (0, v * ratio + s)))

@@ -64,7 +64,10 @@ pub const CKKS: &[CkksPass] = &[
     // The levels of calls are known now, if every transform takes one.
     CkksPass { name: "specialise", run: calls::specialise },
     // What is known now is the level where each transform runs, which is where its split is cheap or dear.
-    CkksPass { name: "expand_transforms", run: |f, p| each(f, |f| expand_transforms::expand_transforms(f, p)) },
+    CkksPass {
+        name: "expand_transforms",
+        run: |f, p| each(f, |f| expand_transforms::expand_transforms(f, p)),
+    },
     // Diagonals of one number are scalars; a rotation or a constant may be there already; constants were turned.
     CkksPass { name: "expanded_simplify", run: |f, p| each(f, |f| Ok(simplify::simplify(f, p))) },
     CkksPass { name: "expanded_cse", run: |f, _| each(f, |f| Ok(cse::cse(f))) },

@@ -5,7 +5,7 @@
 //! one level then stand together, which is what batching and segments feed on: one segment a level instead
 //! of one each time that a sum is rescaled and rotated.
 //!
-//! A call works at the highest level of its arguments, which is not below that of a result. Among what works at one level, calls come as late as
+//! A call works at the lowest level of its arguments, which is not below that of a result. Among what works at one level, calls come as late as
 //! they can: first what needs no call of that level, then the first calls, then what needs them, and so on.
 
 use core::cmp::Reverse;
@@ -21,10 +21,12 @@ pub fn by_level(function: &Function) -> Function {
     let mut keys: Vec<(Reverse<Option<Level>>, u32, bool)> = Vec::with_capacity(function.values.len());
     for id in function.ids() {
         let op = &function.value(id).op;
-        let works_at = Reverse(function.needs(op).map(level).max().unwrap_or_else(|| level(id)));
+        let is_result = matches!(op, Op::Result(..));
+        let levels = function.needs(op).map(level);
+        let works_at = if is_result { levels.min() } else { levels.max() };
+        let works_at = Reverse(works_at.unwrap_or_else(|| level(id)));
         let here = |key: &&(Reverse<Option<Level>>, u32, bool)| key.0 == works_at;
         let calls = function.needs(op).map(|a| &keys[a.0 as usize]).filter(here).map(|key| key.1).max();
-        let is_result = matches!(op, Op::Result(..));
         keys.push((works_at, calls.unwrap_or(0) + u32::from(is_result), !is_result));
     }
     let mut order: Vec<ValueId> = function.ids().collect();

@@ -286,7 +286,8 @@ fn levels(function: &Function, shapes: &[Shape], params: &Params) -> Result<Vec<
             if let Op::Input(i) = function.value(id).op {
                 let level = declared.inputs.get(i.0 as usize).copied().unwrap_or(Level(0));
                 if levels[id.0 as usize] > level {
-                    let problem = format!("{id} is needed at level {}, it enters at {level}", levels[id.0 as usize]);
+                    let problem =
+                        format!("{id} is needed at level {}, it enters at {level}", levels[id.0 as usize]);
                     return Err(Error::Verify { after: "place".to_owned(), rule: "interface", problem });
                 }
                 levels[id.0 as usize] = level;

@@ -67,7 +67,8 @@ impl Function {
 
 /// The function without calls: bodies in their place, with the same bits.
 pub fn inline_all(function: &Function) -> Function {
-    let out = Function { name: function.name.clone(), inputs: function.inputs.clone(), ..Function::default() };
+    let out =
+        Function { name: function.name.clone(), inputs: function.inputs.clone(), ..Function::default() };
     let mut inlining = Inlining { out, encoded: BTreeMap::new(), slots: BTreeMap::new(), next_origin: 0 };
     let new = inlining.body(function, None);
     let mut out = inlining.out;

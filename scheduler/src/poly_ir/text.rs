@@ -165,11 +165,7 @@ pub fn parse(text: &str) -> Result<Function> {
 }
 
 /// A function whose first word is read, up to its brace. `end` is the last line of the text.
-fn parse_function(
-    head: &mut Line,
-    all: &mut dyn Iterator<Item = Line>,
-    end: usize,
-) -> Result<Function> {
+fn parse_function(head: &mut Line, all: &mut dyn Iterator<Item = Line>, end: usize) -> Result<Function> {
     let mut function = Function { name: head.string()?, ..Function::default() };
     head.punct('{')?;
     head.done()?;
@@ -312,9 +308,7 @@ fn parse_op(line: &mut Line) -> Result<Op> {
         "constant" => Op::Constant(EncodedIdx(line.id('#')?)),
         "embed_inverse" => Op::EmbedInverse(SlotsIdx(line.id('#')?)),
         "round_residues" => Op::RoundResidues(poly(line)?),
-        "result" => {
-            Op::Result { call: CallIdx(line.id('!')?), result: line.number()?, poly: line.number()? }
-        }
+        "result" => Op::Result { call: CallIdx(line.id('!')?), result: line.number()?, poly: line.number()? },
         "key" => Op::Key { key: parse_key(line)?, digit: line.number()?, half: line.number()? },
         "ntt" => Op::Ntt(poly(line)?),
         "intt" => Op::Intt(poly(line)?),

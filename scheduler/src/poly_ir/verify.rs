@@ -102,10 +102,16 @@ fn check_call(function: &Function, call: &Call) -> core::result::Result<(), Stri
     if found < expected as usize {
         return Err(format!("{found} constants, expected {expected}"));
     }
-    for (basis, &id) in callee.inputs.iter().zip(&call.arguments).flat_map(|(b, pair)| pair.iter().map(move |id| (b, id))) {
-        let value = function.values.get(id.0 as usize).ok_or_else(|| format!("argument {id} is not there"))?;
+    for (basis, &id) in
+        callee.inputs.iter().zip(&call.arguments).flat_map(|(b, pair)| pair.iter().map(move |id| (b, id)))
+    {
+        let value =
+            function.values.get(id.0 as usize).ok_or_else(|| format!("argument {id} is not there"))?;
         if &value.basis != basis || value.domain != Domain::Eval {
-            return Err(format!("argument {id} is {:?} over {:?}, expected values over {basis:?}", value.domain, value.basis));
+            return Err(format!(
+                "argument {id} is {:?} over {:?}, expected values over {basis:?}",
+                value.domain, value.basis
+            ));
         }
     }
     Ok(())
@@ -134,7 +140,8 @@ fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result
             let known = basis.is_some() && *poly < 2;
             let late = function.needs(&value.op).into_iter().find(|&a| a >= id);
             if !known || late.is_some() {
-                let problem = format!("{id} is result {result} {poly} of {call}, which is not there or comes later");
+                let problem =
+                    format!("{id} is result {result} {poly} of {call}, which is not there or comes later");
                 return Err(("call", problem));
             }
             typed(eval && basis == Some(&value.basis[..]), "the basis of the callee's output, as values")

@@ -46,7 +46,10 @@ impl Lowering<'_> {
                 }
                 _ => false,
             };
-            self.rows[*row].place.is_none() && !self.rows[*row].passed && together && readers.iter().all(|&(_, ends)| ends)
+            self.rows[*row].place.is_none()
+                && !self.rows[*row].passed
+                && together
+                && readers.iter().all(|&(_, ends)| ends)
         };
         let begun = computed.iter().filter(|&&id| {
             let mut rows = self.of[id.0 as usize].iter().filter(|&&row| self.rows[row].needed);

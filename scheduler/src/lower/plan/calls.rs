@@ -95,7 +95,8 @@ impl Emission<'_> {
     pub(super) fn bodies_of(&mut self, function: &Function, options: &Options) -> Result<Vec<BodyIdx>> {
         let callee = |call: &Call| {
             let problem = || format!("{:?} calls {}, which is not there", call.name, call.callee);
-            let missing = || Error::Verify { after: "lower_plan".to_owned(), rule: "call", problem: problem() };
+            let missing =
+                || Error::Verify { after: "lower_plan".to_owned(), rule: "call", problem: problem() };
             function.callee(call).cloned().ok_or_else(missing)
         };
         function.calls.iter().map(|call| self.body(&callee(call)?, options)).collect()
@@ -163,7 +164,9 @@ impl Lowering<'_> {
                     BufferKind::Key(key) => {
                         self.shared(buffer, setup, |buffer| HostStep::LoadKey { key, buffer })
                     }
-                    BufferKind::Factors => self.shared(buffer, setup, |buffer| HostStep::LoadFactors { buffer }),
+                    BufferKind::Factors => {
+                        self.shared(buffer, setup, |buffer| HostStep::LoadFactors { buffer })
+                    }
                     BufferKind::Constant(_) | BufferKind::Slots(_) => {
                         self.plaintext(call, body, (id, buffer), setup)?
                     }
@@ -302,7 +305,8 @@ impl Lowering<'_> {
             let of_device = |device| Some((device, *self.by_kind.get(&(kind, device))?));
             let at = Some(self.sharding.devices().filter_map(of_device).collect());
             let copied_from = Vec::new();
-            let object = Object { basis, rows, at, gives_back: false, copied_from, copied_at: None, last_read: 0 };
+            let object =
+                Object { basis, rows, at, gives_back: false, copied_from, copied_at: None, last_read: 0 };
             self.crossing.objects.push(object);
             return ObjectIdx(self.crossing.objects.len() - 1);
         }

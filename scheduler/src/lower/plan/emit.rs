@@ -11,8 +11,7 @@ use super::{Addressed, Part, arena};
 use crate::compile::Options;
 use crate::error::Result;
 use crate::plan::{
-    Access, Buffer, BufferId, DeviceIdx, HostStep, Item, Peak, Plan, PlanStep, PoolWriter, Read, Segment, SegmentId,
-    SlotUse, Step, Tier,
+    Access, Buffer, BufferId, DeviceIdx, HostStep, Item, Peak, Plan, PlanStep, PoolWriter, Read, Segment, SegmentId, SlotUse, Step, Tier,
 };
 use crate::poly_ir::Function;
 
@@ -64,7 +63,8 @@ impl<'a> Emission<'a> {
                     let same = rest.iter().take_while(|l| l.level == first_launch.level).count();
                     let (chunk, after) = rest.split_at(same.min(options.segment_launches.max(1) as usize));
                     rest = after;
-                    let name = format!("{prefix}s{}_level{}", self.segments.len() - first, first_launch.level);
+                    let name =
+                        format!("{prefix}s{}_level{}", self.segments.len() - first, first_launch.level);
                     let (segment, bindings) = segment(name, device, chunk, &mut self.pool)?;
                     let id = SegmentId(self.segments.len() as u32);
                     schedule.push(PlanStep::Call { segment: id, bindings });
