@@ -504,7 +504,8 @@ proptest! {
         };
         for way in [Way::Called, Way::Expanded] {
             let program = random_calls(&steps, way);
-            common::check_everywhere::<u32>(&program, Preset::Toy10, &options, 1e-3);
+            let messages = common::messages(&program);
+            common::check_merged::<u32>(&program, &messages, Preset::Toy10, &options, 1e-3);
         }
     }
 }
