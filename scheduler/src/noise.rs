@@ -16,6 +16,7 @@
 
 use core::fmt::Write;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use fhe_core::ckks::scalar;
 use fhe_core::params::{Level, Params};
@@ -106,13 +107,13 @@ impl Model<'_> {
                 continue;
             };
             let missing = || Error::Interp(format!("no result {i} of {c}"));
-            if !called.contains_key(&c) {
+            if let Entry::Vacant(entry) = called.entry(c) {
                 let call = function.calls.get(c.0 as usize).ok_or_else(missing)?;
                 let callee = function.callee(call).ok_or_else(missing)?;
                 let arguments: Vec<Source> =
                     call.arguments.iter().map(|a| Source::Made(estimates[a.0 as usize])).collect();
                 let inner = self.run(callee, function.variant_of(call, variant), &arguments)?;
-                called.insert(c, callee.outputs.iter().map(|o| inner[o.value.0 as usize]).collect());
+                entry.insert(callee.outputs.iter().map(|o| inner[o.value.0 as usize]).collect());
             }
             let result = called.get(&c).and_then(|results| results.get(i as usize));
             estimates.push(*result.ok_or_else(missing)?);

@@ -1,6 +1,7 @@
 //! `ckks_ir` on plain complex vectors: what a program means, placed or not.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use num_complex::Complex64;
 
@@ -69,11 +70,11 @@ fn run_variant(
                 sum
             }
             Op::Result(c, i) => {
-                if !called.contains_key(&c) {
+                if let Entry::Vacant(entry) = called.entry(c) {
                     let (call, callee) = super::called(function, c)?;
                     let arguments: Vec<_> = call.arguments.iter().map(|&a| get(a).clone()).collect();
                     let variant = function.variant_of(call, variant);
-                    called.insert(c, run_variant(callee, variant, n_slots, &arguments)?);
+                    entry.insert(run_variant(callee, variant, n_slots, &arguments)?);
                 }
                 super::result(&called, c, i)?.clone()
             }
