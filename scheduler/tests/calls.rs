@@ -13,8 +13,9 @@ use scheduler::ckks_ir::{self, Op};
 use scheduler::compile::refit;
 use scheduler::dsl::{self, Definition, Encrypted, Graph, Parameters, Program, linear::matvec};
 use scheduler::interp::{self, Env};
-use scheduler::plan::{BufferId, BufferKind, Plan, PlanStep, SegmentId};
-use scheduler::{Compiled, Error, MemoryLimits, Options, Result, Topology, compile};
+use scheduler::passes::Stage;
+use scheduler::plan::{BufferId, BufferKind, Plan, PlanStep, SegmentId, Step};
+use scheduler::{Compiled, Error, MemoryLimits, Options, Result, Topology, compile, noise, report};
 
 #[cfg(test)]
 mod helpers {
@@ -484,6 +485,96 @@ fn what_a_body_captures_is_an_argument() {
         g.output("y", y, 4)
     });
     expect!["value `%1 rotate` at +3, called at +6 reaches no output: return it, remove it, or mark it by `unused_on_purpose`"].assert_eq(&unused);
+}
+
+#[test]
+fn what_a_caller_writes_of_a_product_needs_the_body() {
+    let program = |way| {
+        dsl::build("products", |g| {
+            let product = function(g, way, "product", |[a, b], _| Ok([a * b]));
+            let (x, y) = (g.input("x", 4)?, g.input("y", 4)?);
+            let [p] = product.call([x, y], &[])?;
+            g.output("z", p.rescaled() + y, 4)
+        })
+        .unwrap()
+    };
+    common::check_everywhere::<u32>(&program(Way::ByRule), Preset::Toy10, &Options::default(), 1e-5);
+    let params = Preset::Toy10.params().unwrap();
+    let error = compile(&program(Way::Called), &params, &Options::default()).unwrap_err().to_string();
+    assert!(error.contains("`result 0 of product[0] at") && error.contains("owes no rescale"), "{error}");
+    // A level that cannot be, in the body: the call is named.
+    let from = line!();
+    let levels = dsl::build("levels", |g| {
+        let f = g.function("f", |[a], _| Ok([a.at_level(Level(1)).square()])).called();
+        let [y] = f.call([g.input("x", 4)?], &[])?;
+        let [z] = f.call([y], &[])?;
+        g.output("z", z, 4)
+    });
+    let error = compile(&levels.unwrap(), &params, &Options::default()).unwrap_err().to_string();
+    expect!["`at_level` at +2, called at +3: `%2 mul at +2` needs it at level 2, expected at least that: write a higher level, or none"].assert_eq(&common::relative(&error, file!(), from));
+}
+
+#[test]
+fn errors_counts_and_graphs_know_of_calls() {
+    // Too deep by way of calls: the chain names them.
+    let from = line!();
+    let deep = dsl::build("deep", |g| {
+        let f = g.function("f", |[x], _| Ok([x.square().square()])).called();
+        let mut x = g.input("x", 4)?;
+        for _ in 0..3 {
+            [x] = f.call([x], &[])?;
+        }
+        g.output("y", x, 4)
+    });
+    let params = Preset::Toy10.params().unwrap();
+    let error = compile(&deep.unwrap(), &params, &Options::default()).unwrap_err();
+    assert!(matches!(error, Error::TooDeep { needed: 6, .. }), "{error}");
+    expect!["the program needs 6 levels, the parameters have 5; longest chain: x at +3 -> result 0 of f[0] at +5 -> result 0 of f[1] at +5 -> result 0 of f[2] at +5"]
+        .assert_eq(&common::relative(&error.to_string(), file!(), from));
+    // A plaintext that is too long, in a body.
+    let long = dsl::build("long", |g| {
+        let f = g.function("f", |[x], p| Ok([x + p.plain("w")?])).called();
+        let [y] = f.call([g.input("x", 4)?], &[("w", &[0.5; 1024])])?;
+        g.output("y", y, 4)
+    });
+    let error = compile(&long.unwrap(), &params, &Options::default()).unwrap_err();
+    assert!(matches!(error, Error::Period { found: 1024, limit: Some(512), .. }), "{error}");
+
+    let (called, expanded) = (compiled(&heads(3, Way::Called)), compiled(&heads(3, Way::Expanded)));
+    let counts = |stage| report::Counts::of(stage, &params).unwrap();
+    // Three times the body; expanded, rotations of one vector are shared.
+    let body = counts(Stage::Ckks(&called.placed.callees[0]));
+    let whole = counts(Stage::Ckks(&called.placed));
+    assert_eq!(whole.key_switches.unwrap(), 3 * body.key_switches.unwrap());
+    assert_eq!(whole.values, body.values + called.placed.values.len());
+    assert!(counts(Stage::Ckks(&expanded.placed)).key_switches < whole.key_switches);
+    let inlined = scheduler::poly_ir::inline_all(&called.poly);
+    assert_eq!(counts(Stage::Poly(&called.poly)).ntts, counts(Stage::Poly(&inlined)).ntts);
+    assert_eq!(counts(Stage::Poly(&called.poly)).bytes, counts(Stage::Poly(&inlined)).bytes);
+    assert!(report::dot(Stage::Ckks(&called.placed)).contains("v0 -> v3;"));
+    // Launches of the body are of nodes after those of the program.
+    let of_body = called.plan.segments.iter().filter(|s| s.name.starts_with("head#0."));
+    let nodes = of_body.flat_map(|s| &s.steps).map(|Step::Launch { node, .. }| node.0 as usize);
+    let n = called.poly.values.len();
+    assert!(nodes.into_iter().all(|node| (n..n + called.poly.callees[0].values.len()).contains(&node)));
+}
+
+#[test]
+fn errors_of_called_programs_are_as_estimated() {
+    for way in [Way::Called, Way::Expanded] {
+        let program = heads(3, way);
+        let messages = common::messages(&program);
+        let checked =
+            common::check_merged::<u32>(&program, &messages, Preset::Toy10, &Options::default(), 1e-5);
+        let bounds: Vec<f64> =
+            messages.iter().map(|m| m.iter().map(|z| z.norm()).fold(0.0, f64::max)).collect();
+        let placed = &checked.compiled.placed;
+        let estimates = noise::estimate(placed, checked.client.params(), &bounds).unwrap();
+        let estimate = estimates[placed.outputs[0].value.0 as usize];
+        let (found, expected) =
+            (checked.errors[0], estimate.largest_error(checked.client.params().n_slots()));
+        assert!(found < 2.0 * expected && expected < 20.0 * found, "{way:?}: {found}, estimated {expected}");
+    }
 }
 
 proptest! {

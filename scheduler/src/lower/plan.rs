@@ -118,7 +118,7 @@ struct Batch {
 /// [`crate::Error::TooLarge`] when the pool does not fit its index; [`crate::Error::DeviceBudget`] when one item
 /// does not fit its device; [`crate::Error::Core`] when a level is not there.
 pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<Plan> {
-    let mut emission = Emission::new(params);
+    let mut emission = Emission::new(function, params);
     let lowered = lower_function(function, params, options, &mut emission)?;
     let row_bytes = (params.n() * params.word().bytes()) as u64;
     let Lowered { parts, buffers, setup, uploads, downloads } = lowered;

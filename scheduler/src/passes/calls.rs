@@ -10,7 +10,7 @@
 //! The others are expanded: what an expanded body shares, folds and batches with its surroundings is lost at a call. [`specialise`] then makes
 //! each pair a callee of its own, with the variants of its calls, unused results gone.
 //!
-//! Both see the program only, not the parameters' limits: too many levels are refused where they are placed, with the whole chain.
+//! Both go from a caller to its callees by themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,10 +30,11 @@ pub const MIN_KEY_SWITCHES: usize = 16;
 /// What a call is compiled as: the callee, and the level of each result that is used.
 type Key = (CalleeIdx, Vec<Option<Level>>);
 
-/// Expands the calls that are not worth one, in callees first.
+/// Expands the calls that are not worth one, in callees first. Where levels cannot be found with calls (a product that a body returns and its caller
+/// wants rescaled), all are expanded that may be.
 ///
 /// # Errors
-/// [`Error::Override`].
+/// None; it may have the errors of a pass.
 pub fn inline_calls(function: &Function, params: &Params) -> Result<Function> {
     if function.calls.is_empty() {
         return Ok(function.clone());
@@ -43,7 +44,7 @@ pub fn inline_calls(function: &Function, params: &Params) -> Result<Function> {
         *callee = Arc::new(inline_calls(callee, params)?);
     }
     let outputs = vec![Level(0); function.outputs.len()];
-    let keys = keys(&function, &outputs)?;
+    let keys = keys(&function, &outputs).unwrap_or_default();
     let sizes: Vec<usize> = function.callees.iter().map(|callee| key_switches(callee)).collect();
     let switched: Vec<BTreeSet<InputIdx>> = function.callees.iter().map(|callee| switched(callee)).collect();
     let mut groups: BTreeMap<&Key, Group> = BTreeMap::new();
@@ -57,17 +58,14 @@ pub fn inline_calls(function: &Function, params: &Params) -> Result<Function> {
         }
     }
     let expands = |c: CallIdx| {
-        // A call without a result that is used has no key.
-        let (Some(call), Some((key, _))) = (function.calls.get(c.0 as usize), keys.get(&c)) else {
-            return true;
-        };
+        let Some(call) = function.calls.get(c.0 as usize) else { return true };
         let size = sizes.get(call.callee.0 as usize).copied().unwrap_or(0);
+        let group = keys.get(&c).and_then(|(key, _)| groups.get(key));
         match call.expansion {
             Expansion::Always => true,
             Expansion::Never => false,
             Expansion::ByRule => {
-                groups.get(key).is_none_or(|group| group.n_calls < 2 || group.shares)
-                    || size < MIN_KEY_SWITCHES
+                size < MIN_KEY_SWITCHES || group.is_none_or(|group| group.n_calls < 2 || group.shares)
             }
         }
     };
@@ -132,7 +130,7 @@ fn keys(function: &Function, outputs: &[Level]) -> Result<BTreeMap<CallIdx, (Key
             None => {
                 let callee = used(function.callee(call).ok_or_else(|| missing(call))?, wanted);
                 let outputs: Vec<Level> = wanted.iter().flatten().copied().collect();
-                inputs_of_callee(&callee, &outputs)?
+                inputs_of_callee(&callee, &outputs).map_err(|error| in_call(call, error))?
             }
         };
         inputs_of.insert(key.clone(), inputs.clone());
@@ -141,6 +139,14 @@ fn keys(function: &Function, outputs: &[Level]) -> Result<BTreeMap<CallIdx, (Key
         Ok(interface)
     })?;
     Ok(keys)
+}
+
+/// What a written level in a body cannot be for this call.
+fn in_call(call: &Call, error: Error) -> Error {
+    match error {
+        Error::Override { name, problem, at } => Error::Override { name, problem, at: call.located(at) },
+        error => error,
+    }
 }
 
 fn missing(call: &Call) -> Error {
@@ -164,16 +170,17 @@ fn used(callee: &Function, wanted: &[Option<Level>]) -> Function {
     dce::dce(&out)
 }
 
-/// Makes a callee of each specialisation, with the levels of its inputs and outputs.
+/// Makes a callee of each specialisation of a program, with the levels of its inputs and outputs.
 ///
 /// # Errors
-/// [`Error::Override`].
-pub fn specialise(function: &Function, _: &Params) -> Result<Function> {
-    let outputs = match &function.interface {
-        Some(interface) => interface.outputs.clone(),
-        None => vec![Level(0); function.outputs.len()],
-    };
-    specialised(function, &outputs)
+/// [`Error::Override`]; [`Error::TooDeep`] with the calls along the chain.
+pub fn specialise(function: &Function, params: &Params) -> Result<Function> {
+    let out = specialised(function, &vec![Level(0); function.outputs.len()])?;
+    if !out.calls.is_empty() {
+        // Callees are placed first, and would know no more than their own part of the chain.
+        place::levels_of(&out, params)?;
+    }
+    Ok(out)
 }
 
 fn specialised(function: &Function, outputs: &[Level]) -> Result<Function> {

@@ -52,7 +52,7 @@ pub struct BufferId(pub u32);
 pub struct SegmentId(pub u32);
 
 /// What a launch was made from: the index of its first value in the `poly_ir` function, for profiles and
-/// messages.
+/// messages. Those of callees follow, in the order of their segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u32);
 

@@ -117,7 +117,8 @@ impl Emission<'_> {
         });
         let encoded = encoded.collect();
         let idx = BodyIdx(self.bodies.len());
-        let steps = self.steps(parts, Some((idx, &callee.name)), options)?;
+        let first_node = self.first_node(callee.values.len());
+        let steps = self.steps(parts, Some((idx, &callee.name, first_node)), options)?;
         self.bodies.push(Body { function: Arc::clone(callee), steps, buffers, encoded });
         Ok(idx)
     }

@@ -11,7 +11,7 @@ use super::{Addressed, Part, arena};
 use crate::compile::Options;
 use crate::error::Result;
 use crate::plan::{
-    Access, Buffer, BufferId, DeviceIdx, HostStep, Item, Peak, Plan, PlanStep, PoolWriter, Read, Segment, SegmentId, SlotUse, Step, Tier,
+    Access, Buffer, BufferId, DeviceIdx, HostStep, Item, NodeId, Peak, Plan, PlanStep, PoolWriter, Read, Segment, SegmentId, SlotUse, Step, Tier,
 };
 use crate::poly_ir::Function;
 
@@ -21,24 +21,34 @@ pub(super) struct Emission<'a> {
     pool: PoolWriter,
     segments: Vec<Segment>,
     pub(super) bodies: Vec<Body>,
+    /// Nodes of the next body go on after those of the function and of the bodies before.
+    next_node: u32,
 }
 
 impl<'a> Emission<'a> {
-    pub(super) fn new(params: &'a Params) -> Self {
+    pub(super) fn new(function: &Function, params: &'a Params) -> Self {
         let pool = PoolWriter::new(params.primes(), params.word());
-        Self { params, pool, segments: Vec::new(), bodies: Vec::new() }
+        let next_node = function.values.len() as u32;
+        Self { params, pool, segments: Vec::new(), bodies: Vec::new(), next_node }
     }
 
-    /// The steps of a function, over its own buffers. `body` is the number of a callee, for names.
+    /// The first node of a body of so many values.
+    pub(super) fn first_node(&mut self, n_values: usize) -> u32 {
+        self.next_node += n_values as u32;
+        self.next_node - n_values as u32
+    }
+
+    /// The steps of a function, over its own buffers. `body` is the number, the name and the first node of a callee.
     pub(super) fn steps(
         &mut self,
         parts: Vec<Part>,
-        body: Option<(BodyIdx, &str)>,
+        body: Option<(BodyIdx, &str, u32)>,
         options: &Options,
     ) -> Result<Vec<PlanStep>> {
         let mut schedule = Vec::new();
         let first = if body.is_some() { self.segments.len() } else { 0 };
-        let prefix = body.map(|(BodyIdx(i), name)| format!("{name}#{i}.")).unwrap_or_default();
+        let prefix = body.map(|(BodyIdx(i), name, _)| format!("{name}#{i}.")).unwrap_or_default();
+        let first_node = body.map_or(0, |(.., node)| node);
         for part in parts {
             let launches = match part {
                 Part::Call(body, bound) => {
@@ -52,9 +62,10 @@ impl<'a> Emission<'a> {
                 }
                 Part::Stage(Stage::Launches(launches)) => launches,
             };
+            let moved = |launch: Addressed| Addressed { node: NodeId(launch.node.0 + first_node), ..launch };
             // Between exchanges devices do not wait for one another.
             let mut by_device: BTreeMap<DeviceIdx, Vec<Addressed>> = BTreeMap::new();
-            for launch in launches {
+            for launch in launches.into_iter().map(moved) {
                 by_device.entry(launch.device).or_default().push(launch);
             }
             for (device, launches) in by_device {
