@@ -160,7 +160,7 @@ impl Drop for AlignedBytes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MemoryClass {
-    /// Values between kernels.
+    /// Values between kernels, and those that calls pass.
     Arena,
     /// Inputs of a run.
     Inputs,
@@ -208,7 +208,7 @@ impl MemoryClass {
     /// The class of a buffer.
     pub const fn of(kind: BufferKind) -> Self {
         match kind {
-            BufferKind::Arena => Self::Arena,
+            BufferKind::Arena | BufferKind::Passed => Self::Arena,
             BufferKind::Input(_) => Self::Inputs,
             BufferKind::Output(_) => Self::Outputs,
             BufferKind::Key(_) => Self::Keys,

@@ -4,6 +4,7 @@ use core::fmt;
 use fhe_core::math::word::WordKind;
 use fhe_core::params::{Params, Preset, Security};
 
+use crate::ckks_ir::Function;
 use crate::compile::check_slots;
 use crate::dsl::Program;
 use crate::error::{Error, Result};
@@ -39,9 +40,7 @@ impl fmt::Display for Choice {
 /// Why the largest preset does not fit: [`Error::TooDeep`], [`Error::Period`], [`Error::OutputSlots`].
 pub fn choose(program: &Program) -> Result<Choice> {
     let function = program.function();
-    let periods = function.inputs.iter().map(|input| input.period as usize);
-    let periods = periods.chain(function.constants.iter().map(|constant| constant.values.len()));
-    let slots = periods.chain(function.outputs.iter().map(|output| output.slots as usize)).max().unwrap_or(1);
+    let slots = slots(function);
     let mut presets: Vec<(Preset, Params)> = Vec::new();
     for preset in Preset::ALL {
         let params = preset.params()?;
@@ -63,4 +62,13 @@ pub fn choose(program: &Program) -> Result<Choice> {
     let none =
         Error::Verify { after: "choose".to_owned(), rule: "presets", problem: "there is none".to_owned() };
     Err(refused.pop().map_or(none, |(_, error)| error))
+}
+
+/// The longest period of an input, constant or output, of callees too.
+fn slots(function: &Function) -> usize {
+    let inputs = function.inputs.iter().map(|input| input.period as usize);
+    let constants = function.constants.iter().map(|constant| constant.period(function.variants));
+    let outputs = function.outputs.iter().map(|output| output.slots as usize);
+    let callees = function.callees.iter().map(|callee| slots(callee));
+    inputs.chain(constants).chain(outputs).chain(callees).max().unwrap_or(1)
 }

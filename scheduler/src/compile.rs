@@ -162,7 +162,7 @@ pub struct Manifest {
     pub galois_elements: Vec<GaloisElement>,
     /// Whether the relinearization key is needed.
     pub needs_relinearization: bool,
-    /// The plaintext data by [`ckks_ir::ConstId`]; repeat to all slots before encoding.
+    /// The plaintext data by [`ckks_ir::ConstId`], that of every call too; repeat to all slots before encoding.
     pub constants: Vec<Constant>,
 }
 
@@ -289,7 +289,7 @@ fn lower_placed(
     if cfg!(debug_assertions) {
         poly_ir::verify::verify(&poly, params, "lower_ckks")?;
     }
-    let (before, after) = (placed.values.len(), poly.values.len());
+    let (before, after) = (placed.n_values(), poly.n_values());
     tell(Event::End(PassStat { pass: "lower_ckks", before, after }, Stage::Poly(&poly)));
 
     let poly = passes::run_poly(poly, params, &mut tell)?;
@@ -309,7 +309,7 @@ fn lower_poly(
     let [lowering, verifying] = PLAN_PASSES;
     tell(Event::Begin(lowering));
     let (plan, grouping) = lower::grouping::plan(poly, params, options)?;
-    let (before, after) = (poly.values.len(), plan.n_launches());
+    let (before, after) = (poly.n_values(), plan.n_launches());
     tell(Event::End(PassStat { pass: lowering, before, after }, Stage::Plan(&plan)));
 
     tell(Event::Begin(verifying));
@@ -325,7 +325,8 @@ fn lower_poly(
 pub(crate) fn check_slots(function: &ckks_ir::Function, params: &Params) -> Result<()> {
     let n_slots = params.n_slots();
     let periods = function.inputs.iter().map(|i| (&i.name, i.period as usize, &i.at));
-    let periods = periods.chain(function.constants.iter().map(|c| (&c.name, c.values.len(), &c.at)));
+    let constants = function.constants.iter().map(|c| (&c.name, c.period(function.variants), &c.at));
+    let periods = periods.chain(constants);
     for (name, found, at) in periods {
         if found > n_slots {
             let (name, at) = (name.clone(), at.clone());
@@ -339,7 +340,7 @@ pub(crate) fn check_slots(function: &ckks_ir::Function, params: &Params) -> Resu
             return Err(Error::OutputSlots { name, expected: n_slots, found, at });
         }
     }
-    Ok(())
+    function.callees.iter().try_for_each(|callee| check_slots(callee, params))
 }
 
 fn manifest(placed: &ckks_ir::Function, plan: &Plan, params: &Params) -> Result<Manifest> {
@@ -372,6 +373,6 @@ fn manifest(placed: &ckks_ir::Function, plan: &Plan, params: &Params) -> Result<
     galois_elements.sort_unstable();
     galois_elements.dedup();
     let needs_relinearization = keys.into_iter().any(|key| key == KeyId::Relinearization);
-    let constants = placed.constants.clone();
+    let (constants, _) = lower::ckks::canonical_constants(placed);
     Ok(Manifest { inputs, outputs, galois_elements, needs_relinearization, constants })
 }

@@ -15,11 +15,13 @@
 //! the inputs, so deep polynomials whose terms cancel are estimated too pessimistically.
 
 use core::fmt::Write;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use fhe_core::ckks::scalar;
 use fhe_core::params::{Level, Params};
 
-use crate::ckks_ir::{Function, Kind, Op, Scale, ValueId};
+use crate::ckks_ir::{CallIdx, Function, Kind, Op, Scale, ValueId};
 use crate::error::{Error, Result};
 
 /// Variance of a coefficient of a fresh error: the centred binomial distribution of 42 coins.
@@ -57,12 +59,16 @@ impl Estimate {
 /// [`Error::Interp`] when a value has no kind or an input no magnitude; [`Error::Core`] when a level is not there.
 pub fn estimate(function: &Function, params: &Params, inputs: &[f64]) -> Result<Vec<Estimate>> {
     let model = Model { params, n: params.n() as f64 };
-    let mut estimates: Vec<Estimate> = Vec::with_capacity(function.values.len());
-    for id in function.ids() {
-        let value = model.value(function, id, inputs, &estimates)?;
-        estimates.push(value);
-    }
-    Ok(estimates)
+    model.run(function, 0, &inputs.iter().map(|&magnitude| Source::Fresh(magnitude)).collect::<Vec<_>>())
+}
+
+/// What an input is.
+#[derive(Clone, Copy)]
+enum Source {
+    /// Encrypted by a client, with slots of at most this modulus.
+    Fresh(f64),
+    /// An argument of a call.
+    Made(Estimate),
 }
 
 struct Model<'a> {
@@ -91,11 +97,36 @@ impl Model<'_> {
         Ok(self.n * ERROR * ROUNDING * digits.iter().map(|(_, limbs)| ratio(limbs)).sum::<f64>())
     }
 
+    /// Every value of a variant of a function.
+    fn run(&self, function: &Function, variant: usize, inputs: &[Source]) -> Result<Vec<Estimate>> {
+        let mut estimates: Vec<Estimate> = Vec::with_capacity(function.values.len());
+        let mut called: BTreeMap<CallIdx, Vec<Estimate>> = BTreeMap::new();
+        for id in function.ids() {
+            let Op::Result(c, i) = function.value(id).op else {
+                estimates.push(self.value(function, variant, id, inputs, &estimates)?);
+                continue;
+            };
+            let missing = || Error::Interp(format!("no result {i} of {c}"));
+            if let Entry::Vacant(entry) = called.entry(c) {
+                let call = function.calls.get(c.0 as usize).ok_or_else(missing)?;
+                let callee = function.callee(call).ok_or_else(missing)?;
+                let arguments: Vec<Source> =
+                    call.arguments.iter().map(|a| Source::Made(estimates[a.0 as usize])).collect();
+                let inner = self.run(callee, function.variant_of(call, variant), &arguments)?;
+                entry.insert(callee.outputs.iter().map(|o| inner[o.value.0 as usize]).collect());
+            }
+            let result = called.get(&c).and_then(|results| results.get(i as usize));
+            estimates.push(*result.ok_or_else(missing)?);
+        }
+        Ok(estimates)
+    }
+
     fn value(
         &self,
         function: &Function,
+        variant: usize,
         id: ValueId,
-        inputs: &[f64],
+        inputs: &[Source],
         estimates: &[Estimate],
     ) -> Result<Estimate> {
         let value = function.value(id);
@@ -104,17 +135,20 @@ impl Model<'_> {
         let level_of = |a: ValueId| function.value(a).kind.map_or(kind.level, |k| k.level);
         let canonical = Kind { scale: Scale::Canonical, ..kind };
         let constant = |c: crate::ckks_ir::ConstId| {
-            function
-                .constants
-                .get(c.0 as usize)
-                .map_or(0.0, |c| c.values.iter().map(|z| z.norm()).fold(0.0, f64::max))
+            function.constants.get(c.0 as usize).map_or(0.0, |c| {
+                let numbers = c.variant(variant, function.variants).iter();
+                numbers.map(|z| z.norm()).fold(0.0, f64::max)
+            })
         };
         // Magnitude and variance of the result.
         let (magnitude, variance) = match value.op {
             Op::Input(i) => {
                 let found = inputs.get(i.0 as usize).copied();
-                let magnitude =
-                    found.ok_or_else(|| Error::Interp(format!("no magnitude of input {}", i.0)))?;
+                let magnitude = match found {
+                    Some(Source::Fresh(magnitude)) => magnitude,
+                    Some(Source::Made(estimate)) => return Ok(estimate),
+                    None => return Err(Error::Interp(format!("no magnitude of input {}", i.0))),
+                };
                 let fresh = ERROR * (1.0 + 2.0 * TERNARY * self.n) + ROUNDING;
                 (magnitude, self.slots(fresh, kind)?)
             }
@@ -154,7 +188,9 @@ impl Model<'_> {
             Op::Rescale(a) | Op::ModDown(a) | Op::ModDownRescale(a) => {
                 (get(a).magnitude, get(a).error.powi(2) + self.slots(self.rounding(), kind)?)
             }
-            Op::LinearTransform(..) => return Err(Error::Interp(format!("{id} is not expanded"))),
+            Op::LinearTransform(..) | Op::Result(..) => {
+                return Err(Error::Interp(format!("{id} is not expanded")));
+            }
             Op::LevelDrop(a, to) => {
                 let x = get(a);
                 let factor = scalar::level_drop_factor(self.params, level_of(a), to)?.unwrap_or(1);

@@ -1,5 +1,7 @@
 //! What a program costs at each stage, counted; and stages as graphs for Graphviz.
 //!
+//! Values are counted once, what a run does as often as its body is called.
+//!
 //! Bytes of `poly_ir` are those of one kernel for each operation on two operands, each of which reads its operands and writes its result once:
 //! what a library without fusion moves. Bytes of a plan are those of the rows that the items of its launches touch, a row once an item.
 
@@ -38,31 +40,41 @@ impl Counts {
         let row_bytes = (params.n() * params.word().bytes()) as u64;
         Ok(match stage {
             Stage::Ckks(function) => of_ckks(function),
-            Stage::Poly(function) => {
-                let limbs = |v: &poly_ir::Value| match v.op {
-                    poly_ir::Op::Ntt(_) | poly_ir::Op::Intt(_) => v.basis.len() as u64,
-                    _ => 0,
-                };
-                let rows = function.values.iter().map(|v| rows_unfused(function, v));
-                Self {
-                    values: function.values.len(),
-                    ntts: Some(function.values.iter().map(limbs).sum()),
-                    bytes: Some(rows.sum::<u64>() * row_bytes),
-                    ..Self::default()
-                }
-            }
+            Stage::Poly(function) => of_poly(function, row_bytes),
             Stage::Plan(plan) => of_plan(plan)?,
         })
     }
 }
 
 fn of_ckks(function: &ckks_ir::Function) -> Counts {
-    let count = |is: fn(&Op) -> bool| Some(function.values.iter().filter(|v| is(&v.op)).count());
+    let count = |is: fn(&Op) -> bool| function.values.iter().filter(|v| is(&v.op)).count();
     let placed = function.values.iter().any(|v| v.kind.is_some());
+    let called = function.calls.iter().filter_map(|call| function.callee(call));
+    let called: Vec<Counts> = called.map(|callee| of_ckks(callee)).collect();
+    let of_calls = |f: fn(&Counts) -> Option<usize>| called.iter().filter_map(f).sum::<usize>();
+    let key_switches = count(|op| matches!(op, Op::Rotate(..) | Op::Conjugate(_) | Op::Relinearize(_)));
+    let rescales = count(|op| matches!(op, Op::Rescale(_) | Op::ModDownRescale(_)));
     Counts {
-        values: function.values.len(),
-        key_switches: count(|op| matches!(op, Op::Rotate(..) | Op::Conjugate(_) | Op::Relinearize(_))),
-        rescales: count(|op| matches!(op, Op::Rescale(_) | Op::ModDownRescale(_))).filter(|_| placed),
+        values: function.n_values(),
+        key_switches: Some(key_switches + of_calls(|c| c.key_switches)),
+        rescales: placed.then(|| rescales + of_calls(|c| c.rescales)),
+        ..Counts::default()
+    }
+}
+
+fn of_poly(function: &poly_ir::Function, row_bytes: u64) -> Counts {
+    let limbs = |v: &poly_ir::Value| match v.op {
+        poly_ir::Op::Ntt(_) | poly_ir::Op::Intt(_) => v.basis.len() as u64,
+        _ => 0,
+    };
+    let rows = function.values.iter().map(|v| rows_unfused(function, v));
+    let called = function.calls.iter().filter_map(|call| function.callee(call));
+    let called: Vec<Counts> = called.map(|callee| of_poly(callee, row_bytes)).collect();
+    let of_calls = |f: fn(&Counts) -> Option<u64>| called.iter().filter_map(f).sum::<u64>();
+    Counts {
+        values: function.n_values(),
+        ntts: Some(function.values.iter().map(limbs).sum::<u64>() + of_calls(|c| c.ntts)),
+        bytes: Some(rows.sum::<u64>() * row_bytes + of_calls(|c| c.bytes)),
         ..Counts::default()
     }
 }
@@ -74,6 +86,7 @@ fn rows_unfused(function: &poly_ir::Function, value: &poly_ir::Value) -> u64 {
     let (binary, unary) = (3 * limbs, 2 * limbs);
     match &value.op {
         poly_ir::Op::Input { .. } | poly_ir::Op::Constant(_) | poly_ir::Op::Key { .. } => 0,
+        poly_ir::Op::Result { .. } => 0,
         poly_ir::Op::Slice(_) | poly_ir::Op::Concat(_) => 0,
         poly_ir::Op::EmbedInverse(_) => 6,
         poly_ir::Op::RoundResidues(_) => 2 + limbs,
@@ -113,7 +126,7 @@ fn of_plan(plan: &Plan) -> Result<Counts> {
     Ok(Counts { values: plan.n_launches(), ntts: Some(ntts), bytes, ..Counts::default() })
 }
 
-/// A stage before the plan as a graph in Graphviz's language: values, and edges from operands. Plans have an order, not a graph: their
+/// A stage before the plan as a graph in Graphviz's language: values, and edges from operands, or from the arguments of a call to its results. Plans have an order, not a graph: their
 /// launches are a chain.
 pub fn dot(stage: Stage<'_>) -> String {
     let mut text = String::from("digraph {\n  node [shape=box];\n");
@@ -124,7 +137,7 @@ pub fn dot(stage: Stage<'_>) -> String {
                 let value = function.value(id);
                 let kind = value.kind.map(|kind| format!("\\n{kind}")).unwrap_or_default();
                 let _ = writeln!(text, "  v{} [label=\"{}{kind}\"];", id.0, quoted(&function.describe(id)));
-                for a in value.op.operands() {
+                for a in function.needs(&value.op) {
                     let _ = writeln!(text, "  v{} -> v{};", a.0, id.0);
                 }
             }
@@ -138,7 +151,7 @@ pub fn dot(stage: Stage<'_>) -> String {
                 let value = function.value(id);
                 let limbs = value.basis.len();
                 let _ = writeln!(text, "  v{} [label=\"{id} {}\\n{limbs} limbs\"];", id.0, value.op.name());
-                for a in value.op.operands() {
+                for a in function.needs(&value.op) {
                     let _ = writeln!(text, "  v{} -> v{};", a.0, id.0);
                 }
             }

@@ -214,5 +214,6 @@ impl FromStr for BackendKind {
 
 /// Whether a run writes a buffer.
 fn is_written(buffer: &Buffer) -> bool {
-    matches!(buffer.kind, BufferKind::Arena | BufferKind::Output(_) | BufferKind::Spill)
+    use BufferKind::{Arena, Output, Passed, Spill};
+    matches!(buffer.kind, Arena | Output(_) | Passed | Spill)
 }

@@ -12,7 +12,7 @@
 //! | `sizes` | inner products have terms, conversions 1 to 64 sources and 1 to 256 targets, roundings targets |
 //! | `begun` | only terms that there are, of a kernel that ends transforms, are begun |
 //! | `hazards` | no row is written twice in a launch, or written by one item and read by another; in place only as the ABI allows |
-//! | `calls` | slots are bound to buffers that are large enough, slot 0 to the device's arena, written ones to it or an output, and to one slot |
+//! | `calls` | slots are bound to buffers that are large enough, slot 0 to the device's arena, written ones to it, an output or what calls pass, and to one slot |
 //! | `tiers` | arenas and all that a call binds are in device memory; a copy is within its buffers; on one device it is between the arena and a buffer of another tier, and writes the arena, an output or a spill buffer |
 //! | `event`, `race` | those of [`scheduler::plan::order::check`]: events are recorded before they are waited for; of two steps that touch a row, one of which writes it, one is before the other |
 //! | `host-steps` | each writes or reads a buffer of its own kind, in the list it belongs to |
@@ -185,8 +185,13 @@ impl CheckedPlan {
                 return Err(broken("devices", problem));
             }
             let writes = slot.access != Access::Read;
-            if writes && !matches!(buffer.kind, BufferKind::Arena | BufferKind::Output(_)) {
-                return fail(format!("slot {i} writes {:?}, expected the arena or an output", buffer.kind));
+            if writes
+                && !matches!(buffer.kind, BufferKind::Arena | BufferKind::Output(_) | BufferKind::Passed)
+            {
+                let found = buffer.kind;
+                return fail(format!(
+                    "slot {i} writes {found:?}, expected the arena, an output or what calls pass"
+                ));
             }
             bound.push((id, slot.access));
         }

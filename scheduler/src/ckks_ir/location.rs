@@ -41,6 +41,25 @@ impl Location {
         format!("{}:{}:{}", self.file, self.line, self.column)
     }
 
+    /// The same place, reached by way of one more call, the outermost.
+    #[must_use]
+    pub fn called_from(self, caller: Option<&Self>) -> Self {
+        let Some(outermost) = caller else { return self };
+        let caller = match self.caller {
+            None => outermost.clone(),
+            Some(inner) => Arc::unwrap_or_clone(inner).called_from(caller),
+        };
+        Self { caller: Some(Arc::new(caller)), ..self }
+    }
+
+    /// The place without its outermost callers, so that `n` places are left.
+    #[must_use]
+    pub fn innermost_of(self, n: usize) -> Self {
+        let caller = self.caller.filter(|_| n > 1);
+        let caller = caller.map(|caller| Arc::new(Arc::unwrap_or_clone(caller).innermost_of(n - 1)));
+        Self { caller, ..self }
+    }
+
     /// It, then its callers, outwards.
     pub fn stack(&self) -> impl Iterator<Item = &Self> {
         core::iter::successors(Some(self), |at| at.caller.as_deref())

@@ -6,15 +6,21 @@
 //! builder; [`text`] prints and parses, [`verify`] lists the rules, [`crate::interp::slots`] is the
 //! meaning.
 
+mod calls;
+mod inline;
 mod location;
 pub mod text;
 mod transform;
 pub mod verify;
 
+pub use calls::{Call, CallIdx, CalleeIdx, Expansion, Interface};
+pub use inline::{inline, inline_all};
 pub use location::Location;
 pub use transform::{Transform, TransformIdx};
 
 use core::fmt;
+use std::sync::Arc;
+
 use fhe_core::params::Level;
 use num_complex::Complex64;
 
@@ -103,6 +109,8 @@ pub enum Op {
     LevelDrop(ValueId, Level),
     /// `sum_d diag_d * rotate(a, d)`, until [`crate::passes::expand_transforms`].
     LinearTransform(ValueId, TransformIdx),
+    /// A result of a call, by its number. What it needs are the arguments: [`Function::needs`].
+    Result(CallIdx, u32),
 }
 
 impl Op {
@@ -128,13 +136,14 @@ impl Op {
             Self::ModDownRescale(_) => "mod_down_rescale",
             Self::LevelDrop(..) => "level_drop",
             Self::LinearTransform(..) => "linear_transform",
+            Self::Result(..) => "result",
         }
     }
 
     /// The encrypted operands, in order.
     pub fn operands(&self) -> impl Iterator<Item = ValueId> + use<> {
         let (a, b) = match *self {
-            Self::Input(_) => (None, None),
+            Self::Input(_) | Self::Result(..) => (None, None),
             Self::Add(a, b) | Self::Sub(a, b) | Self::Mul(a, b) => (Some(a), Some(b)),
             Self::Neg(a)
             | Self::AddPlain(a, _)
@@ -159,7 +168,7 @@ impl Op {
     #[must_use]
     pub fn map(&self, mut f: impl FnMut(ValueId) -> ValueId) -> Self {
         match *self {
-            Self::Input(i) => Self::Input(i),
+            Self::Input(_) | Self::Result(..) => *self,
             Self::Add(a, b) => Self::Add(f(a), f(b)),
             Self::Sub(a, b) => Self::Sub(f(a), f(b)),
             Self::Mul(a, b) => Self::Mul(f(a), f(b)),
@@ -241,7 +250,7 @@ pub struct Input {
 pub struct Constant {
     /// The user's name.
     pub name: String,
-    /// One period; the length is a power of two.
+    /// One period, whose length is a power of two, for each variant of the function, one after the other.
     pub values: Vec<Complex64>,
     /// Where the user declared it.
     pub at: Option<Location>,
@@ -260,11 +269,19 @@ pub struct Output {
     pub at: Option<Location>,
 }
 
-/// A function on encrypted vectors.
-#[derive(Clone, Debug, PartialEq, Default)]
+/// A function on encrypted vectors: a program, or a callee.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Function {
-    /// Name of the program.
+    /// Name of the program, or the user's of the callee.
     pub name: String,
+    /// How many sets of constants it runs on; 1 of a program.
+    pub variants: u32,
+    /// The levels of inputs and outputs of a callee, once they are known.
+    pub interface: Option<Interface>,
+    /// The functions that it calls.
+    pub callees: Vec<Arc<Self>>,
+    /// Its calls.
+    pub calls: Vec<Call>,
     /// Encrypted inputs.
     pub inputs: Vec<Input>,
     /// Plaintext constants.
@@ -275,6 +292,24 @@ pub struct Function {
     pub values: Vec<Value>,
     /// What is returned.
     pub outputs: Vec<Output>,
+}
+
+impl Default for Function {
+    /// An empty program.
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            variants: 1,
+            interface: None,
+            callees: Vec::new(),
+            calls: Vec::new(),
+            inputs: Vec::new(),
+            constants: Vec::new(),
+            transforms: Vec::new(),
+            values: Vec::new(),
+            outputs: Vec::new(),
+        }
+    }
 }
 
 impl Function {
@@ -316,11 +351,11 @@ impl Function {
         op.constant().into_iter().chain(diagonals.iter().map(|&(_, c)| c))
     }
 
-    /// The users of each value, in order, a user of both operands twice. Outputs are not counted.
+    /// The users of each value, in order, a user of both operands twice. The users of an argument are the results. Outputs are not counted.
     pub fn users(&self) -> Vec<Vec<ValueId>> {
         let mut users = vec![Vec::new(); self.values.len()];
         for id in self.ids() {
-            for operand in self.value(id).op.operands() {
+            for operand in self.needs(&self.value(id).op) {
                 users[operand.0 as usize].push(id);
             }
         }
@@ -333,6 +368,10 @@ impl Function {
         match (&value.name, value.op) {
             (Some(name), _) => name.clone(),
             (None, Op::Input(i)) => self.inputs[i.0 as usize].name.clone(),
+            (None, Op::Result(c, i)) => {
+                let name = self.calls.get(c.0 as usize).map_or("a call", |call| &call.name);
+                format!("result {i} of {name}")
+            }
             (None, op) => format!("{id} {}", op.name()),
         }
     }

@@ -12,6 +12,20 @@
 //! }
 //! ```
 //!
+//! The callees of a function stand before its inputs; a callee's first line has its variants and, once they are known, its levels:
+//!
+//! ```text
+//! function "network" {
+//!   function "layer" variants 2 levels [3] to [2] {
+//!     input "argument 0" period 4
+//!     constant #0 "w" [1.0, 2.0]                    ; a family: 1.0 in variant 0, 2.0 in variant 1
+//!     ...
+//!   }
+//!   call !0 "layer[0]" &0 variant 0 [%0]
+//!   %1 = result !0 0
+//! }
+//! ```
+//!
 //! Each line may end with the [`Location`] that it came from, and those of the calls that led there.
 //!
 //! Constants of at most [`SHORT`] elements are printed in full; longer ones by digest, and their data is
@@ -24,8 +38,8 @@ use fhe_core::params::Level;
 use num_complex::Complex64;
 
 use super::{
-    ConstId, Constant, Function, Input, InputIdx, Kind, Location, Op, Output, Scalar, Scale, Transform,
-    TransformIdx, Value, ValueId,
+    Call, CallIdx, CalleeIdx, ConstId, Constant, Expansion, Function, Input, InputIdx, Interface, Kind,
+    Location, Op, Output, Scalar, Scale, Transform, TransformIdx, Value, ValueId,
 };
 use crate::error::{Error, Result};
 use crate::text::{Line, lines, quote};
@@ -47,7 +61,17 @@ impl Constant {
 
 impl fmt::Display for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "function {} {{", quote(&self.name))?;
+        write!(f, "function {}", quote(&self.name))?;
+        if self.variants != 1 {
+            write!(f, " variants {}", self.variants)?;
+        }
+        if let Some(Interface { inputs, outputs }) = &self.interface {
+            write!(f, " levels [{}] to [{}]", joined(inputs), joined(outputs))?;
+        }
+        writeln!(f, " {{")?;
+        for callee in &self.callees {
+            callee.to_string().lines().try_for_each(|line| writeln!(f, "  {line}"))?;
+        }
         for input in &self.inputs {
             let at = Ending(&input.at);
             writeln!(f, "  input {} period {}{at}", quote(&input.name), input.period)?;
@@ -55,7 +79,8 @@ impl fmt::Display for Function {
         for (i, constant) in self.constants.iter().enumerate() {
             write!(f, "  constant #{i} {} ", quote(&constant.name))?;
             if constant.values.len() > SHORT {
-                let (period, digest, at) = (constant.values.len(), constant.digest(), Ending(&constant.at));
+                let (digest, at) = (constant.digest(), Ending(&constant.at));
+                let period = constant.period(self.variants);
                 writeln!(f, "period {period} digest {digest}{at}")?;
                 continue;
             }
@@ -69,6 +94,16 @@ impl fmt::Display for Function {
             let diagonals = transform.diagonals.iter().map(|(d, c)| format!("{d} {c}"));
             let (id, name, at) = (TransformIdx(i), quote(&transform.name), Ending(&transform.at));
             writeln!(f, "  transform {id} {name} [{}]{at}", diagonals.collect::<Vec<_>>().join(", "))?;
+        }
+        for (i, call) in (0u32..).zip(&self.calls) {
+            let (id, name, at) = (CallIdx(i), quote(&call.name), Ending(&call.at));
+            let expansion = match call.expansion {
+                Expansion::ByRule => "",
+                Expansion::Never => " called",
+                Expansion::Always => " expanded",
+            };
+            let (callee, variant, arguments) = (call.callee, call.variant, joined(&call.arguments));
+            writeln!(f, "  call {id} {name} {callee} variant {variant} [{arguments}]{expansion}{at}")?;
         }
         for id in self.ids() {
             let value = self.value(id);
@@ -87,6 +122,10 @@ impl fmt::Display for Function {
         }
         writeln!(f, "}}")
     }
+}
+
+fn joined<T: fmt::Display>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The end of a line: ` at "..." from "..."`.
@@ -121,6 +160,7 @@ impl fmt::Display for Op {
             Self::Rotate(a, k) => write!(f, " {a}, {k}"),
             Self::LevelDrop(a, level) => write!(f, " {a}, {level}"),
             Self::LinearTransform(a, t) => write!(f, " {a}, {t}"),
+            Self::Result(c, i) => write!(f, " {c} {i}"),
         }
     }
 }
@@ -141,27 +181,51 @@ impl fmt::Display for Kind {
 /// # Errors
 /// [`Error::Parse`] names the line. The result is not verified.
 pub fn parse(text: &str, data: &[Constant]) -> Result<Function> {
-    let mut function = Function::default();
     let mut all = lines(text)?.into_iter();
     let Some(mut head) = all.next() else {
         return Err(Error::Parse { line: 1, problem: "expected `function`, found nothing".to_owned() });
     };
     head.expect("function")?;
-    function.name = head.string()?;
+    let end = text.lines().count();
+    let function = parse_function(&mut head, &mut all, end, data)?;
+    match all.next() {
+        Some(line) => Err(line.error("expected the end of the text")),
+        None => Ok(function),
+    }
+}
+
+/// A function whose first word is read, up to its brace. `end` is the last line of the text.
+fn parse_function(
+    head: &mut Line,
+    all: &mut dyn Iterator<Item = Line>,
+    end: usize,
+    data: &[Constant],
+) -> Result<Function> {
+    let mut function = Function { name: head.string()?, ..Function::default() };
+    if head.take("variants") {
+        function.variants = head.number()?;
+    }
+    if head.take("levels") {
+        let inputs = head.list(|line| line.number().map(Level))?;
+        head.expect("to")?;
+        function.interface = Some(Interface { inputs, outputs: head.list(|line| line.number().map(Level))? });
+    }
     head.punct('{')?;
     head.done()?;
-    for mut line in all.by_ref() {
+    while let Some(mut line) = all.next() {
         if line.take_punct('}') {
             line.done()?;
-            return match all.next() {
-                Some(line) => Err(line.error("expected the end of the text")),
-                None => Ok(function),
-            };
+            return Ok(function);
+        }
+        if line.take("function") {
+            let callee = parse_function(&mut line, &mut *all, end, data)?;
+            function.callees.push(Arc::new(callee));
+            continue;
         }
         parse_line(&mut line, &mut function, data)?;
         line.done()?;
     }
-    Err(Error::Parse { line: text.lines().count(), problem: "expected `}`, found the end".to_owned() })
+    Err(Error::Parse { line: end, problem: "expected `}`, found the end".to_owned() })
 }
 
 fn parse_line(line: &mut Line, function: &mut Function, data: &[Constant]) -> Result<()> {
@@ -180,7 +244,8 @@ fn parse_line(line: &mut Line, function: &mut Function, data: &[Constant]) -> Re
             let period: usize = line.number()?;
             line.expect("digest")?;
             let digest = line.word()?;
-            let found = data.iter().find(|c| c.values.len() == period && c.digest() == digest);
+            let len = period.saturating_mul(function.variants as usize);
+            let found = data.iter().find(|c| c.values.len() == len && c.digest() == digest);
             found.ok_or_else(|| line.error(format!("no data with digest {digest}")))?.values.clone()
         } else {
             line.list(|line| {
@@ -202,6 +267,26 @@ fn parse_line(line: &mut Line, function: &mut Function, data: &[Constant]) -> Re
         let name = line.string()?;
         let diagonals = line.list(|line| Ok((line.number()?, ConstId(line.id('#')?))))?;
         function.transforms.push(Transform { name, diagonals, at: parse_ending(line)? });
+        return Ok(());
+    }
+    if line.take("call") {
+        if line.id('!')? as usize != function.calls.len() {
+            return Err(line.error(format!("expected call {}", CallIdx(function.calls.len() as u32))));
+        }
+        let name = line.string()?;
+        let callee = CalleeIdx(line.id('&')?);
+        line.expect("variant")?;
+        let variant = line.number()?;
+        let arguments = line.list(value)?;
+        let expansion = if line.take("called") {
+            Expansion::Never
+        } else if line.take("expanded") {
+            Expansion::Always
+        } else {
+            Expansion::ByRule
+        };
+        let at = parse_ending(line)?;
+        function.calls.push(Call { callee, variant, arguments, expansion, name, at });
         return Ok(());
     }
     if line.take("output") {
@@ -244,6 +329,9 @@ fn parse_op(line: &mut Line) -> Result<Op> {
     let name = line.word()?;
     if name == "input" {
         return Ok(Op::Input(InputIdx(line.number()?)));
+    }
+    if name == "result" {
+        return Ok(Op::Result(CallIdx(line.id('!')?), line.number()?));
     }
     let a = value(line)?;
     let unary = match name.as_str() {

@@ -16,7 +16,12 @@
 //! | `kind` | the kind of a value is the one that [`kind_of`] derives from its operands |
 //! | `unit` | a `mul_i` reads the constant i |
 //! | `divisor` | a `mod_down_rescale` divides by at most 64 primes, see [`divides_at_once`] |
+//! | `family` | there is a variant; a constant has as many periods as there are variants, a callee a multiple of its caller's variants |
+//! | `call` | callees, calls and results named by index exist; arguments are as many as the callee's inputs and come before the results; no result is there twice; a callee keeps these rules |
+//! | `interface` | a placed callee has levels, those of its inputs and outputs; arguments and results have them, canonical, of degree 1, not raised |
 //! | `output-kind` | outputs are canonical, of degree 1 and not raised |
+
+use std::collections::BTreeSet;
 
 use fhe_core::params::{Level, Params};
 use kernels_gpu::abi::MAX_CONVERT_SOURCES;
@@ -94,6 +99,10 @@ pub fn kind_of(op: &Op, own: Kind, operands: &[Kind]) -> core::result::Result<Ki
             need(*to < a.level, "a level below its operand's")?;
             Kind { level: *to, ..a }
         }
+        Op::Result(..) => {
+            need(low, "a canonical value of degree 1, not raised")?;
+            a
+        }
         Op::LinearTransform(..) => return Err(format!("{} has no kind: it must be expanded", op.name())),
     })
 }
@@ -123,8 +132,17 @@ pub fn verify(function: &Function, params: Option<&Params>, after: &str) -> Resu
         }
     }
     for constant in &function.constants {
-        if !period_ok(constant.values.len()) {
-            return broken("period", format!("constant {:?} has {}", constant.name, constant.values.len()));
+        let period = constant.period(function.variants);
+        if function.variants == 0 || period * function.variants as usize != constant.values.len() {
+            let (found, variants) = (constant.values.len(), function.variants);
+            let name = &constant.name;
+            return broken(
+                "family",
+                format!("constant {name:?} has {found} numbers for {variants} variants"),
+            );
+        }
+        if !period_ok(period) {
+            return broken("period", format!("constant {:?} has {period}", constant.name));
         }
         if constant.values.iter().any(|z| !z.is_finite()) {
             return broken("finite", format!("constant {:?}", constant.name));
@@ -142,6 +160,7 @@ pub fn verify(function: &Function, params: Option<&Params>, after: &str) -> Resu
         }
     }
     let mut seen = vec![false; function.inputs.len()];
+    let mut results = BTreeSet::new();
     for id in function.ids() {
         let op = function.value(id).op;
         if let Some(late) = op.operands().find(|&a| a >= id) {
@@ -151,6 +170,20 @@ pub fn verify(function: &Function, params: Option<&Params>, after: &str) -> Resu
             return broken("index", format!("{id} reads a constant that is not there"));
         }
         match op {
+            Op::Result(c, i) => {
+                let call = function.calls.get(c.0 as usize);
+                let known =
+                    call.and_then(|c| function.callee(c)).is_some_and(|f| (i as usize) < f.outputs.len());
+                if !known {
+                    return broken("call", format!("{id} is result {i} of {c}, which is not there"));
+                }
+                if !results.insert((c, i)) {
+                    return broken("call", format!("{id} is result {i} of {c} again"));
+                }
+                if let Some(late) = function.needs(&op).find(|&a| a >= id) {
+                    return broken("call", format!("{id} is a result of {late}, which comes later"));
+                }
+            }
             Op::Input(i) => match seen.get_mut(i.0 as usize) {
                 None => return broken("index", format!("{id} reads input {}", i.0)),
                 Some(true) => return broken("input-once", format!("{id} reads input {} again", i.0)),
@@ -162,7 +195,7 @@ pub fn verify(function: &Function, params: Option<&Params>, after: &str) -> Resu
             Op::Rotate(_, k) if k == 0 || n_slots.is_some_and(|n| k as usize >= n) => {
                 return broken("rotation", format!("{id} rotates by {k}"));
             }
-            Op::MulI(_, c) if function.constants[c.0 as usize].values != [Complex64::I] => {
+            Op::MulI(_, c) if function.constants[c.0 as usize].values.iter().any(|z| *z != Complex64::I) => {
                 return broken("unit", format!("{id} multiplies by {c}, which is not the imaginary unit"));
             }
             Op::AddScalar(_, s) | Op::MulScalar(_, s) if !s.value().is_finite() => {
@@ -185,16 +218,92 @@ pub fn verify(function: &Function, params: Option<&Params>, after: &str) -> Resu
             return broken("output", format!("{:?} has {} slots", output.name, output.slots));
         }
     }
+    if let Err((rule, problem)) = verify_calls(function, params, after)? {
+        return broken(rule, problem);
+    }
     match verify_kinds(function, params) {
         Err((rule, problem)) => broken(rule, problem),
         Ok(()) => Ok(()),
     }
 }
 
-fn verify_kinds(
-    function: &Function,
-    params: Option<&Params>,
-) -> core::result::Result<(), (&'static str, String)> {
+type Check = core::result::Result<(), (&'static str, String)>;
+
+fn verify_calls(function: &Function, params: Option<&Params>, after: &str) -> Result<Check> {
+    let placed = |f: &Function| f.values.first().is_some_and(|v| v.kind.is_some());
+    for (i, callee) in function.callees.iter().enumerate() {
+        let name = &callee.name;
+        if callee.variants == 0 || !callee.variants.is_multiple_of(function.variants) {
+            let (found, own) = (callee.variants, function.variants);
+            return Ok(Err(("family", format!("&{i} {name:?} has {found} variants, its caller {own}"))));
+        }
+        if placed(callee) != placed(function) || (placed(callee) && callee.interface.is_none()) {
+            return Ok(Err(("interface", format!("&{i} {name:?} is not placed as its caller is"))));
+        }
+        verify(callee, params, after)?;
+    }
+    for (i, call) in function.calls.iter().enumerate() {
+        let problem = match function.callee(call) {
+            None => format!("!{i} calls {}, which is not there", call.callee),
+            Some(f) if call.arguments.len() != f.inputs.len() => {
+                format!("!{i} has {} arguments, expected {}", call.arguments.len(), f.inputs.len())
+            }
+            Some(f) if call.variant >= function.ratio(f) => {
+                format!("!{i} is of variant {}, of {}", call.variant, function.ratio(f))
+            }
+            Some(_) if call.arguments.iter().any(|a| a.0 as usize >= function.values.len()) => {
+                format!("!{i} has an argument that is not there")
+            }
+            Some(_) => continue,
+        };
+        return Ok(Err(("call", problem)));
+    }
+    Ok(verify_interface(function))
+}
+
+/// The levels at which values enter and leave, of the function and of what it calls.
+fn verify_interface(function: &Function) -> Check {
+    let crosses = |id: ValueId, level: Option<&Level>, what: &str| {
+        let expected = level.map(|&level| Kind { level, scale: Scale::Canonical, degree: 1, raised: false });
+        match function.value(id).kind {
+            Some(kind) if Some(kind) != expected => {
+                Err(("interface", format!("{what} {id} is {{{kind}}}, expected {expected:?}")))
+            }
+            _ => Ok(()),
+        }
+    };
+    if let Some(levels) = &function.interface {
+        if (levels.inputs.len(), levels.outputs.len()) != (function.inputs.len(), function.outputs.len()) {
+            return Err((
+                "interface",
+                format!("{:?} has another number of inputs or outputs", function.name),
+            ));
+        }
+        for (output, level) in function.outputs.iter().zip(&levels.outputs) {
+            crosses(output.value, Some(level), "output")?;
+        }
+    }
+    for id in function.ids() {
+        match (function.value(id).op, function.call_of(&function.value(id).op)) {
+            (Op::Input(i), _) => {
+                if let Some(levels) = &function.interface {
+                    crosses(id, levels.inputs.get(i.0 as usize), "input")?;
+                }
+            }
+            (Op::Result(_, i), Some(call)) => {
+                let levels = function.callee(call).and_then(|callee| callee.interface.as_ref());
+                crosses(id, levels.and_then(|levels| levels.outputs.get(i as usize)), "result")?;
+                for (j, &argument) in call.arguments.iter().enumerate() {
+                    crosses(argument, levels.and_then(|levels| levels.inputs.get(j)), "argument")?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn verify_kinds(function: &Function, params: Option<&Params>) -> Check {
     let kind = |id: ValueId| function.value(id).kind;
     let placed = function.values.first().is_some_and(|v| v.kind.is_some());
     for id in function.ids() {

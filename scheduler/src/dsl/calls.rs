@@ -12,20 +12,33 @@
 //!     let [y] = layer.call([h], &[("weight", &[-0.5; 16]), ("bias", &[0.0; 4])])?;
 //!     g.output("y", y, 4)
 //! })?;
-//! assert_eq!(program.function().constants[0].name, "layer[0].weight[0]");
+//! let function = program.function();
+//! assert_eq!((function.calls.len(), function.callees.len()), (2, 1));
+//! // Two sets of numbers for the plaintexts of one body.
+//! assert_eq!((function.callees[0].variants, function.calls[1].variant), (2, 1));
+//! assert_eq!(function.all_constants(0)[0].name, "layer[0].weight[0]");
 //! # Ok::<(), scheduler::Error>(())
 //! ```
 //!
-//! At present every call is expanded where it stands: the compiler sees no calls. So that calls may share one segment of a
-//! plan later, all calls of a function must have the sizes of its first. A value of a function has the location of its line
-//! there, and those of the calls that led to it.
+//! The body runs at every call and is written into a function of its own. Calls whose bodies are equal but for the numbers of plaintexts have one callee, which is
+//! compiled once; each call binds its own plaintexts. What else differs (a scalar that a parameter becomes, a diagonal that is zero) makes another callee. Values
+//! that the body captures become arguments.
+//!
+//! Whether a call stays one is decided when the program is compiled ([`crate::passes::calls`]): if at least two calls need their results at
+//! the same levels, and the body is large. Otherwise the body takes its place, where it is folded and batched with its surroundings.
+//! [`Definition::called`] and [`Definition::expanded`] decide it instead.
+//!
+//! All calls of a function must have the sizes of its first. A value of a function has the location of its line
+//! there, and messages have those of the calls that led to it.
 
 use core::cell::RefCell;
+use core::mem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Encrypted, Graph, Plain, Scope};
-use crate::ckks_ir::Location;
+use super::frames::Frame;
+use super::{Encrypted, Graph, Plain, Scope, unused};
+use crate::ckks_ir::{Call, CallIdx, Expansion, Function, Location, Op, Output, ValueId};
 use crate::error::{Error, Result};
 
 /// A function of `A` encrypted vectors, of parameters that are plaintext vectors, with `R` results. Made by [`Graph::function`].
@@ -34,6 +47,7 @@ pub struct Definition<'g, const A: usize, const R: usize, F> {
     graph: &'g Graph,
     name: String,
     body: F,
+    expansion: Expansion,
     calls: RefCell<Calls>,
 }
 
@@ -70,7 +84,8 @@ impl Graph {
     where
         F: Fn([Encrypted<'g>; A], &Parameters<'g, '_>) -> Result<[Encrypted<'g>; R]>,
     {
-        Definition { graph: self, name: name.to_owned(), body, calls: RefCell::default() }
+        let (name, expansion) = (name.to_owned(), Expansion::ByRule);
+        Definition { graph: self, name, body, expansion, calls: RefCell::default() }
     }
 }
 
@@ -78,11 +93,24 @@ impl<'g, const A: usize, const R: usize, F> Definition<'g, A, R, F>
 where
     F: Fn([Encrypted<'g>; A], &Parameters<'g, '_>) -> Result<[Encrypted<'g>; R]>,
 {
+    /// Every call stays one: it is compiled once for all calls at the same levels, however small it is.
+    #[must_use]
+    pub fn called(self) -> Self {
+        Self { expansion: Expansion::Never, ..self }
+    }
+
+    /// The body takes the place of every call.
+    #[must_use]
+    pub fn expanded(self) -> Self {
+        Self { expansion: Expansion::Always, ..self }
+    }
+
     /// Calls the function. Plaintexts that it makes are named `function[i].name` in call number `i`.
     ///
     /// # Errors
     /// Those of the body; [`Error::Call`] for other sizes than those of the first call, a parameter given twice, one that the
-    /// body asks for in vain, and one that it does not ask for; [`Error::ForeignValue`].
+    /// body asks for in vain, and one that it does not ask for; inputs and outputs that the body declares, and values of calls that are over;
+    /// [`Error::Unused`] for what the body makes and no result needs; [`Error::ForeignValue`].
     #[track_caller]
     pub fn call(
         &self,
@@ -98,17 +126,82 @@ where
         let number = self.number(&arguments, &values, &at)?;
         let read = RefCell::default();
         let parameters = Parameters { graph, function: &self.name, values, read };
-        graph.state.borrow_mut().calls.push(format!("{}[{number}]", self.name));
-        let results =
-            graph.scoped(Scope::Called(Arc::new(at.clone())), || (self.body)(arguments, &parameters));
-        graph.state.borrow_mut().calls.pop();
+        let outer: Vec<ValueId> = arguments.iter().map(|argument| argument.local()).collect();
+        let inner = self.begin(&arguments, number);
+        let results = graph.scoped(Scope::Called(Arc::new(at.clone())), || {
+            let results = (self.body)(inner, &parameters)?;
+            // As the caller of an operation on them would be: captured ones become results too.
+            results.iter().try_for_each(|&result| graph.owns(result))?;
+            Ok::<_, Error>(results.map(|result| (result.local(), result.period)))
+        });
+        let frame = self.end();
         let results = results?;
         let read = parameters.read.into_inner();
         let mut unread = parameters.values.keys().filter(|name| !read.contains(**name));
-        match unread.next() {
-            None => Ok(results),
-            Some(name) => refuse(&self.name, format!("it does not read its parameter `{name}`"), at),
+        if let Some(name) = unread.next() {
+            return refuse(&self.name, format!("it does not read its parameter `{name}`"), at);
         }
+        self.record(frame, outer, results, number, at)
+    }
+
+    /// Begins to write the body; gives its arguments.
+    fn begin(&self, arguments: &[Encrypted<'g>; A], number: usize) -> [Encrypted<'g>; A] {
+        let state = &mut *self.graph.state.borrow_mut();
+        let frame = Frame::new(state.n_frames, &self.name);
+        state.n_frames += 1;
+        state.calls.push(format!("{}[{number}]", self.name));
+        state.callers.push(mem::replace(&mut state.frame, frame));
+        let frame = &mut state.frame;
+        arguments.map(|argument| {
+            let id = frame.input(argument.period, None);
+            frame.on_purpose.values.push(id);
+            Encrypted { graph: self.graph, frame: frame.number, id, period: argument.period }
+        })
+    }
+
+    /// Goes on with the caller; gives the body.
+    fn end(&self) -> Frame {
+        let state = &mut *self.graph.state.borrow_mut();
+        state.calls.pop();
+        match state.callers.pop() {
+            Some(caller) => mem::replace(&mut state.frame, caller),
+            None => Frame::new(0, &self.name),
+        }
+    }
+
+    /// Makes the body a callee, and this call one of it.
+    fn record(
+        &self,
+        frame: Frame,
+        mut arguments: Vec<ValueId>,
+        results: [(ValueId, u32); R],
+        number: usize,
+        at: Location,
+    ) -> Result<[Encrypted<'g>; R]> {
+        let Frame { mut function, on_purpose, captured, .. } = frame;
+        for (i, &(value, period)) in results.iter().enumerate() {
+            let name = format!("result {i}");
+            function.outputs.push(Output { name, slots: period, value, at: Some(at.clone()) });
+        }
+        if self.graph.state.borrow().mistake.is_none() {
+            unused::check(&function, &on_purpose)?;
+        }
+        relocate(&mut function, at.stack().count());
+        arguments.extend(captured);
+        let call = {
+            let function_of_caller = &mut self.graph.state.borrow_mut().frame.function;
+            let (callee, variant) = function_of_caller.add_callee(function);
+            let (name, at) = (format!("{}[{number}]", self.name), Some(at.clone()));
+            let expansion = self.expansion;
+            function_of_caller.calls.push(Call { callee, variant, arguments, expansion, name, at });
+            CallIdx(function_of_caller.calls.len() as u32 - 1)
+        };
+        let mut i = 0;
+        Ok(results.map(|(_, period)| {
+            let result = self.graph.push_at(Op::Result(call, i), period, Some(at.clone()));
+            i += 1;
+            result
+        }))
     }
 
     /// The number of this call, which has the sizes of the first.
@@ -169,6 +262,27 @@ impl<'g> Parameters<'g, '_> {
     pub fn graph(&self) -> &'g Graph {
         self.graph
     }
+}
+
+/// Cuts the last `n` callers from all locations: what they are, calls say.
+fn relocate(function: &mut Function, n: usize) {
+    let cut = |at: &mut Option<Location>| {
+        *at = at.take().map(|at| {
+            let own = at.stack().count().saturating_sub(n).max(1);
+            at.innermost_of(own)
+        });
+    };
+    for value in &mut function.values {
+        match value.op {
+            Op::Input(_) => value.at = None,
+            _ => cut(&mut value.at),
+        }
+    }
+    function.constants.iter_mut().for_each(|constant| cut(&mut constant.at));
+    function.transforms.iter_mut().for_each(|transform| cut(&mut transform.at));
+    function.calls.iter_mut().for_each(|call| cut(&mut call.at));
+    function.inputs.iter_mut().for_each(|input| input.at = None);
+    function.outputs.iter_mut().for_each(|output| output.at = None);
 }
 
 fn refuse<T>(name: &str, problem: String, at: Location) -> Result<T> {

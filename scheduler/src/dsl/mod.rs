@@ -22,6 +22,7 @@
 //! ([`Error::Unused`]), unless it is marked by [`Encrypted::unused_on_purpose`].
 
 mod calls;
+mod frames;
 pub mod functions;
 pub mod linear;
 mod ops;
@@ -42,7 +43,7 @@ use crate::ckks_ir::{
 };
 use crate::error::{Error, Result};
 pub use calls::{Definition, Parameters};
-use unused::OnPurpose;
+use frames::Frame;
 pub use values::{Encrypted, Plain};
 pub use vectors::EncryptedVec;
 
@@ -73,23 +74,24 @@ pub fn build(name: &str, body: impl FnOnce(&Graph) -> Result<()>) -> Result<Prog
     let at = Some(Location::here());
     let graph = Graph {
         state: RefCell::new(State {
-            function: Function { name: name.to_owned(), ..Function::default() },
+            frame: Frame::new(0, name),
+            callers: Vec::new(),
+            n_frames: 1,
             mistake: None,
             scope: Scope::Body,
             calls: Vec::new(),
-            on_purpose: OnPurpose::default(),
         }),
     };
     body(&graph)?;
-    let state = graph.state.into_inner();
-    if let Some(mistake) = state.mistake {
+    let State { frame, mistake, .. } = graph.state.into_inner();
+    if let Some(mistake) = mistake {
         return Err(mistake);
     }
-    if state.function.outputs.is_empty() {
+    if frame.function.outputs.is_empty() {
         return Err(Error::NoOutput { name: name.to_owned(), at });
     }
-    unused::check(&state.function, &state.on_purpose)?;
-    Ok(Program { function: state.function })
+    unused::check(&frame.function, &frame.on_purpose)?;
+    Ok(Program { function: frame.function })
 }
 
 /// A program being built.
@@ -100,12 +102,15 @@ pub struct Graph {
 
 #[derive(Debug)]
 struct State {
-    function: Function,
+    /// What is being written: the program, or the body of the innermost call.
+    frame: Frame,
+    /// What calls it, outermost first.
+    callers: Vec<Frame>,
+    n_frames: u32,
     mistake: Option<Error>,
     scope: Scope,
-    /// The calls that are being expanded, outermost first, as `layer[2]`: with them begin the names of plaintexts.
+    /// The calls whose bodies are being written, outermost first, as `layer[2]`: messages name plaintexts with them.
     calls: Vec<String>,
-    on_purpose: OnPurpose,
 }
 
 /// Which line is the user's.
@@ -127,8 +132,9 @@ impl Graph {
     #[track_caller]
     pub fn input(&self, name: &str, period: usize) -> Result<Encrypted<'_>> {
         let at = self.locate(Location::here());
+        self.at_top("an input", &at)?;
         let period = checked_period(name, period, &at)?;
-        let function = &mut self.state.borrow_mut().function;
+        let function = &mut self.state.borrow_mut().frame.function;
         if let Some(first) = function.inputs.iter().find(|i| i.name == name) {
             let first = first.at.clone();
             return Err(Error::DuplicateName { what: "input", name: name.to_owned(), first, at: Some(at) });
@@ -136,7 +142,7 @@ impl Graph {
         function.inputs.push(Input { name: name.to_owned(), period, at: Some(at.clone()) });
         let op = Op::Input(InputIdx(function.inputs.len() as u32 - 1));
         function.values.push(Value { op, kind: None, name: Some(name.to_owned()), at: Some(at) });
-        Ok(Encrypted { graph: self, id: ValueId(function.values.len() as u32 - 1), period })
+        Ok(Encrypted { graph: self, frame: 0, id: ValueId(function.values.len() as u32 - 1), period })
     }
 
     /// A plaintext vector of real numbers; its length is its period.
@@ -156,15 +162,16 @@ impl Graph {
     #[track_caller]
     pub fn plain_complex(&self, name: &str, values: &[Complex64]) -> Result<Plain<'_>> {
         let at = self.locate(Location::here());
-        let name = &self.qualified(name);
-        let period = checked_period(name, values.len(), &at)?;
+        let qualified = &self.qualified(name);
+        let period = checked_period(qualified, values.len(), &at)?;
         if let Some(index) = values.iter().position(|z| !z.is_finite()) {
             let value = values[index].to_string();
-            return Err(Error::NotFinite { name: name.to_owned(), index, value, at: Some(at) });
+            return Err(Error::NotFinite { name: qualified.to_owned(), index, value, at: Some(at) });
         }
-        let constants = &mut self.state.borrow_mut().function.constants;
+        let frame = &mut self.state.borrow_mut().frame;
+        let constants = &mut frame.function.constants;
         constants.push(Constant { name: name.to_owned(), values: values.to_vec(), at: Some(at) });
-        Ok(Plain { graph: self, id: ConstId(constants.len() as u32 - 1), period })
+        Ok(Plain { graph: self, frame: frame.number, id: ConstId(constants.len() as u32 - 1), period })
     }
 
     /// Returns a value, of which the first `slots` slots have a meaning.
@@ -173,10 +180,12 @@ impl Graph {
     /// [`Error::DuplicateName`]; [`Error::OutputSlots`]; [`Error::ForeignValue`].
     #[track_caller]
     pub fn output(&self, name: &str, value: Encrypted<'_>, slots: usize) -> Result<()> {
-        let at = Some(self.locate(Location::here()));
-        let named = || name.to_owned();
+        let at = self.locate(Location::here());
+        self.at_top("an output", &at)?;
+        let (at, named) = (Some(at), || name.to_owned());
         self.owns(value)?;
-        let outputs = &mut self.state.borrow_mut().function.outputs;
+        let value = self.local(value);
+        let outputs = &mut self.state.borrow_mut().frame.function.outputs;
         if let Some(first) = outputs.iter().find(|o| o.name == name) {
             let first = first.at.clone();
             return Err(Error::DuplicateName { what: "output", name: named(), first, at });
@@ -185,23 +194,27 @@ impl Graph {
         if slots == 0 || slots > 1 << 16 {
             return Err(Error::OutputSlots { name: named(), expected: 1 << 16, found: slots, at });
         }
-        outputs.push(Output { name: named(), slots: slots as u32, value: value.id, at });
+        outputs.push(Output { name: named(), slots: slots as u32, value, at });
         Ok(())
     }
 
     #[track_caller]
     fn push(&self, op: Op, period: u32) -> Encrypted<'_> {
-        let at = Some(self.locate(Location::here()));
-        let values = &mut self.state.borrow_mut().function.values;
+        self.push_at(op, period, Some(self.locate(Location::here())))
+    }
+
+    fn push_at(&self, op: Op, period: u32, at: Option<Location>) -> Encrypted<'_> {
+        let frame = &mut self.state.borrow_mut().frame;
+        let values = &mut frame.function.values;
         values.push(Value { op, kind: None, name: None, at });
-        Encrypted { graph: self, id: ValueId(values.len() as u32 - 1), period }
+        Encrypted { graph: self, frame: frame.number, id: ValueId(values.len() as u32 - 1), period }
     }
 
     /// The constant `i`, one for the program.
     #[track_caller]
     fn imaginary_unit(&self) -> ConstId {
         let at = Some(self.locate(Location::here()));
-        let constants = &mut self.state.borrow_mut().function.constants;
+        let constants = &mut self.state.borrow_mut().frame.function.constants;
         let values = vec![Complex64::I];
         let found = constants.iter().position(|c| c.name == "i" && c.values == values);
         let index = found.unwrap_or_else(|| {
@@ -214,14 +227,10 @@ impl Graph {
     /// A linear transform by its diagonals: at least one, rotations ascending.
     #[track_caller]
     fn transform(&self, name: &str, diagonals: Vec<(u32, ConstId)>) -> TransformIdx {
-        let (name, at) = (self.qualified(name), Some(self.locate(Location::here())));
-        let transforms = &mut self.state.borrow_mut().function.transforms;
+        let (name, at) = (name.to_owned(), Some(self.locate(Location::here())));
+        let transforms = &mut self.state.borrow_mut().frame.function.transforms;
         transforms.push(Transform { name, diagonals, at });
         TransformIdx(transforms.len() as u32 - 1)
-    }
-
-    fn name(&self, id: ValueId, name: &str) {
-        self.state.borrow_mut().function.values[id.0 as usize].name = Some(name.to_owned());
     }
 
     fn mistake(&self, error: Error) {
@@ -234,7 +243,7 @@ impl Graph {
         if core::ptr::eq(self, value.graph) {
             return Ok(());
         }
-        let made = value.graph.state.borrow().function.value(value.id).at.clone();
+        let made = value.made();
         let at = Some(self.locate(Location::here()));
         Err(Error::ForeignValue { name: value.describe(), made, at })
     }

@@ -9,7 +9,7 @@ impl Neg for Encrypted<'_> {
     type Output = Self;
     #[track_caller]
     fn neg(self) -> Self {
-        self.graph.push(Op::Neg(self.id), self.period)
+        self.graph.push(Op::Neg(self.local()), self.period)
     }
 }
 

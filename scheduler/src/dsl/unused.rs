@@ -25,7 +25,7 @@ pub(super) fn check(function: &Function, on_purpose: &OnPurpose) -> Result<()> {
     on_purpose.constants.iter().for_each(|id| read[id.0 as usize] = true);
     for id in function.ids() {
         let op = &function.value(id).op;
-        op.operands().for_each(|a| used[a.0 as usize] = true);
+        function.needs(op).for_each(|a| used[a.0 as usize] = true);
         function.constants_of(op).for_each(|c| read[c.0 as usize] = true);
     }
     let ends: Vec<ValueId> =

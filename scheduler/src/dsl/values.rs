@@ -10,6 +10,8 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug)]
 pub struct Encrypted<'g> {
     pub(super) graph: &'g Graph,
+    /// The call in which it was made, 0 for the program itself.
+    pub(super) frame: u32,
     pub(super) id: ValueId,
     pub(super) period: u32,
 }
@@ -18,6 +20,7 @@ pub struct Encrypted<'g> {
 #[derive(Clone, Copy, Debug)]
 pub struct Plain<'g> {
     pub(super) graph: &'g Graph,
+    pub(super) frame: u32,
     pub(super) id: ConstId,
     pub(super) period: u32,
 }
@@ -36,14 +39,18 @@ impl<'g> Encrypted<'g> {
     /// Gives the value a name for messages.
     #[must_use]
     pub fn named(self, name: &str) -> Self {
-        self.graph.name(self.id, name);
+        self.graph.with_frame(self.frame, |frame| {
+            if let Some(value) = frame.function.values.get_mut(self.id.0 as usize) {
+                value.name = Some(name.to_owned());
+            }
+        });
         self
     }
 
     /// Lets the value, and all that it is made of, reach no output: an input of a fixed interface, a result for another
     /// version of the program. Without this, what reaches no output is [`Error::Unused`].
     pub fn unused_on_purpose(self) -> Self {
-        self.graph.state.borrow_mut().on_purpose.values.push(self.id);
+        self.graph.with_frame(self.frame, |frame| frame.on_purpose.values.push(self.id));
         self
     }
 
@@ -59,14 +66,14 @@ impl<'g> Encrypted<'g> {
     #[track_caller]
     pub fn rotate(self, k: i64) -> Self {
         let k = k.rem_euclid(i64::from(self.period)) as u32;
-        if k == 0 { self } else { self.graph.push(Op::Rotate(self.id, k), self.period) }
+        if k == 0 { self } else { self.graph.push(Op::Rotate(self.local(), k), self.period) }
     }
 
     /// The complex conjugate of every slot.
     #[must_use]
     #[track_caller]
     pub fn conjugate(self) -> Self {
-        self.graph.push(Op::Conjugate(self.id), self.period)
+        self.graph.push(Op::Conjugate(self.local()), self.period)
     }
 
     /// Every slot times the imaginary unit, exactly: no level, no noise.
@@ -80,7 +87,7 @@ impl<'g> Encrypted<'g> {
     #[must_use]
     #[track_caller]
     pub fn rescaled(self) -> Self {
-        self.graph.push(Op::Rescale(self.id), self.period)
+        self.graph.push(Op::Rescale(self.local()), self.period)
     }
 
     /// The product of two encrypted vectors, or sum of such, relinearized here, even where the compiler would do so later: at the end of
@@ -88,7 +95,7 @@ impl<'g> Encrypted<'g> {
     #[must_use]
     #[track_caller]
     pub fn relinearized(self) -> Self {
-        self.graph.push(Op::Relinearize(self.id), self.period)
+        self.graph.push(Op::Relinearize(self.local()), self.period)
     }
 
     /// The vector at exactly this level, rescaled, even where the compiler would choose a lower one. Kept, or refused by
@@ -96,7 +103,7 @@ impl<'g> Encrypted<'g> {
     #[must_use]
     #[track_caller]
     pub fn at_level(self, level: Level) -> Self {
-        self.graph.push(Op::LevelDrop(self.id, level), self.period)
+        self.graph.push(Op::LevelDrop(self.local(), level), self.period)
     }
 
     /// Slot `i` becomes the sum of slots `i + j * stride` for `j < count`, in about `log2(count)` rotations, and one more for
@@ -146,7 +153,19 @@ impl<'g> Encrypted<'g> {
 
     /// Its name, or its operation.
     pub(super) fn describe(self) -> String {
-        self.graph.state.borrow().function.describe(self.id)
+        let name = self.graph.with_frame(self.frame, |frame| frame.function.describe(self.id));
+        name.unwrap_or_else(|| self.id.to_string())
+    }
+
+    /// Where it was made.
+    pub(super) fn made(self) -> Option<Location> {
+        self.graph.with_frame(self.frame, |frame| frame.function.value(self.id).at.clone()).flatten()
+    }
+
+    /// Its name in what is being written.
+    #[track_caller]
+    pub(super) fn local(self) -> ValueId {
+        self.graph.local(self)
     }
 
     pub(super) fn with_period(self, period: u32) -> Self {
@@ -159,18 +178,19 @@ impl<'g> Encrypted<'g> {
             self.graph.mistake(error);
             return self;
         }
-        self.graph.push(op(self.id, other.id), self.period.max(other.period))
+        self.graph.push(op(self.local(), other.local()), self.period.max(other.period))
     }
 
     #[track_caller]
     pub(super) fn with_plain(self, plain: Plain<'g>, op: fn(ValueId, ConstId) -> Op) -> Self {
         if !core::ptr::eq(self.graph, plain.graph) {
-            let constant = plain.graph.state.borrow().function.constants[plain.id.0 as usize].clone();
+            let (name, made) = plain.describe();
             let at = Some(self.graph.locate(Location::here()));
-            self.graph.mistake(Error::ForeignValue { name: constant.name, made: constant.at, at });
+            self.graph.mistake(Error::ForeignValue { name, made, at });
             return self;
         }
-        self.graph.push(op(self.id, plain.id), self.period.max(plain.period))
+        let constant = self.graph.local_plain(plain);
+        self.graph.push(op(self.local(), constant), self.period.max(plain.period))
     }
 
     #[track_caller]
@@ -180,7 +200,7 @@ impl<'g> Encrypted<'g> {
             let at = Some(self.graph.locate(Location::here()));
             self.graph.mistake(Error::NotFinite { name, index: 0, value: value.to_string(), at });
         }
-        self.graph.push(op(self.id, Scalar::new(value)), self.period)
+        self.graph.push(op(self.local(), Scalar::new(value)), self.period)
     }
 }
 
@@ -190,9 +210,18 @@ impl Plain<'_> {
         self.period as usize
     }
 
+    /// Its name, and where it was made.
+    pub(super) fn describe(self) -> (String, Option<Location>) {
+        let found = self.graph.with_frame(self.frame, |frame| {
+            let constant = frame.function.constants.get(self.id.0 as usize);
+            constant.map(|constant| (constant.name.clone(), constant.at.clone()))
+        });
+        found.flatten().unwrap_or_else(|| (self.id.to_string(), None))
+    }
+
     /// As [`Encrypted::unused_on_purpose`].
     pub fn unused_on_purpose(self) -> Self {
-        self.graph.state.borrow_mut().on_purpose.constants.push(self.id);
+        self.graph.with_frame(self.frame, |frame| frame.on_purpose.constants.push(self.id));
         self
     }
 }

@@ -1,11 +1,13 @@
 //! Placed `ckks_ir` on real ciphertexts, each operation by the reference evaluator.
 
+use std::collections::BTreeMap;
+
 use fhe_core::ckks::{Ciphertext, Encoder, Evaluator, RaisedCiphertext};
 use fhe_core::math::word::Word;
 use fhe_core::params::Level;
 
 use super::Env;
-use crate::ckks_ir::{ConstId, Function, Kind, Op, Scale, ValueId};
+use crate::ckks_ir::{CallIdx, ConstId, Function, Kind, Op, Scale, ValueId};
 use crate::error::{Error, Result};
 
 enum Value<W> {
@@ -26,14 +28,33 @@ struct Machine<'a, W> {
 /// [`Error::Interp`] when a value has no kind or another than it should, or an input is missing; [`Error::Core`] of the
 /// evaluator.
 pub fn run<W: Word>(function: &Function, env: &Env<'_, W>) -> Result<Vec<Ciphertext<W>>> {
+    run_variant(function, 0, env)
+}
+
+/// Runs a variant of a function, whose own constants are the first of the environment.
+fn run_variant<W: Word>(function: &Function, variant: usize, env: &Env<'_, W>) -> Result<Vec<Ciphertext<W>>> {
     let (encoder, evaluator) = (Encoder::new(env.ring), Evaluator::new(env.ring));
+    let mut called: BTreeMap<CallIdx, Vec<Ciphertext<W>>> = BTreeMap::new();
     let mut machine = Machine { env, encoder, evaluator, values: Vec::with_capacity(function.values.len()) };
     for id in function.ids() {
         let value = function.value(id);
         let Some(kind) = value.kind else { return Err(Error::Interp(format!("{id} is not placed"))) };
-        let result = match kind.raised {
-            true => Value::Raised(machine.raised(&value.op, kind)?),
-            false => Value::Low(machine.low(&value.op, kind)?),
+        if let Op::Result(c, _) = value.op
+            && !called.contains_key(&c)
+        {
+            let (call, callee) = super::called(function, c)?;
+            let variant = function.variant_of(call, variant);
+            let arguments = call.arguments.iter().map(|&a| machine.get(a).cloned());
+            let inputs = arguments.collect::<Result<Vec<_>>>()?;
+            let constants = callee.all_constants(variant);
+            let Env { ring, keys, .. } = *env;
+            let env = Env { ring, keys, constants: &constants, inputs: &inputs };
+            called.insert(c, run_variant(callee, variant, &env)?);
+        }
+        let result = match (value.op, kind.raised) {
+            (Op::Result(c, i), _) => Value::Low(super::result(&called, c, i)?.clone()),
+            (op, true) => Value::Raised(machine.raised(&op, kind)?),
+            (op, false) => Value::Low(machine.low(&op, kind)?),
         };
         let (level, degree) = match &result {
             Value::Low(c) => (c.level(), c.degree()),
@@ -96,7 +117,9 @@ impl<W: Word> Machine<'_, W> {
             Op::ModDown(a) => evaluator.mod_down(self.get_raised(a)?)?,
             Op::ModDownRescale(a) => evaluator.mod_down_rescale(self.get_raised(a)?)?,
             Op::LevelDrop(a, level) => evaluator.level_drop(self.get(a)?, level)?,
-            Op::LinearTransform(..) => return Err(Error::Interp(format!("a {} is not placed", op.name()))),
+            Op::LinearTransform(..) | Op::Result(..) => {
+                return Err(Error::Interp(format!("a {} is not placed", op.name())));
+            }
         })
     }
 

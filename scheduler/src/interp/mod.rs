@@ -1,11 +1,13 @@
 //! The meaning of each language, as simple as can be: [`slots`] on plain complex vectors, [`ckks_exact`] on
 //! ciphertexts with the reference evaluator, [`poly`] on the reference's polynomials, [`plan`] row by row
-//! in its own arithmetic. The last three agree bit for bit.
+//! in its own arithmetic. The last three agree bit for bit. A call is its body on its arguments.
 
 pub mod ckks_exact;
 pub mod plan;
 pub mod poly;
 pub mod slots;
+
+use std::collections::BTreeMap;
 
 use fhe_core::ckks::{Ciphertext, Encoder};
 use fhe_core::math::word::Word;
@@ -13,7 +15,7 @@ use fhe_core::ring::{Eval, Ring, RnsPoly};
 use fhe_core::rlwe::{EvaluationKey, EvaluationKeySet};
 use num_complex::Complex64;
 
-use crate::ckks_ir::{ConstId, Constant, InputIdx};
+use crate::ckks_ir::{Call, CallIdx, ConstId, Constant, Function, InputIdx};
 use crate::error::{Error, Result};
 use crate::plan::KeyId;
 use crate::poly_ir::Encoded;
@@ -53,6 +55,18 @@ impl<W: Word> Env<'_, W> {
             KeyId::Galois(element) => self.keys.galois(element)?.key(),
         })
     }
+}
+
+/// A call and what it calls.
+fn called(function: &Function, call: CallIdx) -> Result<(&Call, &Function)> {
+    let found = function.calls.get(call.0 as usize).and_then(|call| Some((call, &**function.callee(call)?)));
+    found.ok_or_else(|| Error::Interp(format!("no call {call}")))
+}
+
+/// A result of a call that was made.
+fn result<T>(called: &BTreeMap<CallIdx, Vec<T>>, call: CallIdx, i: u32) -> Result<&T> {
+    let results = called.get(&call).and_then(|results| results.get(i as usize));
+    results.ok_or_else(|| Error::Interp(format!("no result {i} of {call}")))
 }
 
 /// One period, repeated to `n_slots` slots.

@@ -1,11 +1,14 @@
 //! `poly_ir` on the polynomials of the reference.
 
+use std::collections::BTreeMap;
+
 use fhe_core::ckks::{Ciphertext, Encoder};
 use fhe_core::math::word::Word;
 use fhe_core::params::{Level, LimbIdx};
 use fhe_core::ring::{Coeff, ConvertBasis, Eval, RnsPoly};
 
 use super::Env;
+use crate::ckks_ir::{CallIdx, ConstId};
 use crate::error::{Error, Result};
 use crate::poly_ir::{Function, Op, PolyId, SlotsIdx};
 
@@ -19,6 +22,7 @@ enum Poly<W> {
 struct Machine<'a, W> {
     env: &'a Env<'a, W>,
     values: Vec<Poly<W>>,
+    called: BTreeMap<CallIdx, Vec<Ciphertext<W>>>,
 }
 
 /// Runs a function; outputs are given at `levels`, by output.
@@ -27,17 +31,57 @@ struct Machine<'a, W> {
 /// [`Error::Interp`] when something is missing or of the wrong domain; [`Error::Core`] of the reference.
 pub fn run<W: Word>(function: &Function, env: &Env<'_, W>, levels: &[Level]) -> Result<Vec<Ciphertext<W>>> {
     let encoder = Encoder::new(env.ring);
-    let mut machine = Machine { env, values: Vec::with_capacity(function.values.len()) };
+    let mut machine =
+        Machine { env, values: Vec::with_capacity(function.values.len()), called: BTreeMap::new() };
     for id in function.ids() {
+        if let Op::Result { call, .. } = function.value(id).op
+            && !machine.called.contains_key(&call)
+        {
+            machine.call(function, call)?;
+        }
         let value = machine.value(function, id, &encoder)?;
         machine.values.push(value);
     }
-    let params = env.ring.params();
-    let outputs = function.outputs.chunks(2).zip(levels).map(|(pair, &level)| {
-        let polys = pair.iter().map(|o| machine.eval(o.value).cloned()).collect::<Result<Vec<_>>>()?;
-        Ok(Ciphertext::new(params, polys, level, params.level(level)?.log_scale)?)
-    });
-    outputs.collect()
+    machine.outputs(function, levels)
+}
+
+impl<W: Word> Machine<'_, W> {
+    fn outputs(&self, function: &Function, levels: &[Level]) -> Result<Vec<Ciphertext<W>>> {
+        let params = self.env.ring.params();
+        let outputs = function.outputs.chunks(2).zip(levels).map(|(pair, &level)| {
+            let polys = pair.iter().map(|o| self.eval(o.value).cloned()).collect::<Result<Vec<_>>>()?;
+            Ok(Ciphertext::new(params, polys, level, params.level(level)?.log_scale)?)
+        });
+        outputs.collect()
+    }
+
+    /// The results of a call, made at its first.
+    fn call(&mut self, function: &Function, at: CallIdx) -> Result<()> {
+        let missing = || Error::Interp(format!("no call {at}"));
+        let call = function.calls.get(at.0 as usize).ok_or_else(missing)?;
+        let callee = function.callee(call).ok_or_else(missing)?;
+        let Env { ring, keys, constants, .. } = *self.env;
+        let params = ring.params();
+        let level_of = |basis: &[LimbIdx]| {
+            let mut levels = (0..=params.max_level().0).map(Level);
+            let level = levels.find(|&level| params.level(level).is_ok_and(|l| l.basis == basis));
+            level.ok_or_else(|| Error::Interp(format!("no level has the limbs {basis:?}")))
+        };
+        let mut inputs = Vec::with_capacity(call.arguments.len());
+        for (pair, basis) in call.arguments.iter().zip(&callee.inputs) {
+            let polys = pair.iter().map(|&a| self.eval(a).cloned()).collect::<Result<Vec<_>>>()?;
+            let level = level_of(basis)?;
+            inputs.push(Ciphertext::new(params, polys, level, params.level(level)?.log_scale)?);
+        }
+        let constant = |c: &ConstId| constants.get(c.0 as usize).cloned();
+        let constants: Option<Vec<_>> = call.constants.iter().map(constant).collect();
+        let constants = constants.ok_or_else(|| Error::Interp(format!("a constant of {at} is missing")))?;
+        let returned = callee.outputs.iter().step_by(2).map(|o| level_of(&callee.value(o.value).basis));
+        let levels = returned.collect::<Result<Vec<_>>>()?;
+        let env = Env { ring, keys, constants: &constants, inputs: &inputs };
+        self.called.insert(at, run(callee, &env, &levels)?);
+        Ok(())
+    }
 }
 
 impl<W: Word> Machine<'_, W> {
@@ -74,6 +118,10 @@ impl<W: Word> Machine<'_, W> {
                 let poly = polys.get(usize::from(*poly));
                 poly.ok_or_else(|| Error::Interp(format!("{id}: the input has no such polynomial")))?
                     .select("input", basis)?
+            }
+            Op::Result { call, result, poly } => {
+                let poly = super::result(&self.called, *call, *result)?.polys().get(usize::from(*poly));
+                poly.ok_or_else(|| Error::Interp(format!("{id}: the result has no such polynomial")))?.clone()
             }
             Op::Constant(e) => {
                 let encoded = &function.encoded[e.0 as usize];

@@ -1,9 +1,12 @@
 //! `ckks_ir` on plain complex vectors: what a program means, placed or not.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use num_complex::Complex64;
 
 use super::repeat;
-use crate::ckks_ir::{Function, Op};
+use crate::ckks_ir::{CallIdx, Function, Op};
 use crate::error::{Error, Result};
 
 /// Runs a function on one period (or all slots) of each input; gives all slots of each output.
@@ -11,6 +14,17 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::Interp`] when an input is missing or its length does not divide `n_slots`.
 pub fn run(function: &Function, n_slots: usize, inputs: &[Vec<Complex64>]) -> Result<Vec<Vec<Complex64>>> {
+    run_variant(function, 0, n_slots, inputs)
+}
+
+/// Runs a variant of a function.
+fn run_variant(
+    function: &Function,
+    variant: usize,
+    n_slots: usize,
+    inputs: &[Vec<Complex64>],
+) -> Result<Vec<Vec<Complex64>>> {
+    let mut called: BTreeMap<CallIdx, Vec<Vec<Complex64>>> = BTreeMap::new();
     let mut values: Vec<Vec<Complex64>> = Vec::with_capacity(function.values.len());
     for id in function.ids() {
         let get = |a: crate::ckks_ir::ValueId| &values[a.0 as usize];
@@ -18,7 +32,9 @@ pub fn run(function: &Function, n_slots: usize, inputs: &[Vec<Complex64>]) -> Re
         let zip = |a: &[Complex64], b: &[Complex64], f: fn(Complex64, Complex64) -> Complex64| {
             a.iter().zip(b).map(|(&x, &y)| f(x, y)).collect::<Vec<_>>()
         };
-        let constant = |c: crate::ckks_ir::ConstId| repeat(&function.constants[c.0 as usize].values, n_slots);
+        let constant = |c: crate::ckks_ir::ConstId| {
+            repeat(function.constants[c.0 as usize].variant(variant, function.variants), n_slots)
+        };
         let value = match function.value(id).op {
             Op::Input(i) => match inputs.get(i.0 as usize) {
                 Some(input) if !input.is_empty() && n_slots.is_multiple_of(input.len()) => {
@@ -53,6 +69,15 @@ pub fn run(function: &Function, n_slots: usize, inputs: &[Vec<Complex64>]) -> Re
                     }
                 }
                 sum
+            }
+            Op::Result(c, i) => {
+                if let Entry::Vacant(entry) = called.entry(c) {
+                    let (call, callee) = super::called(function, c)?;
+                    let arguments: Vec<_> = call.arguments.iter().map(|&a| get(a).clone()).collect();
+                    let variant = function.variant_of(call, variant);
+                    entry.insert(run_variant(callee, variant, n_slots, &arguments)?);
+                }
+                super::result(&called, c, i)?.clone()
             }
             Op::Relinearize(a)
             | Op::Rescale(a)

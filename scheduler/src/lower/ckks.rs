@@ -20,12 +20,15 @@
 //! The automorphism of a rotation comes last: of the quotients, or, raised, of both parts of `raised_h` before they are one, so that it
 //! becomes part of their inner products.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use fhe_core::ckks::{check_raw_slots, scalar};
 use fhe_core::math::double::Double;
 use fhe_core::params::{GaloisElement, Level, LimbIdx, Params};
 
 use super::constants::{inverse_mod, product_mod, residues};
-use crate::ckks_ir::{Function, Kind, Op, OutputIdx, Scale, ValueId};
+use crate::ckks_ir::{ConstId, Constant, Function, Kind, Op, OutputIdx, Scale, ValueId};
 use crate::error::{Error, Result};
 use crate::plan::KeyId;
 use crate::poly_ir::{self, Builder, Encoded, Origin, PolyId, encoded_basis, log_repeat};
@@ -37,14 +40,63 @@ use crate::poly_ir::{self, Builder, Encoded, Origin, PolyId, encoded_basis, log_
 /// [`Error::Core`] where a scalar overflows or a rotation is out of range; [`Error::Verify`] when a value
 /// has no kind.
 pub fn lower(function: &Function, params: &Params, encode_on_device: bool) -> Result<poly_ir::Function> {
+    lower_called(function, params, encode_on_device, &canonical_constants(function).1)
+}
+
+/// All constants that a program computes with, those of each call after its own, equal ones once; and, by the number in
+/// [`Function::all_constants`], the number of each.
+pub fn canonical_constants(function: &Function) -> (Vec<Constant>, Vec<ConstId>) {
+    let own = function.constants.len();
+    let mut seen: BTreeMap<String, ConstId> = BTreeMap::new();
+    let (mut constants, mut numbers) = (Vec::new(), Vec::new());
+    for (i, constant) in function.all_constants(0).into_iter().enumerate() {
+        // Without calls nothing is looked for.
+        let digest = (own < function.n_all_constants()).then(|| constant.digest());
+        let known = digest.as_ref().and_then(|digest| seen.get(digest)).copied().filter(|_| i >= own);
+        numbers.push(known.unwrap_or_else(|| {
+            constants.push(constant);
+            ConstId(constants.len() as u32 - 1)
+        }));
+        if let (Some(digest), Some(&number)) = (digest, numbers.last()) {
+            seen.entry(digest).or_insert(number);
+        }
+    }
+    (constants, numbers)
+}
+
+/// Lowers a function, whose constants have these numbers: its own, then those of each call.
+fn lower_called(
+    function: &Function,
+    params: &Params,
+    encode_on_device: bool,
+    numbers: &[ConstId],
+) -> Result<poly_ir::Function> {
     let mut inputs: Vec<Vec<LimbIdx>> = vec![params.level(Level(0))?.basis.clone(); function.inputs.len()];
+    for (basis, &level) in inputs.iter_mut().zip(function.interface.iter().flat_map(|levels| &levels.inputs))
+    {
+        basis.clone_from(&params.level(level)?.basis);
+    }
     for id in function.ids() {
         if let Op::Input(i) = function.value(id).op {
             inputs[i.0 as usize] = params.level(kind(function, id)?.level)?.basis.clone();
         }
     }
     let origin = Origin { value: ValueId(0), level: Level(0) };
-    let builder = Builder::new(&function.name, inputs, origin);
+    let mut builder = Builder::new(&function.name, inputs, origin);
+    for callee in &function.callees {
+        let formal: Vec<ConstId> = (0..callee.n_all_constants() as u32).map(ConstId).collect();
+        let callee = lower_called(callee, params, encode_on_device, &formal)?;
+        builder.function_mut().callees.push(Arc::new(callee));
+    }
+    let mut given = numbers.get(function.constants.len()..).unwrap_or_default();
+    for call in &function.calls {
+        let n = function.callee(call).map_or(0, |callee| callee.n_all_constants());
+        let (constants, rest) = given.split_at(n.min(given.len()));
+        given = rest;
+        let (callee, constants, name) = (call.callee, constants.to_vec(), call.name.clone());
+        let call = poly_ir::Call { callee, arguments: Vec::new(), constants, name };
+        builder.function_mut().calls.push(call);
+    }
     let mut lowering = Lowering { function, params, builder, polys: Vec::new(), encode_on_device };
     for id in function.ids() {
         let polys = lowering.value(id)?;
@@ -96,6 +148,16 @@ impl Lowering<'_> {
         let basis = encoded_basis(self.params, own.level, own.raised)?;
         let build = &mut self.builder;
         Ok(match op {
+            Op::Result(c, i) => {
+                let call = &self.function.calls[c.0 as usize];
+                let pair = |a: &ValueId| match self.polys[a.0 as usize][..] {
+                    [p, q] => Ok([p, q]),
+                    _ => Err(not_placed(*a)),
+                };
+                let arguments = call.arguments.iter().map(pair).collect::<Result<Vec<_>>>()?;
+                build.function_mut().calls[c.0 as usize].arguments = arguments;
+                vec![build.result(c, i, 0, &basis), build.result(c, i, 1, &basis)]
+            }
             Op::Input(i) => vec![build.input(i, 0), build.input(i, 1)],
             Op::Add(..) | Op::Sub(..) => {
                 let raise = |this: &mut Self, polys: &[PolyId], of: usize| match kinds.get(of) {
@@ -202,6 +264,7 @@ impl Lowering<'_> {
     /// A constant, encoded by the host or on the device.
     fn plain(&mut self, encoded: Encoded, basis: &[LimbIdx]) -> PolyId {
         let constant = self.function.constants.get(encoded.constant.0 as usize);
+        // Those of all variants: one that does not fit keeps the others on the host.
         let fits = |values| check_raw_slots(self.params, values, encoded.level, encoded.log_scale).is_ok();
         if self.encode_on_device && constant.is_some_and(|c| fits(&c.values)) {
             return self.builder.encode(encoded, basis);

@@ -22,6 +22,14 @@ pub(crate) struct Divided {
     pub(crate) original: Vec<PolyId>,
 }
 
+impl Divided {
+    /// A function that is of one group.
+    pub(crate) fn whole(function: &Function) -> Self {
+        let (group, original) = (vec![0; function.values.len()], function.ids().collect());
+        Self { function: function.clone(), group, original }
+    }
+}
+
 /// By value, whether it belongs to no part.
 fn shared(function: &Function) -> Vec<bool> {
     let mut shared: Vec<bool> = Vec::with_capacity(function.values.len());
@@ -71,8 +79,11 @@ fn parts(function: &Function, shared: &[bool]) -> Vec<Vec<PolyId>> {
     parts.into_values().collect()
 }
 
-/// How many parts a function has.
+/// How many parts a function has; one with calls counts as one.
 pub(crate) fn n_parts(function: &Function) -> usize {
+    if !function.calls.is_empty() {
+        return 1;
+    }
     parts(function, &shared(function)).len()
 }
 
@@ -84,6 +95,9 @@ fn work(function: &Function, id: PolyId) -> u64 {
 
 /// Shares a function out to so many groups.
 pub(crate) fn divide(function: &Function, n_groups: u32) -> Divided {
+    if n_groups <= 1 {
+        return Divided::whole(function);
+    }
     let shared = shared(function);
     let parts = parts(function, &shared);
     let mut by_size: Vec<(u64, &Vec<PolyId>)> =

@@ -12,10 +12,12 @@
 //! 4. *Memory.* The lowest free row of the device's arena; rows are free after their last reader; in place where the
 //!    kernel allows.
 //!    What does not fit the device is fetched and spilled: `lower::memory`.
+//!    A call is a step between launches; the bodies of callees are lowered once, in `calls`.
 //! 5. *Segments.* A run of groups of one level between exchanges, up to [`Options::segment_launches`] launches a device.
 
 mod assign;
 mod batches;
+mod calls;
 mod emit;
 mod items;
 
@@ -25,14 +27,16 @@ use fhe_core::params::{Level, LimbIdx, Params};
 use kernels_gpu::abi::{KernelId, RowRef};
 
 use super::groups::{self, Divided};
-use super::memory;
-use crate::ckks_ir::InputIdx;
+use super::memory::{self, Stage};
+use crate::ckks_ir::{CallIdx, InputIdx};
 use crate::compile::Options;
 use crate::error::Result;
 use crate::plan::{
     Buffer, BufferId, BufferKind, DeviceIdx, HostStep, Item, KeyId, NodeId, Plan, PlanStep, Sharding, Tier,
 };
-use crate::poly_ir::{EncodedIdx, Function, Op, PolyId, SlotsIdx};
+use crate::poly_ir::{EncodedIdx, Function, Op, PolyId, SlotsIdx, inline_all, key_of};
+use calls::{Body, BodyIdx, Crossing, Encoding};
+use emit::Emission;
 pub(crate) use emit::peaks;
 
 /// The arenas come first, by device.
@@ -53,6 +57,8 @@ struct Row {
     /// The value that computes it.
     made_by: Option<PolyId>,
     needed: bool,
+    /// Whether it crosses a call, as an argument or a result.
+    passed: bool,
     /// The last launch that reads it, on whatever device, and by how many items.
     last_read: Option<(usize, u32)>,
 }
@@ -64,7 +70,31 @@ impl Row {
         place: Option<(BufferId, u32)>,
         made_by: Option<PolyId>,
     ) -> Self {
-        Self { limb, device, place, part: 0, made_by, needed: false, last_read: None }
+        Self { limb, device, place, part: 0, made_by, needed: false, passed: false, last_read: None }
+    }
+}
+
+/// What a run does, before rows have addresses.
+#[derive(Debug)]
+enum Work {
+    Launch(Batch),
+    Call(CallIdx),
+}
+
+/// A part of the schedule between uploads and downloads.
+#[derive(Debug)]
+enum Part {
+    Stage(Stage),
+    /// A body over the buffers that its own are here.
+    Call(BodyIdx, BTreeMap<BufferId, BufferId>),
+}
+
+impl Part {
+    fn stage(self) -> Option<Stage> {
+        match self {
+            Self::Stage(stage) => Some(stage),
+            Self::Call(..) => None,
+        }
     }
 }
 
@@ -83,44 +113,83 @@ struct Batch {
     level: Level,
 }
 
-/// Lowers a verified function, for [`Options::groups`] groups of devices: one, where these are to be chosen ([`super::grouping`]).
+/// Lowers a verified function, for [`Options::groups`] groups of devices: one, where these are to be chosen ([`super::grouping`]). One with
+/// calls that does not fit a device is lowered with their bodies in place, and paged; so is one for several groups.
 ///
 /// # Errors
 /// [`crate::Error::TooLarge`] when the pool does not fit its index; [`crate::Error::DeviceBudget`] when one item
 /// does not fit its device; [`crate::Error::Core`] when a level is not there.
 pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<Plan> {
-    let sharding = Sharding::in_groups(options.topology.n_devices(), options.groups.unwrap_or(1));
-    let Divided { function, group, original } = groups::divide(function, sharding.n_groups());
+    let n_groups = options.groups.unwrap_or(1);
+    if n_groups > 1 && !function.calls.is_empty() {
+        return lower(&inline_all(function), params, options);
+    }
+    let sharding = Sharding::in_groups(options.topology.n_devices(), n_groups);
+    let divided = groups::divide(function, n_groups);
+    let mut emission = Emission::new(&divided.function, params, sharding);
+    let lowered = lower_function(&divided, options, &mut emission)?;
+    let row_bytes = (params.n() * params.word().bytes()) as u64;
+    let Lowered { parts, buffers, setup, uploads, downloads } = lowered;
+    let (parts, buffers) = if function.calls.is_empty() {
+        let stages = parts.into_iter().filter_map(Part::stage).collect();
+        let ahead = options.prefetch_bytes / row_bytes;
+        let fitted = memory::fit(stages, buffers, row_bytes, &options.memory, ahead)?;
+        (fitted.stages.into_iter().map(Part::Stage).collect(), fitted.buffers)
+    } else if memory::exceeds(&buffers, row_bytes, &options.memory) {
+        return lower(&inline_all(function), params, options);
+    } else {
+        (parts, buffers)
+    };
+    let mut schedule = uploads;
+    schedule.extend(emission.steps(parts, None, &buffers, options)?);
+    schedule.extend(downloads);
+    Ok(emission.finish(&divided.function, buffers, setup, schedule))
+}
+
+/// A function over its own buffers, in device memory: those of a callee are formal.
+struct Lowered {
+    parts: Vec<Part>,
+    buffers: Vec<Buffer>,
+    setup: Vec<HostStep>,
+    uploads: Vec<PlanStep>,
+    downloads: Vec<PlanStep>,
+}
+
+fn lower_function(divided: &Divided, options: &Options, emission: &mut Emission<'_>) -> Result<Lowered> {
+    let Divided { function, group, original } = divided;
+    let bodies = emission.bodies_of(function, options)?;
+    let params = emission.params;
     let mut lowering = Lowering {
-        function: &function,
-        group: &group,
-        original: &original,
+        function,
+        group,
+        original,
         params,
-        sharding,
+        sharding: emission.sharding,
+        bodies: &emission.bodies,
         rows: Vec::new(),
         of: Vec::new(),
         buffers: Vec::new(),
         by_kind: BTreeMap::new(),
         constants: BTreeMap::new(),
+        encodings: BTreeMap::new(),
         slots: Vec::new(),
         slot_rows: Vec::new(),
         factor_rows: BTreeMap::new(),
         begun: BTreeSet::new(),
         replicas: BTreeMap::new(),
+        crossing: Crossing::default(),
     };
-    let (setup, uploads) = lowering.make_buffers()?;
+    let (mut setup, uploads) = lowering.make_buffers()?;
+    lowering.bind_calls(&bodies, &mut setup)?;
     lowering.make_rows();
+    lowering.pass_arguments();
     let (copies, downloads) = lowering.place_outputs();
     lowering.mark_needed();
     lowering.find_begun();
-    let batches = lowering.batches(options);
+    let work = lowering.batches(options);
     let row_bytes = (params.n() * params.word().bytes()) as u64;
-    let ahead = options.prefetch_bytes / row_bytes;
-    let stages = lowering.assign(&batches, &copies, ahead);
-    let buffers = core::mem::take(&mut lowering.buffers);
-    let fitted = memory::fit(stages, buffers, row_bytes, &options.memory, ahead)?;
-    lowering.buffers = fitted.buffers;
-    lowering.emit(fitted.stages, setup, uploads, downloads, options)
+    let parts = lowering.assign(&work, &copies, options.prefetch_bytes / row_bytes);
+    Ok(Lowered { parts, buffers: lowering.buffers, setup, uploads, downloads })
 }
 
 /// A launch whose rows are (buffer, row) pairs: slots come with segments.
@@ -154,6 +223,7 @@ struct Lowering<'a> {
     original: &'a [PolyId],
     params: &'a Params,
     sharding: Sharding,
+    bodies: &'a [Body],
     rows: Vec<Row>,
     /// The rows of each value, by position in its basis.
     of: Vec<Vec<usize>>,
@@ -161,6 +231,8 @@ struct Lowering<'a> {
     by_kind: BTreeMap<(BufferKind, DeviceIdx), BufferId>,
     /// A constant may be encoded at several levels.
     constants: BTreeMap<(EncodedIdx, DeviceIdx), BufferId>,
+    /// Constants and slots by what they are: those of calls may be the same.
+    encodings: BTreeMap<(Encoding, DeviceIdx), BufferId>,
     /// The buffer of each vector of slots, its rows, and by device those of the factors of the special FFT.
     slots: Vec<BufferId>,
     slot_rows: Vec<[usize; 2]>,
@@ -169,6 +241,8 @@ struct Lowering<'a> {
     begun: BTreeSet<PolyId>,
     /// By row and the device that reads it, where that is another: where its copy is.
     replicas: BTreeMap<(usize, DeviceIdx), assign::Replica>,
+    /// What crosses calls.
+    crossing: Crossing,
 }
 
 impl Lowering<'_> {
@@ -245,6 +319,7 @@ impl Lowering<'_> {
             let buffer = self.buffer(BufferKind::Slots(slots.constant), device, 2);
             setup.push(HostStep::LoadSlots { encoded: *slots, buffer });
             self.slots.push(buffer);
+            self.encodings.insert((Encoding::Slots(key_of(slots)), device), buffer);
         }
         for (i, of) in (0u32..).map(EncodedIdx).zip(&function.encoded) {
             let (basis, kind) = (of.basis(self.params)?, BufferKind::Constant(of.constant));
@@ -252,6 +327,7 @@ impl Lowering<'_> {
                 for (device, buffer) in self.object(group, kind, &basis, 1, of.log_repeat) {
                     setup.push(HostStep::Encode { encoded: *of, buffer });
                     self.constants.insert((i, device), buffer);
+                    self.encodings.insert((Encoding::Values(key_of(of)), device), buffer);
                 }
             }
         }
@@ -326,6 +402,7 @@ impl Lowering<'_> {
                 Op::EmbedInverse(slots) => {
                     self.double_rows(self.device_of_slots(*slots), |_| None, Some(id)).to_vec()
                 }
+                Op::Result { call, result, poly } => self.rows_of_result(*call, *result, *poly),
                 Op::Slice(a) => names(&[*a]),
                 Op::Concat(parts) => names(parts),
                 Op::Input { input, poly } => {
@@ -411,7 +488,7 @@ impl Lowering<'_> {
             for (&from, Outside { place: to, .. }) in self.of[output.value.0 as usize].iter().zip(places) {
                 let row = &mut self.rows[from];
                 row.needed = true;
-                if row.place.is_none() {
+                if row.place.is_none() && !row.passed {
                     row.place = Some(to);
                 } else {
                     copies.push(Copy { from, to });
@@ -441,7 +518,7 @@ impl Lowering<'_> {
                     .copied()
                     .collect()
             }
-            Op::Slice(_) | Op::Concat(_) => Vec::new(),
+            Op::Slice(_) | Op::Concat(_) | Op::Result { .. } => Vec::new(),
             _ => op.operands().into_iter().map(|a| self.of[a.0 as usize][position]).collect(),
         }
     }

@@ -52,8 +52,6 @@ pub fn cse(function: &Function) -> Function {
         };
         new.push(id);
     }
-    for output in &mut out.outputs {
-        output.value = new[output.value.0 as usize];
-    }
+    out.rename_ends(|id| new[id.0 as usize]);
     out
 }

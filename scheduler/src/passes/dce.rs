@@ -1,9 +1,11 @@
-//! Dead code: what no output needs. Inputs stay, they are the interface.
+//! Dead code: what no output needs. Inputs stay, they are the interface; so do all outputs of a callee.
 
-use crate::ckks_ir::{ConstId, Function, Op, TransformIdx, ValueId};
+use std::sync::Arc;
+
+use crate::ckks_ir::{Call, CallIdx, CalleeIdx, ConstId, Function, Op, TransformIdx, ValueId};
 use crate::poly_ir::{self, EncodedIdx, PolyId, SlotsIdx};
 
-/// Drops values without use, and then transforms and constants without use.
+/// Drops values without use, and then calls, callees, transforms and constants without use.
 pub fn dce(function: &Function) -> Function {
     let mut live = vec![false; function.values.len()];
     for output in &function.outputs {
@@ -15,7 +17,7 @@ pub fn dce(function: &Function) -> Function {
             live[id.0 as usize] = true;
         }
         if live[id.0 as usize] {
-            op.operands().for_each(|a| live[a.0 as usize] = true);
+            function.needs(op).for_each(|a| live[a.0 as usize] = true);
         }
     }
     let alive = || function.ids().filter(|id| live[id.0 as usize]);
@@ -25,10 +27,14 @@ pub fn dce(function: &Function) -> Function {
         .for_each(|c| used[c.0 as usize] = true);
     let mut out = Function {
         name: function.name.clone(),
+        variants: function.variants,
+        interface: function.interface.clone(),
         inputs: function.inputs.clone(),
         outputs: function.outputs.clone(),
         ..Function::default()
     };
+    let mut new_calls: Vec<Option<CallIdx>> = vec![None; function.calls.len()];
+    let mut new_callees: Vec<Option<CalleeIdx>> = vec![None; function.callees.len()];
     let mut new_constants = vec![ConstId(0); function.constants.len()];
     for (i, constant) in function.constants.iter().enumerate().filter(|&(i, _)| used[i]) {
         new_constants[i] = ConstId(out.constants.len() as u32);
@@ -52,22 +58,32 @@ pub fn dce(function: &Function) -> Function {
                 };
                 Op::LinearTransform(a, *new_transforms[t.0 as usize].get_or_insert_with(moved))
             }
+            Op::Result(c, i) => {
+                let moved = || {
+                    let call = &function.calls[c.0 as usize];
+                    let callee = *new_callees[call.callee.0 as usize].get_or_insert_with(|| {
+                        out.callees.push(Arc::clone(&function.callees[call.callee.0 as usize]));
+                        CalleeIdx(out.callees.len() as u32 - 1)
+                    });
+                    out.calls.push(Call { callee, ..call.clone() });
+                    CallIdx(out.calls.len() as u32 - 1)
+                };
+                Op::Result(*new_calls[c.0 as usize].get_or_insert_with(moved), i)
+            }
             op => op,
         };
         new[id.0 as usize] = out.push_like(value, op, value.kind);
     }
-    for output in &mut out.outputs {
-        output.value = new[output.value.0 as usize];
-    }
+    out.rename_ends(|id| new[id.0 as usize]);
     out
 }
 
-/// Drops polynomials without use, and then encoded constants and slots without use.
+/// Drops polynomials without use, and then encoded constants and slots without use. Calls stay.
 pub fn poly_dce(function: &poly_ir::Function) -> poly_ir::Function {
     let mut live = vec![false; function.values.len()];
-    for output in &function.outputs {
-        live[output.value.0 as usize] = true;
-    }
+    let arguments = function.calls.iter().flat_map(|call| call.arguments.iter().flatten());
+    let returned = function.outputs.iter().map(|output| &output.value);
+    returned.chain(arguments).for_each(|id| live[id.0 as usize] = true);
     for i in (0..live.len()).rev() {
         if live[i] {
             function.values[i].op.operands().into_iter().for_each(|a| live[a.0 as usize] = true);
@@ -77,6 +93,8 @@ pub fn poly_dce(function: &poly_ir::Function) -> poly_ir::Function {
         name: function.name.clone(),
         inputs: function.inputs.clone(),
         outputs: function.outputs.clone(),
+        callees: function.callees.clone(),
+        calls: function.calls.clone(),
         ..poly_ir::Function::default()
     };
     let mut new = vec![PolyId(0); function.values.len()];
@@ -102,8 +120,6 @@ pub fn poly_dce(function: &poly_ir::Function) -> poly_ir::Function {
         new[id.0 as usize] = PolyId(out.values.len() as u32);
         out.values.push(value);
     }
-    for output in &mut out.outputs {
-        output.value = new[output.value.0 as usize];
-    }
+    out.rename_ends(|id| new[id.0 as usize]);
     out
 }

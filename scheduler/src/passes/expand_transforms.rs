@@ -38,9 +38,7 @@ pub fn expand_transforms(function: &Function, params: &Params) -> Result<Functio
         });
     }
     let mut out = expansion.out;
-    for output in &mut out.outputs {
-        output.value = new[output.value.0 as usize];
-    }
+    out.rename_ends(|id| new[id.0 as usize]);
     Ok(out)
 }
 
@@ -125,17 +123,18 @@ impl Expansion<'_> {
         id
     }
 
-    /// The constant rotated right, of the same period.
+    /// The constant rotated right in every variant, of the same period.
     fn turn(&mut self, id: ConstId, giant: u32) -> ConstId {
         let constant = &self.function.constants[id.0 as usize];
-        let by = giant as usize % constant.values.len();
+        let period = constant.period(self.function.variants);
+        let by = giant as usize % period.max(1);
         if by == 0 {
             return id;
         }
         let constants = &mut self.out.constants;
         *self.turned.entry((id, by)).or_insert_with(|| {
             let mut turned = constant.clone();
-            turned.values.rotate_right(by);
+            turned.values.chunks_mut(period).for_each(|vector| vector.rotate_right(by));
             constants.push(turned);
             ConstId(constants.len() as u32 - 1)
         })

@@ -17,15 +17,15 @@ const IDENTITY: GaloisElement = GaloisElement(1);
 /// The longest inner product that is made by joining.
 const MAX_TERMS: usize = 1024;
 
-/// How often each value is read or returned.
+/// How often each value is read, returned or an argument.
 fn count_uses(function: &Function) -> Vec<u32> {
     let mut uses = vec![0u32; function.values.len()];
     for value in &function.values {
         value.op.operands().into_iter().for_each(|a| uses[a.0 as usize] += 1);
     }
-    for output in &function.outputs {
-        uses[output.value.0 as usize] += 1;
-    }
+    let arguments = function.calls.iter().flat_map(|call| call.arguments.iter().flatten().copied());
+    let returned = function.outputs.iter().map(|output| output.value);
+    returned.chain(arguments).for_each(|id| uses[id.0 as usize] += 1);
     uses
 }
 

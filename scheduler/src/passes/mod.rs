@@ -5,6 +5,7 @@
 //! included, the verifier runs after each. Passes on `ckks_ir` preserve messages; of those on placed functions
 //! only [`raise`] changes bits. Passes on `poly_ir` preserve bits.
 
+pub mod calls;
 pub mod cse;
 pub mod dce;
 pub mod expand_transforms;
@@ -29,7 +30,7 @@ use crate::poly_ir;
 pub struct CkksPass {
     /// Its name.
     pub name: &'static str,
-    /// The pass.
+    /// The pass, on a function and its callees.
     pub run: fn(&ckks_ir::Function, &Params) -> Result<ckks_ir::Function>,
 }
 
@@ -38,33 +39,48 @@ pub struct CkksPass {
 pub struct PolyPass {
     /// Its name.
     pub name: &'static str,
-    /// The pass.
+    /// The pass, on one function.
     pub run: fn(&poly_ir::Function) -> poly_ir::Function,
+}
+
+/// A function after its callees: but for the passes that decide about calls, each is a pass on one function.
+fn each(
+    function: &ckks_ir::Function,
+    pass: impl Fn(&ckks_ir::Function) -> Result<ckks_ir::Function>,
+) -> Result<ckks_ir::Function> {
+    function.everywhere(&pass)
 }
 
 /// The pipeline on `ckks_ir`.
 pub const CKKS: &[CkksPass] = &[
     // Products that need no level (x * 2, x * -1) must be gone before levels are counted.
-    CkksPass { name: "simplify", run: |f, p| Ok(simplify::simplify(f, p)) },
+    CkksPass { name: "simplify", run: |f, p| each(f, |f| Ok(simplify::simplify(f, p))) },
     // Equal values first, so that dce sees which copies have no use left.
-    CkksPass { name: "cse", run: |f, _| Ok(cse::cse(f)) },
+    CkksPass { name: "cse", run: |f, _| each(f, |f| Ok(cse::cse(f))) },
     // Dead values would ask for levels.
-    CkksPass { name: "dce", run: |f, _| Ok(dce::dce(f)) },
+    CkksPass { name: "dce", run: |f, _| each(f, |f| Ok(dce::dce(f))) },
+    // Before levels are counted, for what is expanded is folded with its surroundings.
+    CkksPass { name: "inline_calls", run: calls::inline_calls },
+    // The levels of calls are known now, if every transform takes one.
+    CkksPass { name: "specialise", run: calls::specialise },
     // What is known now is the level where each transform runs, which is where its split is cheap or dear.
-    CkksPass { name: "expand_transforms", run: expand_transforms::expand_transforms },
+    CkksPass {
+        name: "expand_transforms",
+        run: |f, p| each(f, |f| expand_transforms::expand_transforms(f, p)),
+    },
     // Diagonals of one number are scalars; a rotation or a constant may be there already; constants were turned.
-    CkksPass { name: "expanded_simplify", run: |f, p| Ok(simplify::simplify(f, p)) },
-    CkksPass { name: "expanded_cse", run: |f, _| Ok(cse::cse(f)) },
-    CkksPass { name: "expanded_dce", run: |f, _| Ok(dce::dce(f)) },
+    CkksPass { name: "expanded_simplify", run: |f, p| each(f, |f| Ok(simplify::simplify(f, p))) },
+    CkksPass { name: "expanded_cse", run: |f, _| each(f, |f| Ok(cse::cse(f))) },
+    CkksPass { name: "expanded_dce", run: |f, _| each(f, |f| Ok(dce::dce(f))) },
     // Levels, scales, relinearization, rescale, level_drop; those that the user wrote are kept.
-    CkksPass { name: "place", run: place::place },
+    CkksPass { name: "place", run: |f, p| each(f, |f| place::place(f, p)) },
     // Placement may make equal values of what differed only in where it was needed.
-    CkksPass { name: "placed_cse", run: |f, _| Ok(cse::cse(f)) },
+    CkksPass { name: "placed_cse", run: |f, _| each(f, |f| Ok(cse::cse(f))) },
     // Bits are still free here. After placed_cse, so that a form that several want is paid for once.
-    CkksPass { name: "raise", run: raise::raise },
-    CkksPass { name: "placed_dce", run: |f, _| Ok(dce::dce(f)) },
+    CkksPass { name: "raise", run: |f, p| each(f, |f| raise::raise(f, p)) },
+    CkksPass { name: "placed_dce", run: |f, _| each(f, |f| Ok(dce::dce(f))) },
     // Last, so that lowering finds what it may batch side by side.
-    CkksPass { name: "order_by_level", run: |f, _| Ok(order::by_level(f)) },
+    CkksPass { name: "order_by_level", run: |f, _| each(f, |f| Ok(order::by_level(f))) },
 ];
 
 /// The pipeline on `poly_ir`.
@@ -119,12 +135,12 @@ pub fn run_ckks(
 ) -> Result<ckks_ir::Function> {
     for pass in CKKS {
         event(Event::Begin(pass.name));
-        let before = function.values.len();
+        let before = function.n_values();
         function = (pass.run)(&function, params)?;
         if cfg!(debug_assertions) {
             ckks_ir::verify::verify(&function, Some(params), pass.name)?;
         }
-        let stat = PassStat { pass: pass.name, before, after: function.values.len() };
+        let stat = PassStat { pass: pass.name, before, after: function.n_values() };
         event(Event::End(stat, Stage::Ckks(&function)));
     }
     Ok(function)
@@ -141,12 +157,12 @@ pub fn run_poly(
 ) -> Result<poly_ir::Function> {
     for pass in POLY {
         event(Event::Begin(pass.name));
-        let before = function.values.len();
-        function = (pass.run)(&function);
+        let before = function.n_values();
+        function = function.everywhere(pass.run);
         if cfg!(debug_assertions) {
             poly_ir::verify::verify(&function, params, pass.name)?;
         }
-        let stat = PassStat { pass: pass.name, before, after: function.values.len() };
+        let stat = PassStat { pass: pass.name, before, after: function.n_values() };
         event(Event::End(stat, Stage::Poly(&function)));
     }
     Ok(function)

@@ -4,18 +4,33 @@
 //! made them worked at that level or above; so the new order keeps operands before their use. Operations of
 //! one level then stand together, which is what batching and segments feed on: one segment a level instead
 //! of one each time that a sum is rescaled and rotated.
+//!
+//! A call works at the lowest level of its arguments, which is not below that of a result. Among what works at one level, calls come as late as
+//! they can: first what needs no call of that level, then the first calls, then what needs them, and so on.
 
-use crate::ckks_ir::{Function, ValueId};
+use core::cmp::Reverse;
+
+use fhe_core::params::Level;
+
+use crate::ckks_ir::{Function, Op, ValueId};
 
 /// Sorts a placed function; one without kinds stays as it is.
 pub fn by_level(function: &Function) -> Function {
     let level = |id: ValueId| function.value(id).kind.map(|k| k.level);
-    let works_at = |id: &ValueId| {
-        let operands = function.value(*id).op.operands().map(level).max();
-        core::cmp::Reverse(operands.unwrap_or_else(|| level(*id)))
-    };
+    // Where each value works, how many calls of that level it needs, and whether it is no result.
+    let mut keys: Vec<(Reverse<Option<Level>>, u32, bool)> = Vec::with_capacity(function.values.len());
+    for id in function.ids() {
+        let op = &function.value(id).op;
+        let is_result = matches!(op, Op::Result(..));
+        let levels = function.needs(op).map(level);
+        let works_at = if is_result { levels.min() } else { levels.max() };
+        let works_at = Reverse(works_at.unwrap_or_else(|| level(id)));
+        let here = |key: &&(Reverse<Option<Level>>, u32, bool)| key.0 == works_at;
+        let calls = function.needs(op).map(|a| &keys[a.0 as usize]).filter(here).map(|key| key.1).max();
+        keys.push((works_at, calls.unwrap_or(0) + u32::from(is_result), !is_result));
+    }
     let mut order: Vec<ValueId> = function.ids().collect();
-    order.sort_by_key(works_at);
+    order.sort_by_key(|id| keys[id.0 as usize]);
     let mut new = vec![ValueId(0); order.len()];
     let mut out = Function { values: Vec::with_capacity(order.len()), ..function.clone() };
     for id in order {
@@ -23,8 +38,6 @@ pub fn by_level(function: &Function) -> Function {
         let op = value.op.map(|a| new[a.0 as usize]);
         new[id.0 as usize] = out.push_like(value, op, value.kind);
     }
-    for output in &mut out.outputs {
-        output.value = new[output.value.0 as usize];
-    }
+    out.rename_ends(|id| new[id.0 as usize]);
     out
 }

@@ -9,6 +9,9 @@
 //! 3. *Emission*, forwards: relinearize, rescale, level_drop where a user wants another form than the value
 //!    has.
 //!
+//! A callee is placed by itself, for the levels that it enters and leaves with ([`crate::ckks_ir::Interface`]): its outputs need theirs, an
+//! input is at its own and dropped to what its users need. Arguments and results of calls have the levels of their callee.
+//!
 //! What the user wrote is a form of its operand, made where she wrote it: `relinearize` the product of degree 1, `rescale` the canonical
 //! form, `level_drop` the canonical form at exactly that level. All users of it get that form; `super::overrides` has the words for what cannot be.
 
@@ -17,7 +20,7 @@ use std::collections::BTreeMap;
 use fhe_core::params::{Level, Params};
 
 use super::overrides;
-use crate::ckks_ir::{Function, Kind, Op, Scale, Value, ValueId};
+use crate::ckks_ir::{Call, CallIdx, Function, Interface, Kind, Op, Scale, Value, ValueId};
 use crate::error::{Error, Result};
 
 /// Places everything in a function without kinds and without transforms.
@@ -37,6 +40,15 @@ pub fn place(function: &Function, params: &Params) -> Result<Function> {
             Op::Relinearize(a) | Op::Rescale(a) | Op::LevelDrop(a, _) => {
                 emitter.written(value, a, shapes[i], levels[i])
             }
+            Op::Result(c, _) => {
+                let call = &function.calls[c.0 as usize];
+                let wanted = interface(function, call)?.inputs.iter();
+                let arguments = call.arguments.iter().zip(wanted);
+                let arguments: Vec<ValueId> =
+                    arguments.map(|(&a, &level)| emitter.deliver(a, CANONICAL, level)).collect();
+                emitter.out.calls[c.0 as usize].arguments = arguments;
+                emitter.out.push_like(value, value.op, Some(kind(CANONICAL, levels[i])))
+            }
             op => {
                 let want = operand_shape(&op, shapes[i]);
                 let op = op.map(|a| emitter.deliver(a, want, levels[i]));
@@ -45,8 +57,10 @@ pub fn place(function: &Function, params: &Params) -> Result<Function> {
         };
         emitter.own.push(new);
     }
+    let wanted = (0..function.outputs.len()).map(|i| output_level(function, i));
+    let outputs = function.outputs.iter().zip(wanted);
     let outputs: Vec<ValueId> =
-        function.outputs.iter().map(|o| emitter.deliver(o.value, CANONICAL, Level(0))).collect();
+        outputs.map(|(o, level)| emitter.deliver(o.value, CANONICAL, level)).collect();
     for (output, value) in out.outputs.iter_mut().zip(outputs) {
         output.value = value;
     }
@@ -60,6 +74,48 @@ pub fn place(function: &Function, params: &Params) -> Result<Function> {
 /// Those of [`place`].
 pub(super) fn levels_of(function: &Function, params: &Params) -> Result<Vec<Level>> {
     levels(function, &shapes(function)?, params)
+}
+
+/// What a call needs: from the levels at which its results are needed, none where one is not used, the levels that its arguments and
+/// its results will have. Arguments are at least as high as results.
+pub(super) type CallLevels<'a> = dyn FnMut(CallIdx, &Call, &[Option<Level>]) -> Result<Interface> + 'a;
+
+/// The levels of the inputs of a function without kinds whose outputs are needed at some levels, given what calls need. No
+/// parameters limit them.
+///
+/// # Errors
+/// [`Error::Override`].
+pub(super) fn inputs_needed(
+    function: &Function,
+    outputs: &[Level],
+    calls: &mut CallLevels<'_>,
+) -> Result<Vec<Level>> {
+    let shapes = shapes(function)?;
+    let Needs { levels, .. } = needs(function, &shapes, outputs, calls)?;
+    // Whatever its users need: one that is as high as the results lets calls stand where their arguments are.
+    let mut inputs = vec![outputs.iter().copied().max().unwrap_or(Level(0)); function.inputs.len()];
+    for id in function.ids() {
+        if let Op::Input(i) = function.value(id).op {
+            let input = &mut inputs[i.0 as usize];
+            *input = (*input).max(levels[id.0 as usize]);
+        }
+    }
+    Ok(inputs)
+}
+
+/// The levels of a callee.
+fn interface<'a>(caller: &'a Function, call: &Call) -> Result<&'a Interface> {
+    let known = caller.callee(call).and_then(|callee| callee.interface.as_ref());
+    known.ok_or_else(|| Error::Verify {
+        after: "place".to_owned(),
+        rule: "interface",
+        problem: format!("{:?} calls {} before its levels are known", call.name, call.callee),
+    })
+}
+
+fn output_level(function: &Function, i: usize) -> Level {
+    let levels = function.interface.as_ref().map(|levels| levels.outputs.as_slice()).unwrap_or_default();
+    levels.get(i).copied().unwrap_or(Level(0))
 }
 
 /// Scale and degree, without the level.
@@ -126,43 +182,116 @@ fn shapes(function: &Function) -> Result<Vec<Shape>> {
     Ok(shapes)
 }
 
-fn levels(function: &Function, shapes: &[Shape], params: &Params) -> Result<Vec<Level>> {
-    let mut levels = vec![Level(0); function.values.len()];
-    // The user that a value owes its level to.
-    let mut because: Vec<Option<ValueId>> = vec![None; function.values.len()];
-    // What users need of a value whose level was written.
-    let mut needs: BTreeMap<ValueId, Level> = BTreeMap::new();
-    let rescales = |a: ValueId, want: Shape| {
-        u32::from(shapes[a.0 as usize].scale == Scale::Product && want.scale == Scale::Canonical)
-    };
-    for output in &function.outputs {
-        levels[output.value.0 as usize] = Level(rescales(output.value, CANONICAL));
+/// What users need.
+struct Needs {
+    levels: Vec<Level>,
+    /// The user that a value owes its level to.
+    because: Vec<Option<ValueId>>,
+    /// What users need of a value whose level was written.
+    written: BTreeMap<ValueId, Level>,
+}
+
+impl Needs {
+    fn demand(&mut self, a: ValueId, need: Level, by: ValueId) {
+        let j = a.0 as usize;
+        if need > self.levels[j] || (need == self.levels[j] && self.because[j].is_none()) {
+            self.levels[j] = need;
+            self.because[j] = Some(by);
+        }
     }
+}
+
+fn needs(
+    function: &Function,
+    shapes: &[Shape],
+    outputs: &[Level],
+    calls: &mut CallLevels<'_>,
+) -> Result<Needs> {
+    let n = function.values.len();
+    let mut needs = Needs { levels: vec![Level(0); n], because: vec![None; n], written: BTreeMap::new() };
+    // The level of a value that a user wants in some shape at some level.
+    let before = |level: Level, a: ValueId, want: Shape| {
+        let owes = shapes[a.0 as usize].scale == Scale::Product && want.scale == Scale::Canonical;
+        Level(level.0.saturating_add(u32::from(owes)))
+    };
+    for (output, &level) in function.outputs.iter().zip(outputs) {
+        let known = &mut needs.levels[output.value.0 as usize];
+        *known = (*known).max(before(level, output.value, CANONICAL));
+    }
+    let results = results(function);
     for id in function.ids().collect::<Vec<_>>().into_iter().rev() {
         let i = id.0 as usize;
         let op = function.value(id).op;
-        if let Op::LevelDrop(_, written) = op {
-            if levels[i] > written {
-                return Err(overrides::below_its_user(function, id, levels[i], because[i]));
+        if let Op::Result(c, _) = op {
+            let of_call = results.get(&c).map(Vec::as_slice).unwrap_or_default();
+            // All users of all results come after the first.
+            if of_call.iter().flatten().min() != Some(&id) {
+                continue;
             }
-            needs.insert(id, levels[i]);
-            levels[i] = written;
+            let call = &function.calls[c.0 as usize];
+            let wanted: Vec<Option<Level>> =
+                of_call.iter().map(|id| id.map(|id| needs.levels[id.0 as usize])).collect();
+            let found = calls(c, call, &wanted)?;
+            for (&a, &level) in call.arguments.iter().zip(&found.inputs) {
+                needs.demand(a, before(level, a, CANONICAL), id);
+            }
+            for (result, &level) in of_call.iter().zip(&found.outputs) {
+                result.iter().for_each(|result| needs.levels[result.0 as usize] = level);
+            }
+            continue;
+        }
+        if let Op::LevelDrop(_, written) = op {
+            if needs.levels[i] > written {
+                return Err(overrides::below_its_user(function, id, needs.levels[i], needs.because[i]));
+            }
+            needs.written.insert(id, needs.levels[i]);
+            needs.levels[i] = written;
         }
         let want = operand_shape(&op, shapes[i]);
         // The products of a transform owe a rescale, whichever way it is split.
         let within = u32::from(matches!(op, Op::LinearTransform(..)));
+        let own = Level(needs.levels[i].0.saturating_add(within));
         for a in op.operands() {
-            let need = Level(levels[i].0.saturating_add(within + rescales(a, want)));
-            let j = a.0 as usize;
-            if need > levels[j] || (need == levels[j] && because[j].is_none()) {
-                levels[j] = need;
-                because[j] = Some(id);
-            }
+            needs.demand(a, before(own, a, want), id);
         }
     }
     for id in function.ids() {
         if let Op::Relinearize(a) = function.value(id).op {
-            levels[id.0 as usize] = levels[a.0 as usize];
+            needs.levels[id.0 as usize] = needs.levels[a.0 as usize];
+        }
+    }
+    Ok(needs)
+}
+
+/// The values that are the results of each call that has one, by their number.
+fn results(function: &Function) -> BTreeMap<CallIdx, Vec<Option<ValueId>>> {
+    let mut results: BTreeMap<CallIdx, Vec<Option<ValueId>>> = BTreeMap::new();
+    for id in function.ids() {
+        let Op::Result(c, i) = function.value(id).op else { continue };
+        let n_outputs = function.callee(&function.calls[c.0 as usize]).map_or(0, |f| f.outputs.len());
+        let of_call = results.entry(c).or_insert_with(|| vec![None; n_outputs]);
+        if let Some(result) = of_call.get_mut(i as usize) {
+            result.get_or_insert(id);
+        }
+    }
+    results
+}
+
+fn levels(function: &Function, shapes: &[Shape], params: &Params) -> Result<Vec<Level>> {
+    let outputs: Vec<Level> = (0..function.outputs.len()).map(|i| output_level(function, i)).collect();
+    let mut declared = |_: CallIdx, call: &Call, _: &[Option<Level>]| interface(function, call).cloned();
+    let Needs { mut levels, because, written: needs } = needs(function, shapes, &outputs, &mut declared)?;
+    if let Some(declared) = &function.interface {
+        for id in function.ids() {
+            if let Op::Input(i) = function.value(id).op {
+                let level = declared.inputs.get(i.0 as usize).copied().unwrap_or(Level(0));
+                if levels[id.0 as usize] > level {
+                    let problem =
+                        format!("{id} is needed at level {}, it enters at {level}", levels[id.0 as usize]);
+                    return Err(Error::Verify { after: "place".to_owned(), rule: "interface", problem });
+                }
+                levels[id.0 as usize] = level;
+            }
         }
     }
     let deepest = function.ids().max_by_key(|id| (levels[id.0 as usize], core::cmp::Reverse(*id)));
@@ -183,7 +312,12 @@ fn levels(function: &Function, shapes: &[Shape], params: &Params) -> Result<Vec<
         }
         let costs = matches!(
             value.op,
-            Op::Mul(..) | Op::MulPlain(..) | Op::MulScalar(..) | Op::LinearTransform(..) | Op::LevelDrop(..)
+            Op::Mul(..)
+                | Op::MulPlain(..)
+                | Op::MulScalar(..)
+                | Op::LinearTransform(..)
+                | Op::LevelDrop(..)
+                | Op::Result(..)
         );
         if costs || value.name.is_some() {
             chain.push(function.describe_at(id));

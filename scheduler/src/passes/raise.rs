@@ -262,7 +262,7 @@ fn needed_low(function: &Function, roles: &[Role]) -> Vec<bool> {
         needed[output.value.0 as usize] = true;
     }
     for id in function.ids().filter(|id| matches!(roles[id.0 as usize], Role::Fixed | Role::Switch)) {
-        function.value(id).op.operands().for_each(|a| needed[a.0 as usize] = true);
+        function.needs(&function.value(id).op).for_each(|a| needed[a.0 as usize] = true);
     }
     needed
 }
@@ -274,6 +274,10 @@ fn rewrite(function: &Function, roles: &[Role], raised: &[bool]) -> Function {
     let used_raised = used_raised(function, roles, raised);
     for id in function.ids() {
         let value = function.value(id);
+        if let Op::Result(c, _) = value.op {
+            let arguments: Vec<ValueId> = function.needs(&value.op).map(|a| forms.low(a, &mut out)).collect();
+            out.calls[c.0 as usize].arguments = arguments;
+        }
         let wants = raised[id.0 as usize] && value.op.operands().any(|a| forms.is_raised(a, &out));
         let (op, up) = match roles[id.0 as usize] {
             Role::Switch => (value.op.map(|a| forms.low(a, &mut out)), used_raised[id.0 as usize]),

@@ -8,6 +8,8 @@
 //! permutations   rotate(rotate(x, j), k) = rotate(x, j + k)      conjugate(conjugate x) = x
 //! ```
 //!
+//! Of a callee all of this is so of every variant: a scalar is one number in all of them.
+//!
 //! Folding needs no second use to be gone: `x * c` may have others, the product of the two takes one level instead of two.
 //! Two rotations become one only where the inner has no other use, for the sum may ask for a key that the program does not need otherwise.
 
@@ -21,7 +23,7 @@ pub fn simplify(function: &Function, params: &Params) -> Function {
     let mut uses: Vec<usize> = function.users().iter().map(Vec::len).collect();
     function.outputs.iter().for_each(|output| uses[output.value.0 as usize] += 1);
     let mut out = Function { values: Vec::with_capacity(function.values.len()), ..function.clone() };
-    out.constants.iter_mut().for_each(|constant| shorten(&mut constant.values));
+    out.constants.iter_mut().for_each(|constant| shorten(&mut constant.values, function.variants));
     let mut simplifier = Simplifier { out, used_once: Vec::new(), n_slots: params.n_slots() as u32 };
     let mut new: Vec<ValueId> = Vec::with_capacity(function.values.len());
     for (value, uses) in function.values.iter().zip(uses) {
@@ -45,21 +47,23 @@ pub fn simplify(function: &Function, params: &Params) -> Function {
         });
     }
     let mut out = simplifier.out;
-    for output in &mut out.outputs {
-        output.value = new[output.value.0 as usize];
-    }
+    out.rename_ends(|id| new[id.0 as usize]);
     out
 }
 
-/// Cuts a vector to its shortest period.
-fn shorten(values: &mut Vec<Complex64>) {
+/// Cuts the vectors of all variants to their shortest common period.
+fn shorten(values: &mut Vec<Complex64>, variants: u32) {
     let bits = |z: &Complex64| (z.re.to_bits(), z.im.to_bits());
-    while values.len() > 1 && values.len().is_multiple_of(2) {
-        let (first, second) = values.split_at(values.len() / 2);
-        if !first.iter().map(bits).eq(second.iter().map(bits)) {
+    let halves_agree = |vector: &[Complex64]| {
+        let (first, second) = vector.split_at(vector.len() / 2);
+        first.iter().map(bits).eq(second.iter().map(bits))
+    };
+    loop {
+        let period = values.len() / variants.max(1) as usize;
+        if period < 2 || !period.is_multiple_of(2) || !values.chunks(period).all(halves_agree) {
             return;
         }
-        values.truncate(values.len() / 2);
+        *values = values.chunks(period).flat_map(|vector| &vector[..period / 2]).copied().collect();
     }
 }
 
@@ -137,12 +141,12 @@ impl Simplifier {
         })
     }
 
-    /// The real number that a constant is in all slots.
+    /// The real number that a constant is in all slots of all variants.
     fn uniform(&self, c: ConstId) -> Option<Scalar> {
-        match self.out.constants.get(c.0 as usize)?.values[..] {
-            [z] if z.im == 0.0 => Some(Scalar::new(z.re)),
-            _ => None,
-        }
+        let constant = self.out.constants.get(c.0 as usize)?;
+        let (first, rest) = constant.values.split_first()?;
+        let one = constant.period(self.out.variants) == 1 && rest.iter().all(|z| z == first);
+        (one && first.im == 0.0).then(|| Scalar::new(first.re))
     }
 
     fn fold_product(&mut self, a: ValueId, outer: Factor) -> Option<Rewritten> {
@@ -183,19 +187,23 @@ impl Simplifier {
         }
         let constant = |factor: Factor| match factor {
             Factor::Scalar(s) => {
-                let values = vec![Complex64::new(s.value(), 0.0)];
+                let values = vec![Complex64::new(s.value(), 0.0); self.out.variants as usize];
                 Some(Constant { name: String::new(), values, at: None })
             }
             Factor::Plain(c) => self.out.constants.get(c.0 as usize).cloned(),
         };
         let (x, y) = (constant(a)?, constant(b)?);
-        let period = x.values.len().max(y.values.len());
-        let slot = |c: &Constant, i: usize| c.values[i % c.values.len()];
-        let mut values: Vec<Complex64> = (0..period).map(|i| f(slot(&x, i), slot(&y, i))).collect();
+        let variants = self.out.variants;
+        let period = x.period(variants).max(y.period(variants));
+        let of_variant = |v: usize| {
+            let (x, y) = (x.variant(v, variants), y.variant(v, variants));
+            (0..period).map(|i| f(x[i % x.len()], y[i % y.len()])).collect::<Vec<_>>()
+        };
+        let mut values: Vec<Complex64> = (0..variants as usize).flat_map(of_variant).collect();
         if !values.iter().all(|z| z.is_finite()) {
             return None;
         }
-        shorten(&mut values);
+        shorten(&mut values, variants);
         let names = [x.name, y.name];
         let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
         self.out.constants.push(Constant { name: names.join(" "), values, at: x.at.or(y.at) });

@@ -55,7 +55,7 @@ pub struct BufferId(pub u32);
 pub struct SegmentId(pub u32);
 
 /// What a launch was made from: the index of its first value in the `poly_ir` function, for profiles and
-/// messages.
+/// messages. Those of callees follow, in the order of their segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u32);
 
@@ -119,6 +119,8 @@ pub enum BufferKind {
     Slots(ConstId),
     /// The factors of the inverse special FFT, written by [`HostStep::LoadFactors`].
     Factors,
+    /// A value that is an argument or a result of calls of a function of the program, degree 1.
+    Passed,
     /// Values between kernels for which the arena has no room; at most one a device and tier below it.
     Spill,
 }

@@ -17,7 +17,7 @@ use super::{
 use crate::ckks_ir::{ConstId, InputIdx};
 use crate::error::{Error, Result};
 use crate::lower::constants::{inverse_mod, product_mod};
-use crate::poly_ir::{Domain, Encoded, Function, Op, PolyId};
+use crate::poly_ir::{Domain, Encoded, Function, Op, PolyId, inline_all};
 
 /// What a row is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,12 +61,20 @@ impl Numbering {
     }
 }
 
-/// Checks that a verified plan computes a verified function.
+/// Checks that a verified plan computes a verified function, with the bodies of calls in their place.
 ///
 /// # Errors
 /// [`Error::Verify`] with rule `refine` for the first output row that differs.
 pub fn refines(plan: &Plan, function: &Function, params: &Params) -> Result<()> {
     let broken = |problem: String| Error::Verify { after: "lower_plan".to_owned(), rule: "refine", problem };
+    let inlined;
+    let function = match function.calls.is_empty() {
+        true => function,
+        false => {
+            inlined = inline_all(function);
+            &inlined
+        }
+    };
     let mut numbering = Numbering::default();
     let of = number_function(function, params, plan.sharding(), &mut numbering);
     let buffers = number_plan(plan, function, params, &mut numbering).map_err(broken)?;
@@ -151,7 +159,7 @@ fn number_function(
                         }
                     }
                 }
-                Op::EmbedInverse(_) => continue,
+                Op::EmbedInverse(_) | Op::Result { .. } => continue,
                 Op::RoundResidues(a) => {
                     let scale = function.slots_of(*a).map_or(0.0, |s| s.log_scale.exp2());
                     let real = of[a.0 as usize].clone();

@@ -51,6 +51,7 @@ impl fmt::Display for BufferKind {
             Self::Constant(c) => write!(f, "constant {}", c.0),
             Self::Slots(c) => write!(f, "slots {}", c.0),
             Self::Factors => write!(f, "factors"),
+            Self::Passed => write!(f, "passed"),
             Self::Spill => write!(f, "spill"),
         }
     }
@@ -357,6 +358,7 @@ fn parse_line(line: &mut Line, plan: &mut Plan) -> Result<()> {
                 "constant" => BufferKind::Constant(ConstId(line.number()?)),
                 "slots" => BufferKind::Slots(ConstId(line.number()?)),
                 "factors" => BufferKind::Factors,
+                "passed" => BufferKind::Passed,
                 "spill" => BufferKind::Spill,
                 other => return Err(line.error(format!("no kind of buffer `{other}`"))),
             };

@@ -14,7 +14,7 @@
 //! | `begun` | only terms that there are, of a kernel that ends transforms, are begun |
 //! | `repeat` | of first factors that are not begun, parts are below the length of a run, and that is 16 to N / 2, as where the plaintext is encoded |
 //! | `alias` | no item writes a row that another item of the launch touches; in an item, `dst` is an operand only where the ABI says so; conversion sources are not targets |
-//! | `tier` | arenas are in device memory; calls bind buffers there only; a copy on one device is between its arena and a buffer of another tier; copies are within both; each tier below has one spill buffer a device at most, device memory none |
+//! | `tier` | arenas, and values that are passed, are in device memory; calls bind buffers there only; a copy on one device is between its arena and a buffer of another tier; copies are within both; each tier below has one spill buffer a device at most, device memory none |
 //! | `binding` | a call binds every slot to a buffer with enough rows, slot 0 to the device's arena, and a written buffer once |
 //! | `host` | host steps are where they belong, on buffers of their kind, once a buffer, and every output is downloaded; keys, constants and inputs are written by the host only |
 //! | `written` | a row is written before it is read; all rows of an output before its download; a spill moves: what it copied is no longer in the arena |
@@ -30,7 +30,7 @@ use kernels_gpu::abi::{ABI_VERSION, KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_T
 
 use super::{
     Access, BufferId, BufferKind, CopyKind, DeviceIdx, Form, HostStep, Item, MAX_DEVICES, Place, Plan,
-    PlanStep, Read, RowCopy, Segment, Step, Tier, order, sums,
+    PlanStep, Read, RowCopy, Segment, SegmentId, Step, Tier, order, sums,
 };
 use crate::error::{Error, Result};
 use crate::lower::plan::peaks;
@@ -115,7 +115,7 @@ fn check_tiers(plan: &Plan) -> Check {
     for (i, b) in plan.buffers.iter().enumerate() {
         let (device, tier) = (b.device, b.tier);
         let ok = match b.kind {
-            BufferKind::Arena => tier == Tier::Device,
+            BufferKind::Arena | BufferKind::Passed => tier == Tier::Device,
             BufferKind::Spill => tier != Tier::Device && spills.insert((device, tier)),
             _ => true,
         };
@@ -323,15 +323,26 @@ fn check_run(plan: &Plan) -> Check {
     for step in &plan.setup {
         host(step, true, &mut rows)?;
     }
+    let mut effects: BTreeMap<SegmentId, Option<Effect>> = BTreeMap::new();
+    for step in &plan.schedule {
+        if let PlanStep::Call { segment, .. } = step {
+            // Only of those that are called again.
+            let again = effects.contains_key(segment).then(Effect::default);
+            effects.insert(*segment, again);
+        }
+    }
     for (i, step) in plan.schedule.iter().enumerate() {
         match step {
             PlanStep::Host(step) => host(step, false, &mut rows)?,
-            PlanStep::Call { segment, bindings } => {
-                let found = plan.segment(*segment);
+            PlanStep::Call { segment: id, bindings } => {
+                let found = plan.segment(*id);
                 let segment = found.ok_or_else(|| ("binding", format!("call {i} of no segment")))?;
                 let place = |(rule, problem): Broken| (rule, format!("call {i}: {problem}"));
                 check_bindings(plan, segment, bindings).map_err(place)?;
-                check_call(plan, segment, bindings, &mut rows).map_err(place)?;
+                let effect = effects.get_mut(id).and_then(Option::as_mut);
+                if !effect.as_ref().is_some_and(|effect| effect.repeats(bindings, &mut rows)) {
+                    check_call(plan, segment, bindings, &mut rows, effect).map_err(place)?;
+                }
             }
             PlanStep::Copy(copies) => {
                 copies.iter().try_for_each(|copy| check_copy(plan, copy, &mut rows))?;
@@ -394,7 +405,8 @@ fn check_bindings(plan: &Plan, segment: &Segment, bindings: &[BufferId]) -> Chec
         });
         ensure(!twice, "binding", || format!("buffer {} is bound twice and written", id.0))?;
         let by_host = buffer.is_some_and(|b| {
-            !matches!(b.kind, BufferKind::Arena | BufferKind::Output(_) | BufferKind::Spill)
+            use BufferKind::{Arena, Output, Passed, Spill};
+            !matches!(b.kind, Arena | Output(_) | Passed | Spill)
         });
         ensure(!by_host || slot.access == Access::Read, "host", || {
             format!("slot {i} writes {buffer:?}, which only the host writes")
@@ -403,12 +415,41 @@ fn check_bindings(plan: &Plan, segment: &Segment, bindings: &[BufferId]) -> Chec
     Ok(())
 }
 
+/// What a segment did when it was called: the rows that it found, and those that it left. Where a call finds the same, it leaves the same, and
+/// its launches need no second look.
+#[derive(Default)]
+struct Effect {
+    found: BTreeMap<RowRef, Content>,
+    left: BTreeMap<RowRef, Content>,
+}
+
+impl Effect {
+    /// Leaves what the segment leaves, if another call finds the same; and says whether.
+    fn repeats(&self, bindings: &[BufferId], rows: &mut [Vec<Option<Content>>]) -> bool {
+        let place = |row: &RowRef| (bindings[row.slot as usize].0 as usize, row.row as usize);
+        let finds = |(row, content): (&RowRef, &Content)| {
+            let (buffer, at) = place(row);
+            rows[buffer][at].as_ref() == Some(content)
+        };
+        let repeats = !self.left.is_empty() && self.found.iter().all(finds);
+        for (row, content) in self.left.iter().filter(|_| repeats) {
+            let (buffer, at) = place(row);
+            rows[buffer][at] = Some(*content);
+        }
+        repeats
+    }
+}
+
 fn check_call(
     plan: &Plan,
     segment: &Segment,
     bindings: &[BufferId],
     rows: &mut [Vec<Option<Content>>],
+    effect: Option<&mut Effect>,
 ) -> Check {
+    // A segment writes a row under one name: what it writes is bound to one slot.
+    let mut own = Effect::default();
+    let notes = effect.is_some();
     for (i, Step::Launch { launch, .. }) in segment.steps.iter().enumerate() {
         let items = plan.items(launch).map_err(|problem| ("pool", problem))?;
         let place = |row: RowRef| (bindings[row.slot as usize].0 as usize, row.row as usize);
@@ -420,6 +461,9 @@ fn check_call(
                 let Some((held, held_domain)) = rows[buffer][at] else {
                     return Err(("written", format!("step {i} reads {row:?} before it is written")));
                 };
+                if notes && !own.left.contains_key(&row) {
+                    own.found.insert(row, (held, held_domain));
+                }
                 let same = held.is_none_or(|held| held == prime);
                 ensure(same, "flow", || format!("step {i} reads {row:?} of prime {held:?} as {prime}"))?;
                 // What is begun is ended by all of its readers, and what is repeated never read whole.
@@ -456,11 +500,18 @@ fn check_call(
                 format!("step {i}: {} of {found:?}, expected {expected:?}", launch.kernel.name())
             })?;
             let held = |prime| (made != Domain::Real).then_some(prime);
-            written.extend(item.writes().into_iter().map(|(row, prime)| (place(row), (held(prime), made))));
+            written.extend(item.writes().into_iter().map(|(row, prime)| (row, (held(prime), made))));
         }
-        for ((buffer, at), content) in written {
+        for (row, content) in written {
+            let (buffer, at) = place(row);
             rows[buffer][at] = Some(content);
+            if notes {
+                own.left.insert(row, content);
+            }
         }
+    }
+    if let Some(effect) = effect {
+        *effect = own;
     }
     Ok(())
 }

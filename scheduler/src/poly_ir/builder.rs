@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fhe_core::params::{GaloisElement, Level, LimbIdx};
 
 use super::{Domain, Encoded, EncodedIdx, Function, Op, Origin, PolyId, SlotsIdx, Value};
-use crate::ckks_ir::{ConstId, InputIdx};
+use crate::ckks_ir::{CallIdx, ConstId, InputIdx};
 use crate::plan::KeyId;
 
 /// Appends to a function; an operation that is there already is not made again.
@@ -19,9 +19,9 @@ pub struct Builder {
 }
 
 /// What tells encodings apart: constant, level, the bits of the scale, raised, repeated.
-type EncodedKey = (ConstId, Level, [u64; 2], bool, u32);
+pub(crate) type EncodedKey = (ConstId, Level, [u64; 2], bool, u32);
 
-fn key_of(encoded: &Encoded) -> EncodedKey {
+pub(crate) fn key_of(encoded: &Encoded) -> EncodedKey {
     let (hi, lo) = encoded.log_scale.parts();
     (encoded.constant, encoded.level, [hi.to_bits(), lo.to_bits()], encoded.raised, encoded.log_repeat)
 }
@@ -72,6 +72,11 @@ impl Builder {
     pub fn input(&mut self, input: InputIdx, poly: u8) -> PolyId {
         let basis = self.function.inputs[input.0 as usize].clone();
         self.push(Op::Input { input, poly }, basis, Domain::Eval)
+    }
+
+    /// A polynomial of a result of a call, which is there.
+    pub fn result(&mut self, call: CallIdx, result: u32, poly: u8, basis: &[LimbIdx]) -> PolyId {
+        self.push(Op::Result { call, result, poly }, basis.to_vec(), Domain::Eval)
     }
 
     /// A constant as it is encoded, over the basis of its level.

@@ -7,12 +7,17 @@
 //! shared by all its rotations (hoisting). Owns types and builder; [`crate::interp::poly`] is the meaning.
 
 mod builder;
+mod calls;
 pub mod text;
 pub mod verify;
 
 pub use builder::Builder;
+pub(crate) use builder::{EncodedKey, key_of};
+pub use calls::{Call, inline_all};
 
 use core::fmt;
+use std::sync::Arc;
+
 use fhe_core::ckks::Encoder;
 use fhe_core::math::double::Double;
 use fhe_core::math::word::Word;
@@ -21,7 +26,7 @@ use fhe_core::ring::{Eval, RnsPoly};
 use kernels_gpu::abi::MIN_LOG_REPEAT;
 use num_complex::Complex64;
 
-use crate::ckks_ir::{self, ConstId, InputIdx, OutputIdx};
+use crate::ckks_ir::{self, CallIdx, ConstId, InputIdx, OutputIdx};
 use crate::error::Result;
 use crate::plan::KeyId;
 
@@ -72,6 +77,15 @@ pub enum Op {
     EmbedInverse(SlotsIdx),
     /// Such coefficients at the scale of their slots, rounded, over the basis of their level.
     RoundResidues(PolyId),
+    /// Polynomial `poly` of a result of a call. What it needs are the arguments: [`Function::needs`].
+    Result {
+        /// Which call.
+        call: CallIdx,
+        /// Which result.
+        result: u32,
+        /// 0 or 1.
+        poly: u8,
+    },
     /// A digit of an evaluation key.
     Key {
         /// Which key.
@@ -135,6 +149,7 @@ impl Op {
             Self::Constant(_) => "constant",
             Self::EmbedInverse(_) => "embed_inverse",
             Self::RoundResidues(_) => "round_residues",
+            Self::Result { .. } => "result",
             Self::Key { .. } => "key",
             Self::Ntt(_) => "ntt",
             Self::Intt(_) => "intt",
@@ -155,7 +170,11 @@ impl Op {
     /// The operands, in order.
     pub fn operands(&self) -> Vec<PolyId> {
         match self {
-            Self::Input { .. } | Self::Constant(_) | Self::EmbedInverse(_) | Self::Key { .. } => Vec::new(),
+            Self::Input { .. }
+            | Self::Constant(_)
+            | Self::EmbedInverse(_)
+            | Self::Result { .. }
+            | Self::Key { .. } => Vec::new(),
             Self::Ntt(a)
             | Self::Intt(a)
             | Self::RoundResidues(a)
@@ -178,7 +197,11 @@ impl Op {
     #[must_use]
     pub fn map(&self, mut f: impl FnMut(PolyId) -> PolyId) -> Self {
         match self {
-            Self::Input { .. } | Self::Constant(_) | Self::EmbedInverse(_) | Self::Key { .. } => self.clone(),
+            Self::Input { .. }
+            | Self::Constant(_)
+            | Self::EmbedInverse(_)
+            | Self::Result { .. }
+            | Self::Key { .. } => self.clone(),
             Self::RoundResidues(a) => Self::RoundResidues(f(*a)),
             Self::Ntt(a) => Self::Ntt(f(*a)),
             Self::Intt(a) => Self::Intt(f(*a)),
@@ -308,6 +331,10 @@ pub struct Function {
     pub slots: Vec<Encoded>,
     /// The basis of each input by [`InputIdx`].
     pub inputs: Vec<Vec<LimbIdx>>,
+    /// The functions that it calls.
+    pub callees: Vec<Arc<Self>>,
+    /// Its calls.
+    pub calls: Vec<Call>,
     /// The values, operands first.
     pub values: Vec<Value>,
     /// What is returned, by output and polynomial.

@@ -17,12 +17,13 @@
 //! [`super::Origin`].
 
 use core::fmt;
+use std::sync::Arc;
 
 use fhe_core::math::double::Double;
 use fhe_core::params::{GaloisElement, Level, LimbIdx};
 
-use super::{Domain, Encoded, EncodedIdx, Function, Op, Origin, Output, PolyId, SlotsIdx, Value};
-use crate::ckks_ir::{ConstId, InputIdx, OutputIdx, ValueId};
+use super::{Call, Domain, Encoded, EncodedIdx, Function, Op, Origin, Output, PolyId, SlotsIdx, Value};
+use crate::ckks_ir::{CallIdx, CalleeIdx, ConstId, InputIdx, OutputIdx, ValueId};
 use crate::error::{Error, Result};
 use crate::plan::KeyId;
 use crate::text::{Line, lines, quote};
@@ -60,6 +61,7 @@ impl fmt::Display for Op {
             Self::Input { input, poly } => write!(f, " {} {poly}", input.0),
             Self::Constant(e) => write!(f, " #{}", e.0),
             Self::EmbedInverse(s) => write!(f, " #{}", s.0),
+            Self::Result { call, result, poly } => write!(f, " {call} {result} {poly}"),
             Self::Key { key, digit, half } => write!(f, " {key} {digit} {half}"),
             Self::Ntt(a)
             | Self::Intt(a)
@@ -115,6 +117,9 @@ impl fmt::Display for Domain {
 impl fmt::Display for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "polynomials {} {{", quote(&self.name))?;
+        for callee in &self.callees {
+            callee.to_string().lines().try_for_each(|line| writeln!(f, "  {line}"))?;
+        }
         for (name, list) in [("encoded", &self.encoded), ("slots", &self.slots)] {
             for (i, encoded) in list.iter().enumerate() {
                 writeln!(f, "  {name} #{i} = {encoded}")?;
@@ -122,6 +127,14 @@ impl fmt::Display for Function {
         }
         for (i, basis) in self.inputs.iter().enumerate() {
             writeln!(f, "  input {i} {}", Basis(basis))?;
+        }
+        for (i, call) in (0u32..).zip(&self.calls) {
+            let Call { callee, arguments, constants, name } = call;
+            let arguments: Vec<String> = arguments.iter().map(|[a, b]| format!("{a} {b}")).collect();
+            let constants: Vec<String> = constants.iter().map(|c| c.0.to_string()).collect();
+            let (id, name) = (CallIdx(i), quote(name));
+            let (arguments, constants) = (arguments.join(", "), constants.join(", "));
+            writeln!(f, "  call {id} {name} {callee} [{arguments}] constants [{constants}]")?;
         }
         for id in self.ids() {
             let Value { op, basis, domain, origin } = self.value(id);
@@ -139,27 +152,37 @@ impl fmt::Display for Function {
 /// # Errors
 /// [`Error::Parse`] names the line. The result is not verified.
 pub fn parse(text: &str) -> Result<Function> {
-    let mut function = Function::default();
     let mut all = lines(text)?.into_iter();
     let Some(mut head) = all.next() else {
         return Err(Error::Parse { line: 1, problem: "expected `polynomials`, found nothing".to_owned() });
     };
     head.expect("polynomials")?;
-    function.name = head.string()?;
+    let function = parse_function(&mut head, &mut all, text.lines().count())?;
+    match all.next() {
+        Some(line) => Err(line.error("expected the end of the text")),
+        None => Ok(function),
+    }
+}
+
+/// A function whose first word is read, up to its brace. `end` is the last line of the text.
+fn parse_function(head: &mut Line, all: &mut dyn Iterator<Item = Line>, end: usize) -> Result<Function> {
+    let mut function = Function { name: head.string()?, ..Function::default() };
     head.punct('{')?;
     head.done()?;
-    for mut line in all.by_ref() {
+    while let Some(mut line) = all.next() {
         if line.take_punct('}') {
             line.done()?;
-            return match all.next() {
-                Some(line) => Err(line.error("expected the end of the text")),
-                None => Ok(function),
-            };
+            return Ok(function);
+        }
+        if line.take("polynomials") {
+            let callee = parse_function(&mut line, &mut *all, end)?;
+            function.callees.push(Arc::new(callee));
+            continue;
         }
         parse_line(&mut line, &mut function)?;
         line.done()?;
     }
-    Err(Error::Parse { line: text.lines().count(), problem: "expected `}`, found the end".to_owned() })
+    Err(Error::Parse { line: end, problem: "expected `}`, found the end".to_owned() })
 }
 
 fn parse_line(line: &mut Line, function: &mut Function) -> Result<()> {
@@ -173,6 +196,16 @@ fn parse_line(line: &mut Line, function: &mut Function) -> Result<()> {
         }
         let basis = parse_basis(line)?;
         function.inputs.push(basis);
+    } else if line.take("call") {
+        if line.id('!')? as usize != function.calls.len() {
+            return Err(line.error(format!("expected call {}", CallIdx(function.calls.len() as u32))));
+        }
+        let name = line.string()?;
+        let callee = CalleeIdx(line.id('&')?);
+        let arguments = line.list(|line| Ok([poly(line)?, poly(line)?]))?;
+        line.expect("constants")?;
+        let constants = line.list(|line| line.number().map(ConstId))?;
+        function.calls.push(Call { callee, arguments, constants, name });
     } else if line.take("output") {
         let (output, poly) = (OutputIdx(line.number()?), line.number()?);
         function.outputs.push(Output { output, poly, value: PolyId(line.id('%')?) });
@@ -275,6 +308,7 @@ fn parse_op(line: &mut Line) -> Result<Op> {
         "constant" => Op::Constant(EncodedIdx(line.id('#')?)),
         "embed_inverse" => Op::EmbedInverse(SlotsIdx(line.id('#')?)),
         "round_residues" => Op::RoundResidues(poly(line)?),
+        "result" => Op::Result { call: CallIdx(line.id('!')?), result: line.number()?, poly: line.number()? },
         "key" => Op::Key { key: parse_key(line)?, digit: line.number()?, half: line.number()? },
         "ntt" => Op::Ntt(poly(line)?),
         "intt" => Op::Intt(poly(line)?),

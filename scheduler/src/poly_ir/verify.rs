@@ -11,12 +11,14 @@
 //! | `repeat` | a constant that is stored once a run of equal values has runs of 16 to N / 2; it is only sliced, and the first factor of products |
 //! | `scalar` | there is one residue a limb, each below its prime |
 //! | `galois` | a Galois element is odd and below 2N |
+//! | `call` | callees, calls and results named by index exist; arguments are values over the bases of the callee's inputs and come before the results; each constant of a callee is one of the caller's; a callee keeps these rules |
 //! | `output` | every output has polynomials 0 and 1, in order, evaluation domain, of one basis |
 
 use fhe_core::params::{GaloisElement, LimbIdx, Params};
 use kernels_gpu::abi::{MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS};
 
-use super::{Domain, Encoded, Function, Op, PolyId, Value};
+use super::calls::output_basis;
+use super::{Call, Domain, Encoded, Function, Op, PolyId, Value};
 use crate::error::{Error, Result};
 
 type Broken = (&'static str, String);
@@ -44,6 +46,12 @@ fn check(function: &Function, params: &Params) -> core::result::Result<(), Broke
         if !basis_ok(basis) {
             return Err(("basis", format!("input {i} has {basis:?}")));
         }
+    }
+    for callee in &function.callees {
+        check(callee, params).map_err(|(rule, problem)| (rule, format!("{:?}: {problem}", callee.name)))?;
+    }
+    for (i, call) in function.calls.iter().enumerate() {
+        check_call(function, call).map_err(|problem| ("call", format!("!{i} {:?}: {problem}", call.name)))?;
     }
     for id in function.ids() {
         let value = function.value(id);
@@ -77,6 +85,38 @@ fn check(function: &Function, params: &Params) -> core::result::Result<(), Broke
     Ok(())
 }
 
+/// Constants of a function: those that it encodes or gives to calls are below this.
+fn n_constants(function: &Function) -> u32 {
+    let encoded = function.encoded.iter().chain(&function.slots).map(|e| e.constant);
+    let given = function.calls.iter().flat_map(|call| call.constants.iter().copied());
+    encoded.chain(given).map(|c| c.0 + 1).max().unwrap_or(0)
+}
+
+fn check_call(function: &Function, call: &Call) -> core::result::Result<(), String> {
+    let callee = function.callee(call).ok_or_else(|| format!("{} is not there", call.callee))?;
+    let (found, expected) = (call.arguments.len(), callee.inputs.len());
+    if found != expected {
+        return Err(format!("{found} arguments, expected {expected}"));
+    }
+    let (found, expected) = (call.constants.len(), n_constants(callee));
+    if found < expected as usize {
+        return Err(format!("{found} constants, expected {expected}"));
+    }
+    for (basis, &id) in
+        callee.inputs.iter().zip(&call.arguments).flat_map(|(b, pair)| pair.iter().map(move |id| (b, id)))
+    {
+        let value =
+            function.values.get(id.0 as usize).ok_or_else(|| format!("argument {id} is not there"))?;
+        if &value.basis != basis || value.domain != Domain::Eval {
+            return Err(format!(
+                "argument {id} is {:?} over {:?}, expected values over {basis:?}",
+                value.domain, value.basis
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result::Result<(), Broken> {
     let value = function.value(id);
     let get = |a: &PolyId| function.value(*a);
@@ -93,6 +133,18 @@ fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result
             let basis = function.inputs.get(input.0 as usize);
             index(basis.is_some() && *poly < 2)?;
             typed(eval && basis == Some(&value.basis), "the input's basis, evaluation domain")
+        }
+        Op::Result { call, result, poly } => {
+            let callee = function.calls.get(call.0 as usize).and_then(|call| function.callee(call));
+            let basis = callee.and_then(|callee| output_basis(callee, *result));
+            let known = basis.is_some() && *poly < 2;
+            let late = function.needs(&value.op).into_iter().find(|&a| a >= id);
+            if !known || late.is_some() {
+                let problem =
+                    format!("{id} is result {result} {poly} of {call}, which is not there or comes later");
+                return Err(("call", problem));
+            }
+            typed(eval && basis == Some(&value.basis[..]), "the basis of the callee's output, as values")
         }
         Op::Constant(encoded) => {
             let encoded = function.encoded.get(encoded.0 as usize);

@@ -1,6 +1,8 @@
 //! What the tests share: random programs, keys, and running a program in every interpreter.
 #![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses a part of it")]
 
+use std::sync::Arc;
+
 use expect_test::Expect;
 use fhe_core::Complex64;
 use fhe_core::ckks::{Ciphertext, Decryptor, Encoder, Encryptor};
@@ -14,7 +16,7 @@ use kernels_gpu::abi::KernelId;
 use proptest::prelude::*;
 use scheduler::ckks_ir::{Function, Kind, Op, ValueId};
 use scheduler::compile::MemoryLimits;
-use scheduler::dsl::{self, Encrypted, Program};
+use scheduler::dsl::{self, Encrypted, Graph, Program};
 use scheduler::interp::{self, Env};
 use scheduler::passes::CKKS;
 use scheduler::plan::{Item, Plan, PoolWriter, Step};
@@ -41,62 +43,16 @@ pub(crate) fn devices() -> impl Strategy<Value = u32> {
     prop::sample::select(vec![1, 2, 3, 4, 8])
 }
 
+/// A value with its depth and a bound of its slots.
+pub(crate) type Bounded<'g> = (Encrypted<'g>, u32, f64);
+
 /// Three inputs, one of them often unused; values stay bounded and at most `depth` deep.
 pub(crate) fn random_program(steps: &[RandomStep], depth: u32) -> Program {
     dsl::build("random", |g| {
-        // Value, depth, bound.
-        let mut values: Vec<(Encrypted<'_>, u32, f64)> =
-            vec![(g.input("x", 16)?, 0, 1.0), (g.input("y", 4)?, 0, 1.0), (g.input("z", 512)?, 0, 1.0)];
-        for (x, _, _) in &values {
-            x.unused_on_purpose();
-        }
-        for (i, s) in steps.iter().enumerate() {
-            let (a, da, ba) = values[s.a % values.len()];
-            let (b, db, bb) = values[s.b % values.len()];
-            // Some plaintexts are stored once a run of equal values, some are not (512 slots).
-            let period = if i % 2 == 0 { 8 } else { 64 };
-            let weights: Vec<f64> =
-                (0..period).map(|j| s.scalar * (f64::from(j % 8 - 3) / 4.0 + f64::from(j) / 1e4)).collect();
-            let plain = g.plain(&format!("w{i}"), &weights)?.unused_on_purpose();
-            let size = s.scalar.abs() * 1.02;
-            let d = da.max(db);
-            let made = match s.kind {
-                0 | 1 => (a + b, d, ba + bb),
-                2 if i % 2 == 0 => (a.mul_i() - b, d, ba + bb),
-                2 => (a - b, d, ba + bb),
-                3 => (-a, da, ba),
-                4 | 5 => (a * b, d + 1, ba * bb),
-                6 => (a.square(), da + 1, ba * ba),
-                7 => (a * plain, da + 1, ba * size),
-                8 => (plain + a, da, ba + size),
-                9 => (plain - a, da, ba + size),
-                10 => (a * s.scalar, da + 1, ba * size),
-                11 => (s.scalar - a, da, ba + size),
-                12 => (a.rotate(s.k), da, ba),
-                13 => (a.conjugate(), da, ba),
-                14 => (a - plain, da, ba + size),
-                15 => ((a * b).relinearized() + a * b.rotate(s.k), d + 1, 2.0 * ba * bb),
-                16 => ((a * b).rescaled() - b.square(), d + 1, ba * bb + bb * bb),
-                17 => ((a * plain).rescaled(), da + 1, ba * size),
-                // What is to come may need as much.
-                18 => (a.at_level(Level(depth - da)), da, ba),
-                // No sum over periods, whose errors would be few and so no measure of the compiler's.
-                19 if a.period() <= 16 => {
-                    let n = a.period();
-                    let element = |i: usize| s.scalar * ((i % 5) as f64 - 2.0) / (2 * n) as f64;
-                    let matrix: Vec<f64> = (0..n * n).map(element).collect();
-                    (dsl::linear::matvec(a, &format!("m{i}"), &matrix, n, n)?, da + 1, ba * size)
-                }
-                _ => (a * b + b * plain - a * s.scalar, d + 1, ba * bb + (ba + bb) * size),
-            };
-            made.0.unused_on_purpose();
-            if made.1 <= depth && made.2 < 20.0 {
-                values.push(made);
-            }
-        }
-        let last = values.len() - 1;
-        g.output("last", values[last].0, 16)?;
-        g.output("other", values[last / 2].0, 4)
+        let inputs = [(g.input("x", 16)?, 0, 1.0), (g.input("y", 4)?, 0, 1.0), (g.input("z", 512)?, 0, 1.0)];
+        let [last, other] = random_values(g, steps, depth, &inputs)?;
+        g.output("last", last.0, 16)?;
+        g.output("other", other.0, 4)
     })
     .unwrap()
 }
@@ -116,6 +72,65 @@ pub(crate) fn random_order(plan: &Plan, seed: u64) -> Plan {
         }
         favourite % n
     })
+}
+
+/// The last of the values that the steps make of some, and one in the middle.
+pub(crate) fn random_values<'g>(
+    g: &'g Graph,
+    steps: &[RandomStep],
+    depth: u32,
+    inputs: &[Bounded<'g>],
+) -> Result<[Bounded<'g>; 2], Error> {
+    let mut values: Vec<Bounded<'g>> = inputs.to_vec();
+    for (x, _, _) in &values {
+        x.unused_on_purpose();
+    }
+    for (i, s) in steps.iter().enumerate() {
+        let (a, da, ba) = values[s.a % values.len()];
+        let (b, db, bb) = values[s.b % values.len()];
+        // Some plaintexts are stored once a run of equal values, some are not (512 slots).
+        let period = if i % 2 == 0 { 8 } else { 64 };
+        let weights: Vec<f64> =
+            (0..period).map(|j| s.scalar * (f64::from(j % 8 - 3) / 4.0 + f64::from(j) / 1e4)).collect();
+        let plain = g.plain(&format!("w{i}"), &weights)?.unused_on_purpose();
+        let size = s.scalar.abs() * 1.02;
+        let d = da.max(db);
+        let made = match s.kind {
+            0 | 1 => (a + b, d, ba + bb),
+            2 if i % 2 == 0 => (a.mul_i() - b, d, ba + bb),
+            2 => (a - b, d, ba + bb),
+            3 => (-a, da, ba),
+            4 | 5 => (a * b, d + 1, ba * bb),
+            6 => (a.square(), da + 1, ba * ba),
+            7 => (a * plain, da + 1, ba * size),
+            8 => (plain + a, da, ba + size),
+            9 => (plain - a, da, ba + size),
+            10 => (a * s.scalar, da + 1, ba * size),
+            11 => (s.scalar - a, da, ba + size),
+            12 => (a.rotate(s.k), da, ba),
+            13 => (a.conjugate(), da, ba),
+            14 => (a - plain, da, ba + size),
+            15 => ((a * b).relinearized() + a * b.rotate(s.k), d + 1, 2.0 * ba * bb),
+            16 => ((a * b).rescaled() - b.square(), d + 1, ba * bb + bb * bb),
+            17 => ((a * plain).rescaled(), da + 1, ba * size),
+            // What is to come may need as much.
+            18 => (a.at_level(Level(depth - da)), da, ba),
+            // No sum over periods, whose errors would be few and so no measure of the compiler's.
+            19 if a.period() <= 16 => {
+                let n = a.period();
+                let element = |i: usize| s.scalar * ((i % 5) as f64 - 2.0) / (2 * n) as f64;
+                let matrix: Vec<f64> = (0..n * n).map(element).collect();
+                (dsl::linear::matvec(a, &format!("m{i}"), &matrix, n, n)?, da + 1, ba * size)
+            }
+            _ => (a * b + b * plain - a * s.scalar, d + 1, ba * bb + (ba + bb) * size),
+        };
+        made.0.unused_on_purpose();
+        if made.1 <= depth && made.2 < 20.0 {
+            values.push(made);
+        }
+    }
+    let last = values.len() - 1;
+    Ok([values[last], values[last / 2]])
 }
 
 pub(crate) fn message(len: usize, seed: u32) -> Vec<Complex64> {
@@ -232,6 +247,12 @@ pub(crate) fn separate(placed: &Function) -> Function {
     for output in &mut out.outputs {
         output.value = new[output.value.0 as usize];
     }
+    for call in &mut out.calls {
+        call.arguments.iter_mut().for_each(|a| *a = new[a.0 as usize]);
+    }
+    for callee in &mut out.callees {
+        *callee = Arc::new(separate(callee));
+    }
     out
 }
 
@@ -254,18 +275,9 @@ pub(crate) fn check_everywhere_on<W: Word>(
     options: &Options,
     tolerance: f64,
 ) {
-    let mut client = Client::<W>::new(preset);
-    let compiled = scheduler::compile(program, client.params(), options).unwrap();
-    let n_slots = client.params().n_slots();
-    let meaning = interp::slots::run(program.function(), n_slots, messages).unwrap();
-    let placed = interp::slots::run(&compiled.placed, n_slots, messages).unwrap();
-    for (a, b) in meaning.iter().zip(&placed) {
-        assert!(worst(a, b) < 1e-9, "placement changed the meaning");
-    }
-    let keys = client.keys(&compiled);
-    let inputs = client.encrypt(&compiled, messages);
+    let Checked { client, compiled, keys, inputs, meaning, errors: merged_errors } =
+        check_merged::<W>(program, messages, preset, options, tolerance);
     let unmerged = separate(&compiled.placed);
-    let merged_errors = check_exact(&client, &compiled, &keys, &inputs, &meaning, tolerance);
     if unmerged != compiled.placed {
         // Separate divisions may need more memory for one item than the caller's limits leave.
         let options = &Options { memory: MemoryLimits::default(), ..*options };
@@ -276,6 +288,38 @@ pub(crate) fn check_everywhere_on<W: Word>(
             assert!(*merged < 1.1 * separate + 1e-12, "off by {merged}, with separate divisions {separate}");
         }
     }
+}
+
+/// A program that ran in all interpreters.
+pub(crate) struct Checked<W: Word> {
+    pub(crate) client: Client<W>,
+    pub(crate) compiled: Compiled,
+    pub(crate) keys: EvaluationKeySet<W>,
+    pub(crate) inputs: Vec<Ciphertext<W>>,
+    pub(crate) meaning: Vec<Vec<Complex64>>,
+    pub(crate) errors: Vec<f64>,
+}
+
+/// The same, with merged divisions only: of few slots or programs without noise, errors of both are chance.
+pub(crate) fn check_merged<W: Word>(
+    program: &Program,
+    messages: &[Vec<Complex64>],
+    preset: Preset,
+    options: &Options,
+    tolerance: f64,
+) -> Checked<W> {
+    let mut client = Client::<W>::new(preset);
+    let compiled = scheduler::compile(program, client.params(), options).unwrap();
+    let n_slots = client.params().n_slots();
+    let meaning = interp::slots::run(program.function(), n_slots, messages).unwrap();
+    let placed = interp::slots::run(&compiled.placed, n_slots, messages).unwrap();
+    for (a, b) in meaning.iter().zip(&placed) {
+        assert!(worst(a, b) < 1e-9, "placement changed the meaning");
+    }
+    let keys = client.keys(&compiled);
+    let inputs = client.encrypt(&compiled, messages);
+    let errors = check_exact(&client, &compiled, &keys, &inputs, &meaning, tolerance);
+    Checked { client, compiled, keys, inputs, meaning, errors }
 }
 
 /// Runs the three exact interpreters; how far each output is from what it means.

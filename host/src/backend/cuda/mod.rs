@@ -164,7 +164,7 @@ impl Backend for CudaBackend {
             memory,
             pool,
             kernels,
-            calls: BTreeMap::new(),
+            segments: BTreeMap::new(),
             events: BTreeMap::new(),
             in_flight: Vec::new(),
             copying: false,
@@ -175,17 +175,20 @@ impl Backend for CudaBackend {
     }
 }
 
-/// A call that has been made before: its binding table and, once captured, its launches.
+/// A segment that has been called before: its binding table and, once captured, its launches, which read the table when they run. So
+/// one graph serves all calls of a segment: a call with other buffers writes their addresses first.
 #[derive(Debug)]
-struct BoundCall {
-    bindings: DeviceMemory,
+struct CalledSegment {
+    table: DeviceMemory,
+    /// What the table holds the addresses of; empty if a write failed.
+    bindings: Vec<BufferId>,
     graph: Option<Graph>,
 }
 
 #[derive(Debug)]
 struct CudaInstance {
     // Graphs first: they are dropped before the memory that they name.
-    calls: BTreeMap<(SegmentId, Vec<BufferId>), BoundCall>,
+    segments: BTreeMap<SegmentId, CalledSegment>,
     /// Events as they were recorded last.
     events: BTreeMap<EventId, Event>,
     /// Segments that were submitted and not waited for, and whether copies were.
@@ -204,12 +207,31 @@ struct CudaInstance {
 }
 
 impl CudaInstance {
-    fn bind(&self, bindings: &[BufferId]) -> Result<DeviceMemory> {
+    /// Makes the table of a segment hold the addresses of some buffers. What was submitted before has read the table when it is written.
+    fn bind(&mut self, segment: SegmentId, bindings: &[BufferId]) -> Result<()> {
+        if self.segments.get(&segment).is_some_and(|called| called.bindings == bindings) {
+            return Ok(());
+        }
         let bases: Vec<u64> = bindings.iter().map(|&id| self.memory.address(id)).collect();
         let (what, found) = ("binding table".to_owned(), bases.len() as u64 * 8);
-        DeviceMemory::from_bytes(&self.driver, bytemuck::cast_slice(&bases)).map_err(|e| {
+        let bytes: &[u8] = bytemuck::cast_slice(&bases);
+        let bound = match self.segments.get_mut(&segment) {
+            Some(called) => {
+                called.bindings.clear();
+                called.table.write(0, bytes)
+            }
+            None => DeviceMemory::from_bytes(&self.driver, bytes).map(|table| {
+                let called = CalledSegment { table, bindings: Vec::new(), graph: None };
+                self.segments.insert(segment, called);
+            }),
+        };
+        bound.map_err(|e| {
             if e.out_of_memory { Error::NotNow { what, found, expected: 0 } } else { self.error(&e, what) }
-        })
+        })?;
+        if let Some(called) = self.segments.get_mut(&segment) {
+            called.bindings = bindings.to_vec();
+        }
+        Ok(())
     }
 
     /// Checks and binds a call, and does something with it and its graph.
@@ -222,13 +244,10 @@ impl CudaInstance {
         let plan = Arc::clone(&self.plan);
         let found = plan.check_call(segment, bindings)?;
         self.health.check(|| format!("segment `{}`", found.name))?;
-        let key = (segment, bindings.to_vec());
-        if !self.calls.contains_key(&key) {
-            let bound = BoundCall { bindings: self.bind(bindings)?, graph: None };
-            self.calls.insert(key.clone(), bound);
-        }
-        let Self { calls, driver, health, kernels, pool, in_flight, .. } = self;
-        let bound = calls.get_mut(&key).ok_or_else(|| broken("calls", "a call that is not bound".into()))?;
+        self.bind(segment, bindings)?;
+        let Self { segments, driver, health, kernels, pool, in_flight, .. } = self;
+        let called = segments.get_mut(&segment);
+        let called = called.ok_or_else(|| broken("calls", "a call that is not bound".into()))?;
         let call = Call {
             driver,
             health,
@@ -236,11 +255,11 @@ impl CudaInstance {
             plan: &plan,
             id: segment,
             segment: found,
-            bindings: bound.bindings.address(),
+            bindings: called.table.address(),
             pool: pool.address(),
             behind: in_flight,
         };
-        work(&call, &mut bound.graph)
+        work(&call, &mut called.graph)
     }
 
     /// Submits a call; launch by launch, with a profile, it is waited for.
@@ -379,17 +398,17 @@ impl Instance for CudaInstance {
         for (segment, bindings) in &calls {
             self.call(*segment, bindings, None)?;
         }
-        let graphs: Vec<&Graph> =
-            calls.iter().filter_map(|call| self.calls.get(call)?.graph.as_ref()).collect();
-        let timed = || {
-            let start = Event::record(&self.driver, StreamKind::Launches)?;
-            for graph in (0..rounds).flat_map(|_| &graphs) {
-                // SAFETY: captured from checked calls, and the memory that they name is this instance's.
-                unsafe { graph.launch() }?;
-            }
-            start.elapsed(&Event::record(&self.driver, StreamKind::Launches)?)
-        };
-        timed().map_err(|e| self.error(&e, "replay".to_owned()))
+        let failed = |this: &Self, e: &DriverError| this.error(e, "replay".to_owned());
+        let start = Event::record(&self.driver, StreamKind::Launches).map_err(|e| failed(self, &e))?;
+        for (segment, bindings) in (0..rounds).flat_map(|_| &calls) {
+            self.bind(*segment, bindings)?;
+            let graph = self.segments.get(segment).and_then(|called| called.graph.as_ref());
+            // SAFETY: captured from checked calls, and the memory that it names, by way of its table too, is this instance's.
+            let launched = graph.map_or(Ok(()), |graph| unsafe { graph.launch() });
+            launched.map_err(|e| failed(self, &e))?;
+        }
+        let end = Event::record(&self.driver, StreamKind::Launches);
+        end.and_then(|end| start.elapsed(&end)).map_err(|e| failed(self, &e))
     }
 
     fn copy(&mut self, copies: &[RowCopy]) -> Result<()> {
@@ -411,7 +430,7 @@ impl Instance for CudaInstance {
 
     fn memory(&self) -> MemoryReport {
         let mut report = self.memory.report(&self.plan);
-        let bindings: u64 = self.calls.values().map(|c| c.bindings.bytes()).sum();
+        let bindings: u64 = self.segments.values().map(|called| called.table.bytes()).sum();
         let tables = self.kernels.bytes() + self.pool.bytes() + bindings;
         report.add(DeviceIdx(0), Tier::Device, MemoryClass::Tables, tables, tables);
         report

@@ -51,7 +51,7 @@ impl Diagonals {
     /// The transform of a vector, whose period is that of the diagonals.
     pub(super) fn times<'g>(&self, x: Encrypted<'g>) -> Encrypted<'g> {
         match self.transform {
-            Some(transform) => x.graph.push(Op::LinearTransform(x.id, transform), x.period),
+            Some(transform) => x.graph.push(Op::LinearTransform(x.local(), transform), x.period),
             None => x.zero(),
         }
     }

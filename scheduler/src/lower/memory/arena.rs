@@ -15,12 +15,20 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
-    /// A row that is not in use.
-    pub(crate) fn take(&mut self) -> u32 {
-        self.free.pop_first().unwrap_or_else(|| {
+    /// The lowest row that is not in use and not below `floor`: the rows of the callees that are called while it is in use.
+    pub(crate) fn take(&mut self, floor: u32) -> u32 {
+        self.reserve(floor);
+        let free = self.free.range(floor..).next().copied();
+        free.inspect(|row| _ = self.free.remove(row)).unwrap_or_else(|| {
             self.peak += 1;
             self.peak - 1
         })
+    }
+
+    /// Makes the arena have at least so many rows.
+    pub(crate) fn reserve(&mut self, rows: u32) {
+        self.free.extend(self.peak..rows);
+        self.peak = self.peak.max(rows);
     }
 
     /// Gives a row back.

@@ -57,6 +57,11 @@ fn exceeded(buffers: &[Buffer], room: u64) -> BTreeSet<DeviceIdx> {
     rows.into_iter().filter(|&(_, rows)| rows > room).map(|(device, _)| device).collect()
 }
 
+/// Whether buffers, all in device memory, exceed a limit.
+pub(crate) fn exceeds(buffers: &[Buffer], row_bytes: u64, limits: &MemoryLimits) -> bool {
+    !exceeded(buffers, limits.device.unwrap_or(u64::MAX) / row_bytes).is_empty()
+}
+
 /// Fits launches, whose rows are named by buffer, and their buffers, all in device memory, into the limits of each device, with
 /// copies of at most `ahead` rows ahead of the launches that need them.
 ///

@@ -384,7 +384,7 @@ impl Pager {
     fn spill(&mut self, row: u32, value: ValueIdx) {
         let below = match self.values[value].home {
             Some(home) => Below::Home(home),
-            None => Below::Slot(self.slots.take()),
+            None => Below::Slot(self.slots.take(0)),
         };
         self.now[value].spilled = Some(below);
         self.open.moves.push(Move::Transfer(Transfer { row, below, is_fetch: false }));

@@ -6,7 +6,8 @@ use fhe_core::params::{GaloisElement, Level};
 use kernels_gpu::abi::{KernelId, RowItem, RowRef};
 
 use super::super::memory::{Arena, Stage};
-use super::{Addressed, Batch, Copy, Lowering, Row, address, arena};
+use super::{Addressed, Batch, Copy, Lowering, Part, Row, Work, address, arena};
+use crate::ckks_ir::CallIdx;
 use crate::plan::{BufferId, DeviceIdx, Item, NodeId, Place, RowCopy};
 use crate::poly_ir::{Op, PolyId};
 
@@ -32,74 +33,132 @@ type RemoteRead = (DeviceIdx, DeviceIdx, usize);
 struct Coming {
     /// By row the launch that computes it, if one does.
     made_in: Vec<Option<usize>>,
-    /// By launch.
+    /// By launch; a call has none.
     remote: Vec<BTreeSet<RemoteRead>>,
+    /// Rows that may be sent before they must.
+    ahead: u64,
 }
 
 impl Lowering<'_> {
     /// Gives every row an address, launch by launch. Rows are sent to other devices as soon as they are there, if they are read soon, and at
-    /// most `ahead` rows before they must.
-    pub(super) fn assign(&mut self, batches: &[Batch], copies: &[Copy], ahead: u64) -> Vec<Stage> {
-        for (launch, batch) in batches.iter().enumerate() {
-            for &id in &batch.values {
-                self.note_reads(id, launch);
+    /// most `ahead` rows before they must; in a function with calls when they must.
+    pub(super) fn assign(&mut self, work: &[Work], copies: &[Copy], ahead: u64) -> Vec<Part> {
+        for (at, work) in work.iter().enumerate() {
+            match work {
+                Work::Launch(batch) => batch.values.iter().for_each(|&id| self.note_reads(id, at)),
+                Work::Call(call) => self.note_call(*call, at),
             }
         }
         for copy in copies {
-            self.rows[copy.from].last_read = Some((batches.len(), 1));
+            self.rows[copy.from].last_read = Some((work.len(), 1));
         }
+        self.note_objects();
         let mut arenas: Vec<Arena> = self.sharding.devices().map(|_| Arena::default()).collect();
-        let mut stages = vec![Stage::Launches(Vec::new())];
-        let coming = self.coming(batches);
+        let mut coming = self.coming(work);
+        if self.function.calls.is_empty() {
+            coming.ahead = ahead;
+        }
+        let mut parts = vec![Part::Stage(Stage::Launches(Vec::new()))];
+        let mut level = Level(0);
         // The launch that is first in the last stage.
         let mut first = 0;
-        for (launch, batch) in batches.iter().enumerate() {
-            let exchanged = self.exchange(launch, &coming, ahead, &mut arenas);
-            stages.extend(exchanged.into_iter().filter(|copies| !copies.is_empty()).map(Stage::Copies));
-            // Launches between the copies and who reads them need not wait for them.
-            let sent_first = |&(reader, _, row): &RemoteRead| {
-                self.replicas.get(&(row, reader)).is_some_and(|replica| replica.ahead_at == Some(first))
-            };
-            let waits = first < launch && coming.remote[launch].iter().any(sent_first);
-            if waits || matches!(stages.last(), Some(Stage::Copies(_))) {
-                stages.push(Stage::Launches(Vec::new()));
-                first = launch;
-            }
-            let mut dying: Vec<usize> = Vec::new();
-            for &id in &batch.values {
-                for reads in self.place_value(id, launch, batch.kernel, &mut arenas) {
-                    dying.extend(reads);
+        for (at, work) in work.iter().enumerate() {
+            match work {
+                Work::Launch(batch) => {
+                    level = batch.level;
+                    self.assign_batch(batch, (at, &mut first), &coming, &mut arenas, &mut parts);
                 }
+                Work::Call(call) => self.assign_call(*call, at, level, &mut arenas, &mut parts),
             }
-            let first_value = batch.values.first().and_then(|id| self.original.get(id.0 as usize));
-            let node = NodeId(first_value.map_or(0, |id| id.0));
-            let on = |device| {
-                let items = self.items_of(batch, device);
-                Addressed { device, kernel: batch.kernel, items, node, level: batch.level }
-            };
-            let launches: Vec<Addressed> = self.sharding.devices().map(on).collect();
-            append(&mut stages, launches);
-            self.release(batch, launch, dying, &mut arenas);
+            self.release_objects(at);
         }
         for (buffer, arena) in self.buffers.iter_mut().zip(&arenas) {
             buffer.rows = arena.peak();
         }
         if !copies.is_empty() {
-            let level = batches.last().map_or(Level(0), |batch| batch.level);
+            let copies: Vec<(usize, RowRef)> = copies.iter().map(|c| (c.from, address(c.to))).collect();
             let node = NodeId(self.original.last().map_or(0, |id| id.0));
-            let copy = |copy: &Copy| {
-                let prime = self.rows[copy.from].limb.0;
-                Item::Row(RowItem::new(address(copy.to), self.address(copy.from), prime))
-            };
-            let on = |device| {
-                let own = copies.iter().filter(|copy| self.rows[copy.from].device == device);
-                let items = own.map(copy).collect();
-                Addressed { device, kernel: KernelId::AddScalar, items, node, level }
-            };
-            let launches: Vec<Addressed> = self.sharding.devices().map(on).collect();
-            append(&mut stages, launches);
+            append(&mut parts, self.copy_launches(&copies, node, level));
         }
-        stages
+        parts
+    }
+
+    fn assign_batch(
+        &mut self,
+        batch: &Batch,
+        (at, first): (usize, &mut usize),
+        coming: &Coming,
+        arenas: &mut [Arena],
+        parts: &mut Vec<Part>,
+    ) {
+        let exchanged = self.exchange(at, coming, arenas).into_iter().filter(|copies| !copies.is_empty());
+        parts.extend(exchanged.map(|copies| Part::Stage(Stage::Copies(copies))));
+        // Launches between the copies and who reads them need not wait for them.
+        let sent_first = |&(reader, _, row): &RemoteRead| {
+            self.replicas.get(&(row, reader)).is_some_and(|replica| replica.ahead_at == Some(*first))
+        };
+        let waits = *first < at && coming.remote[at].iter().any(sent_first);
+        if waits || matches!(parts.last(), Some(Part::Stage(Stage::Copies(_)))) {
+            parts.push(Part::Stage(Stage::Launches(Vec::new())));
+            *first = at;
+        }
+        let mut dying: Vec<usize> = Vec::new();
+        for &id in &batch.values {
+            for reads in self.place_value(id, at, batch.kernel, arenas) {
+                dying.extend(reads);
+            }
+        }
+        let first_value = batch.values.first().and_then(|id| self.original.get(id.0 as usize));
+        let node = NodeId(first_value.map_or(0, |id| id.0));
+        let on = |device| {
+            let items = self.items_of(batch, device);
+            Addressed { device, kernel: batch.kernel, items, node, level: batch.level }
+        };
+        let launches: Vec<Addressed> = self.sharding.devices().map(on).collect();
+        append(parts, launches);
+        self.release(batch, at, dying, arenas);
+    }
+
+    fn assign_call(
+        &mut self,
+        call: CallIdx,
+        at: usize,
+        level: Level,
+        arenas: &mut [Arena],
+        parts: &mut Vec<Part>,
+    ) {
+        let placed = self.place_call(call, at);
+        if !placed.copies.is_empty() {
+            let copies: Vec<(usize, RowRef)> =
+                placed.copies.iter().map(|&(from, to)| (from, self.address(to))).collect();
+            append(parts, self.copy_launches(&copies, NodeId(0), level));
+        }
+        for (arena, &rows) in arenas.iter_mut().zip(&placed.reserved) {
+            arena.reserve(rows);
+        }
+        // What is read here last is dead before the callee begins.
+        let copied = placed.copies.iter().map(|&(from, _)| from);
+        let dead = copied.filter(|&row| self.rows[row].last_read.is_some_and(|(last, _)| last == at));
+        for row in once(dead.collect()) {
+            if let Some(free) = self.in_arena(row) {
+                arenas[self.rows[row].device.0 as usize].release(free);
+            }
+        }
+        parts.extend(placed.call.map(|(body, buffers)| Part::Call(body, buffers)));
+        parts.push(Part::Stage(Stage::Launches(Vec::new())));
+    }
+
+    /// Launches that copy rows, each where it is.
+    fn copy_launches(&self, copies: &[(usize, RowRef)], node: NodeId, level: Level) -> Vec<Addressed> {
+        let copy = |&(from, to): &(usize, RowRef)| {
+            Item::Row(RowItem::new(to, self.address(from), self.rows[from].limb.0))
+        };
+        let on = |device| {
+            let own = copies.iter().filter(|(from, _)| self.rows[*from].device == device);
+            let items = own.map(copy).collect();
+            Addressed { device, kernel: KernelId::AddScalar, items, node, level }
+        };
+        self.sharding.devices().map(on).collect()
     }
 
     pub(super) fn needed_positions(&self, id: PolyId) -> Vec<usize> {
@@ -153,27 +212,26 @@ impl Lowering<'_> {
         }
     }
 
-    fn coming(&self, batches: &[Batch]) -> Coming {
+    fn coming(&self, work: &[Work]) -> Coming {
         let mut made_in = vec![None; self.rows.len()];
-        for (launch, batch) in batches.iter().enumerate() {
+        let mut remote = Vec::with_capacity(work.len());
+        for (launch, work) in work.iter().enumerate() {
+            let Work::Launch(batch) = work else {
+                remote.push(BTreeSet::new());
+                continue;
+            };
             for &id in &batch.values {
                 let own = self.of[id.0 as usize].iter().filter(|&&row| self.rows[row].made_by == Some(id));
                 own.for_each(|&row| made_in[row] = Some(launch));
             }
+            remote.push(batch.values.iter().flat_map(|&id| self.remote_reads(id)).collect());
         }
-        let remote = |batch: &Batch| batch.values.iter().flat_map(|&id| self.remote_reads(id)).collect();
-        Coming { made_in, remote: batches.iter().map(remote).collect() }
+        Coming { made_in, remote, ahead: 0 }
     }
 
     /// Copies what a launch reads from other devices, but for what is there already; and what those after it will read and is made.
-    fn exchange(
-        &mut self,
-        launch: usize,
-        coming: &Coming,
-        ahead: u64,
-        arenas: &mut [Arena],
-    ) -> [Vec<RowCopy>; 2] {
-        let now = self.send(&coming.remote[launch], None, arenas);
+    fn exchange(&mut self, launch: usize, coming: &Coming, arenas: &mut [Arena]) -> [Vec<RowCopy>; 2] {
+        let now = self.send(&coming.remote[launch], launch, None, arenas);
         let mut reads: BTreeSet<RemoteRead> = BTreeSet::new();
         for of_launch in coming.remote.iter().skip(launch + 1).take(HORIZON) {
             let is_made = |&&(.., row): &&RemoteRead| coming.made_in[row].is_none_or(|made| made < launch);
@@ -183,31 +241,32 @@ impl Lowering<'_> {
             let new =
                 of_launch.iter().filter(is_made).filter(|read| !is_there(read) && !reads.contains(read));
             let new: Vec<RemoteRead> = new.copied().collect();
-            if (reads.len() + new.len()) as u64 > ahead {
+            if (reads.len() + new.len()) as u64 > coming.ahead {
                 break;
             }
             reads.extend(new);
         }
-        [now, self.send(&reads, Some(launch), arenas)]
+        [now, self.send(&reads, launch, Some(launch), arenas)]
     }
 
     /// Copies what is not there yet before a launch.
     fn send(
         &mut self,
         reads: &BTreeSet<RemoteRead>,
+        at: usize,
         ahead_at: Option<usize>,
         arenas: &mut [Arena],
     ) -> Vec<RowCopy> {
         let mut copies = Vec::new();
         for &(reader, _, row) in reads {
             let (Some(replica), Some((buffer, from))) =
-                (self.replicas.get_mut(&(row, reader)), self.rows[row].place)
+                (self.replicas.get(&(row, reader)).copied(), self.rows[row].place)
             else {
                 continue;
             };
             if replica.at.is_none() {
-                let at = arenas[reader.0 as usize].take();
-                (replica.at, replica.ahead_at) = (Some(at), ahead_at);
+                let at = arenas[reader.0 as usize].take(self.floor(at, replica.last_read, reader));
+                self.replicas.insert((row, reader), Replica { at: Some(at), ahead_at, ..replica });
                 let to = Place { buffer: arena(reader), row: at };
                 RowCopy::append(&mut copies, Place { buffer, row: from }, to);
             }
@@ -233,18 +292,21 @@ impl Lowering<'_> {
         }
         for (item, position) in positions.into_iter().enumerate() {
             let row = self.of[id.0 as usize][position];
-            if self.rows[row].place.is_some() {
+            self.place_object_of(row);
+            let Row { place, device, last_read, .. } = self.rows[row];
+            if place.is_some() {
                 continue;
             }
+            let floor = last_read.map_or(0, |(last, _)| self.floor(launch, last, device));
             let own = |r: &&usize| {
                 let Row { last_read, .. } = self.rows[**r];
-                in_place && self.in_arena(**r).is_some() && last_read.is_some_and(|(_, n)| n == 1)
+                let above = self.in_arena(**r).is_some_and(|at| at >= floor);
+                in_place && above && last_read.is_some_and(|(_, n)| n == 1)
             };
             let reused = dying.get(item).and_then(|rows| rows.iter().find(own));
-            let device = self.rows[row].device;
             let place = match reused {
                 Some(&r) => self.rows[r].place,
-                None => Some((arena(device), arenas[device.0 as usize].take())),
+                None => Some((arena(device), arenas[device.0 as usize].take(floor))),
             };
             self.rows[row].place = place;
         }
@@ -299,8 +361,8 @@ fn once(mut rows: Vec<usize>) -> Vec<usize> {
 }
 
 /// Adds the launches that have items to the last stage.
-fn append(stages: &mut [Stage], launches: Vec<Addressed>) {
-    if let Some(Stage::Launches(last)) = stages.last_mut() {
+fn append(parts: &mut [Part], launches: Vec<Addressed>) {
+    if let Some(Part::Stage(Stage::Launches(last))) = parts.last_mut() {
         last.extend(launches.into_iter().filter(|launch| !launch.items.is_empty()));
     }
 }

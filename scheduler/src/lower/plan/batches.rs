@@ -1,12 +1,12 @@
-//! Which values make a launch, and in which order launches come.
+//! Which values make a launch, and in which order launches and calls come. A call ends a group.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fhe_core::params::{GaloisElement, Level};
 use kernels_gpu::abi::{KernelId, MAX_BEGUN_TERMS};
 
-use super::{Batch, Lowering};
-use crate::ckks_ir;
+use super::{Batch, Lowering, Work};
+use crate::ckks_ir::{self, CallIdx};
 use crate::compile::Options;
 use crate::poly_ir::{Domain, Op, PolyId};
 
@@ -46,7 +46,10 @@ impl Lowering<'_> {
                 }
                 _ => false,
             };
-            self.rows[*row].place.is_none() && together && readers.iter().all(|&(_, ends)| ends)
+            self.rows[*row].place.is_none()
+                && !self.rows[*row].passed
+                && together
+                && readers.iter().all(|&(_, ends)| ends)
         };
         let begun = computed.iter().filter(|&&id| {
             let mut rows = self.of[id.0 as usize].iter().filter(|&&row| self.rows[row].needed);
@@ -106,22 +109,33 @@ impl Lowering<'_> {
         })
     }
 
-    /// The launches of the function, in order.
-    pub(super) fn batches(&self, options: &Options) -> Vec<Batch> {
+    /// The launches and calls of the function, in order.
+    pub(super) fn batches(&self, options: &Options) -> Vec<Work> {
         let n_devices = self.sharding.in_group() as usize;
-        let mut batches = Vec::new();
+        let mut work = Vec::new();
         let mut group: Vec<PolyId> = Vec::new();
         let mut size = 0;
         let mut of_origin = 0;
         let mut last: Option<(ckks_ir::ValueId, Level)> = None;
-        for id in self.function.ids().filter(|&id| self.is_computed(id)) {
+        let mut called: BTreeSet<CallIdx> = BTreeSet::new();
+        for id in self.function.ids() {
             let value = self.function.value(id);
+            if let Op::Result { call, .. } = value.op
+                && called.insert(call)
+            {
+                self.close(&mut group, options, &mut work);
+                work.push(Work::Call(call));
+                (size, of_origin, last) = (0, 0, None);
+            }
+            if !self.is_computed(id) {
+                continue;
+            }
             let origin = value.origin;
             let here = (origin.value, origin.level);
             if last != Some(here) {
                 let full = size + of_origin > options.batch_rows as usize * n_devices;
                 if last.is_some_and(|(_, level)| level != origin.level) || full {
-                    self.close(&mut group, options, &mut batches);
+                    self.close(&mut group, options, &mut work);
                     size = 0;
                 }
                 of_origin = 0;
@@ -131,12 +145,12 @@ impl Lowering<'_> {
             of_origin += value.basis.len();
             group.push(id);
         }
-        self.close(&mut group, options, &mut batches);
-        batches
+        self.close(&mut group, options, &mut work);
+        work
     }
 
     /// Orders a group by depth and kernel.
-    fn close(&self, group: &mut Vec<PolyId>, options: &Options, batches: &mut Vec<Batch>) {
+    fn close(&self, group: &mut Vec<PolyId>, options: &Options, batches: &mut Vec<Work>) {
         let mut depth: BTreeMap<PolyId, u32> = BTreeMap::new();
         // By depth and kernel; what is rounded goes first, so that conversions stand next to their transforms.
         let mut stages: BTreeMap<(u32, bool, KernelId), Vec<PolyId>> = BTreeMap::new();
@@ -163,7 +177,7 @@ impl Lowering<'_> {
                 Some((of, transforms)) => {
                     self.in_pieces(values, (of, &transforms), level, options, batches);
                 }
-                None => batches.push(Batch { kernel, values, level }),
+                None => batches.push(Work::Launch(Batch { kernel, values, level })),
             }
         }
     }
@@ -175,7 +189,7 @@ impl Lowering<'_> {
         (of, transforms): (KernelId, &[PolyId]),
         level: Level,
         options: &Options,
-        batches: &mut Vec<Batch>,
+        batches: &mut Vec<Work>,
     ) {
         let row_bytes = u64::from(self.params.word().bits() / 8) << self.params.log_n();
         let limit = options.cache_bytes / row_bytes * u64::from(self.sharding.in_group());
@@ -200,7 +214,7 @@ impl Lowering<'_> {
             conversions = later;
             for (kernel, values) in [(KernelId::ConvertBasis, now), (of, piece.to_vec())] {
                 if !values.is_empty() {
-                    batches.push(Batch { kernel, values, level });
+                    batches.push(Work::Launch(Batch { kernel, values, level }));
                 }
             }
         }
@@ -210,7 +224,8 @@ impl Lowering<'_> {
 /// The kernel of an operation; none where nothing is computed.
 fn kernel(op: &Op, domain: Domain) -> Option<KernelId> {
     Some(match op {
-        Op::Input { .. } | Op::Constant(_) | Op::Key { .. } | Op::Slice(_) | Op::Concat(_) => return None,
+        Op::Input { .. } | Op::Constant(_) | Op::Key { .. } => return None,
+        Op::Slice(_) | Op::Concat(_) | Op::Result { .. } => return None,
         Op::EmbedInverse(_) => KernelId::EmbedInverse,
         Op::RoundResidues(_) => KernelId::RoundResidues,
         Op::Ntt(_) => KernelId::Ntt,

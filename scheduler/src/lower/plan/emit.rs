@@ -2,81 +2,125 @@
 
 use std::collections::BTreeMap;
 
-use fhe_core::params::LimbIdx;
+use fhe_core::params::{LimbIdx, Params};
 use kernels_gpu::abi::{ABI_VERSION, RowRef};
 
 use super::super::events;
 use super::super::memory::Stage;
-use super::{Addressed, Lowering, arena};
+use super::calls::{Body, BodyIdx};
+use super::{Addressed, Part, arena};
 use crate::compile::Options;
 use crate::error::Result;
 use crate::plan::{
-    Access, BufferId, DeviceIdx, HostStep, Item, Peak, Plan, PlanStep, PoolWriter, Read, RowCopy, Segment,
-    SegmentId, SlotUse, Step, Tier,
+    Access, Buffer, BufferId, DeviceIdx, HostStep, Item, NodeId, Peak, Plan, PlanStep, PoolWriter, Read,
+    RowCopy, Segment, SegmentId, Sharding, SlotUse, Step, Tier,
 };
+use crate::poly_ir::Function;
 
-impl Lowering<'_> {
-    /// The plan of what was assigned.
-    pub(super) fn emit(
-        self,
-        stages: Vec<Stage>,
-        setup: Vec<HostStep>,
-        uploads: Vec<PlanStep>,
-        downloads: Vec<PlanStep>,
+/// What a plan shares: the pool, segments, and the bodies of callees that are lowered already.
+pub(super) struct Emission<'a> {
+    pub(super) params: &'a Params,
+    pub(super) sharding: Sharding,
+    pool: PoolWriter,
+    segments: Vec<Segment>,
+    pub(super) bodies: Vec<Body>,
+    /// Nodes of the next body go on after those of the function and of the bodies before.
+    next_node: u32,
+}
+
+impl<'a> Emission<'a> {
+    pub(super) fn new(function: &Function, params: &'a Params, sharding: Sharding) -> Self {
+        let pool = PoolWriter::new(params.primes(), params.word());
+        let next_node = function.values.len() as u32;
+        Self { params, sharding, pool, segments: Vec::new(), bodies: Vec::new(), next_node }
+    }
+
+    /// The first node of a body of so many values.
+    pub(super) fn first_node(&mut self, n_values: usize) -> u32 {
+        self.next_node += n_values as u32;
+        self.next_node - n_values as u32
+    }
+
+    /// The steps of a function, over its own buffers. `body` is the number, the name and the first node of a callee.
+    pub(super) fn steps(
+        &mut self,
+        parts: Vec<Part>,
+        body: Option<(BodyIdx, &str, u32)>,
+        buffers: &[Buffer],
         options: &Options,
-    ) -> Result<Plan> {
-        let mut pool = PoolWriter::new(self.params.primes(), self.params.word());
-        let (mut segments, mut schedule) = (Vec::new(), uploads);
-        for stage in stages {
-            let launches = match stage {
-                Stage::Launches(launches) => launches,
-                Stage::Copies(copies) => {
+    ) -> Result<Vec<PlanStep>> {
+        let mut schedule = Vec::new();
+        let first = if body.is_some() { self.segments.len() } else { 0 };
+        let prefix = body.map(|(BodyIdx(i), name, _)| format!("{name}#{i}.")).unwrap_or_default();
+        let first_node = body.map_or(0, |(.., node)| node);
+        for part in parts {
+            let launches = match part {
+                Part::Call(body, bound) => {
+                    let steps = self.bodies.get(body.0).map(|body| body.steps(&bound)).unwrap_or_default();
+                    schedule.extend(steps);
+                    continue;
+                }
+                Part::Stage(Stage::Copies(copies)) => {
                     // A step for each stream, in the order of the list.
-                    let device =
-                        |copy: &RowCopy| self.buffers.get(copy.to.buffer.0 as usize).map(|b| b.device);
+                    let device = |copy: &RowCopy| buffers.get(copy.to.buffer.0 as usize).map(|b| b.device);
                     let steps = copies.chunk_by(|a, b| device(a) == device(b));
                     schedule.extend(steps.map(|copies| PlanStep::Copy(copies.to_vec())));
                     continue;
                 }
+                Part::Stage(Stage::Launches(launches)) => launches,
             };
+            let moved = |launch: Addressed| Addressed { node: NodeId(launch.node.0 + first_node), ..launch };
             // Between exchanges devices do not wait for one another.
             let mut by_device: BTreeMap<DeviceIdx, Vec<Addressed>> = BTreeMap::new();
-            for launch in launches {
+            for launch in launches.into_iter().map(moved) {
                 by_device.entry(launch.device).or_default().push(launch);
             }
             for (device, launches) in by_device {
                 let mut rest = launches.as_slice();
-                while let Some(first) = rest.first() {
-                    let same = rest.iter().take_while(|l| l.level == first.level).count();
+                while let Some(first_launch) = rest.first() {
+                    let same = rest.iter().take_while(|l| l.level == first_launch.level).count();
                     let (chunk, after) = rest.split_at(same.min(options.segment_launches.max(1) as usize));
                     rest = after;
-                    let name = format!("s{}_level{}", segments.len(), first.level);
-                    let (segment, bindings) = segment(name, device, chunk, &mut pool)?;
-                    schedule.push(PlanStep::Call { segment: SegmentId(segments.len() as u32), bindings });
-                    segments.push(segment);
+                    let name =
+                        format!("{prefix}s{}_level{}", self.segments.len() - first, first_launch.level);
+                    let (segment, bindings) = segment(name, device, chunk, &mut self.pool)?;
+                    let id = SegmentId(self.segments.len() as u32);
+                    schedule.push(PlanStep::Call { segment: id, bindings });
+                    self.segments.push(segment);
                 }
             }
         }
-        schedule.extend(downloads);
+        Ok(schedule)
+    }
+
+    /// The plan.
+    pub(super) fn finish(
+        self,
+        function: &Function,
+        buffers: Vec<Buffer>,
+        setup: Vec<HostStep>,
+        schedule: Vec<PlanStep>,
+    ) -> Plan {
+        let params = self.params;
         let mut plan = Plan {
             abi_version: ABI_VERSION,
-            name: self.function.name.clone(),
-            params_digest: self.params.digest(),
-            word: self.params.word(),
-            log_n: self.params.log_n(),
-            primes: self.params.primes().to_vec(),
-            roots: (0..self.params.primes().len()).map(|i| self.params.root(LimbIdx(i as u32))).collect(),
-            pool: pool.finish(),
+            name: function.name.clone(),
+            params_digest: params.digest(),
+            word: params.word(),
+            log_n: params.log_n(),
+            primes: params.primes().to_vec(),
+            roots: (0..params.primes().len()).map(|i| params.root(LimbIdx(i as u32))).collect(),
+            pool: self.pool.finish(),
             n_groups: self.sharding.n_groups(),
-            buffers: self.buffers,
-            segments,
+            buffers,
+            segments: self.segments,
             setup,
             schedule,
             peaks: Vec::new(),
         };
         plan.peaks = peaks(&plan);
         plan.schedule = events::with_events(&plan);
-        Ok(plan)
+        plan
     }
 }
 
