@@ -21,13 +21,6 @@ mod helpers {
         Preset::Toy10.params().unwrap()
     }
 
-    pub(crate) fn rule_of(result: Result<(), Error>) -> &'static str {
-        match result {
-            Err(Error::Verify { rule, .. }) => rule,
-            other => panic!("expected a broken rule, found {other:?}"),
-        }
-    }
-
     pub(crate) fn parsed(text: &str) -> Function {
         let function = ckks_ir::text::parse(text, &[]).unwrap();
         ckks_ir::verify::verify(&function, Some(&params()), "test").unwrap();
@@ -63,7 +56,8 @@ mod helpers {
     }
 }
 
-use helpers::{bindings, compiled, params, parsed, pass, rule_of};
+use common::rule_of;
+use helpers::{bindings, compiled, params, parsed, pass};
 
 /// Two variants of a body that may not see what differs between them.
 const PROGRAM: &str = r#"function "f" {

@@ -27,7 +27,8 @@ use fhe_core::params::LimbIdx;
 use kernels_gpu::abi::{ABI_VERSION, KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, RowRef, is_begun};
 
 use super::{
-    Access, BufferId, BufferKind, CopyKind, DeviceIdx, Form, HostStep, Item, MAX_DEVICES, Place, Plan, PlanStep, Read, RowCopy, Segment, SegmentId, Step, Tier, sums,
+    Access, BufferId, BufferKind, CopyKind, DeviceIdx, Form, HostStep, Item, MAX_DEVICES, Place, Plan,
+    PlanStep, Read, RowCopy, Segment, SegmentId, Step, Tier, sums,
 };
 use crate::error::{Error, Result};
 use crate::lower::plan::peaks;

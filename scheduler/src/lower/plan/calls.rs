@@ -372,13 +372,13 @@ impl Lowering<'_> {
         let free = self.crossing.free.get_mut(&basis).and_then(Vec::pop);
         let buffers = match free {
             Some(buffers) => buffers,
-            None => self.object(BufferKind::Passed, &basis, 2),
+            None => self.object(BufferKind::Passed, &basis, 2, 0),
         };
         let on = |device| buffers.iter().find(|(d, _)| *d == device).map_or(arena(device), |&(_, id)| id);
-        let mut places = self.places(on, &basis, 0, &basis);
-        places.extend(self.places(on, &basis, 1, &basis));
+        let mut places = self.places(on, &basis, 0, &basis, 0);
+        places.extend(self.places(on, &basis, 1, &basis, 0));
         for (&row, place) in self.crossing.objects[i].rows.iter().zip(places) {
-            self.rows[row].place = Some(place);
+            self.rows[row].place = Some(place.place);
         }
         self.crossing.objects[i].at = Some(buffers);
     }

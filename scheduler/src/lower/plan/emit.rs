@@ -11,7 +11,8 @@ use super::{Addressed, Part, arena};
 use crate::compile::Options;
 use crate::error::Result;
 use crate::plan::{
-    Access, Buffer, BufferId, DeviceIdx, HostStep, Item, NodeId, Peak, Plan, PlanStep, PoolWriter, Read, Segment, SegmentId, SlotUse, Step, Tier,
+    Access, Buffer, BufferId, DeviceIdx, HostStep, Item, NodeId, Peak, Plan, PlanStep, PoolWriter, Read,
+    Segment, SegmentId, SlotUse, Step, Tier,
 };
 use crate::poly_ir::Function;
 
