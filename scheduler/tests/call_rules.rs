@@ -11,7 +11,7 @@ use scheduler::ckks_ir::{self, CalleeIdx, Function};
 use scheduler::passes::CKKS;
 use scheduler::plan::{BufferId, BufferKind, Plan, PlanStep, Tier};
 use scheduler::poly_ir::PolyId;
-use scheduler::{Compiled, Error, Options, compile, dsl, plan, poly_ir};
+use scheduler::{Compiled, Options, compile, dsl, plan, poly_ir};
 
 #[cfg(test)]
 mod helpers {
