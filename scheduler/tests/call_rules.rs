@@ -11,7 +11,7 @@ use scheduler::ckks_ir::{self, CalleeIdx, Function};
 use scheduler::passes::CKKS;
 use scheduler::plan::{BufferId, BufferKind, Plan, PlanStep, Tier};
 use scheduler::poly_ir::PolyId;
-use scheduler::{Compiled, Error, Options, compile, dsl, plan, poly_ir};
+use scheduler::{Compiled, Options, compile, dsl, plan, poly_ir};
 
 #[cfg(test)]
 mod helpers {
@@ -19,13 +19,6 @@ mod helpers {
 
     pub(crate) fn params() -> Params {
         Preset::Toy10.params().unwrap()
-    }
-
-    pub(crate) fn rule_of(result: Result<(), Error>) -> &'static str {
-        match result {
-            Err(Error::Verify { rule, .. }) => rule,
-            other => panic!("expected a broken rule, found {other:?}"),
-        }
     }
 
     pub(crate) fn parsed(text: &str) -> Function {
@@ -63,7 +56,8 @@ mod helpers {
     }
 }
 
-use helpers::{bindings, compiled, params, parsed, pass, rule_of};
+use common::rule_of;
+use helpers::{bindings, compiled, params, parsed, pass};
 
 /// Two variants of a body that may not see what differs between them.
 const PROGRAM: &str = r#"function "f" {

@@ -32,9 +32,9 @@ impl Transform {
         self.diagonals.iter().map(|&(rotation, _)| rotation).collect()
     }
 
-    /// The longest period of a diagonal; none without diagonals.
-    pub fn period(&self, constants: &[Constant]) -> Option<usize> {
+    /// The longest period of a diagonal, a constant of so many variants; none without diagonals.
+    pub fn period(&self, constants: &[Constant], variants: u32) -> Option<usize> {
         let diagonals = self.diagonals.iter().filter_map(|(_, id)| constants.get(id.0 as usize));
-        diagonals.map(|constant| constant.values.len()).max()
+        diagonals.map(|constant| constant.period(variants)).max()
     }
 }

@@ -275,7 +275,7 @@ impl Lowering<'_> {
     /// A constant that is only a first factor: where its period is short, its values are stored once and encoded by the host.
     fn factor(&mut self, encoded: Encoded, basis: &[LimbIdx]) -> PolyId {
         let constant = self.function.constants.get(encoded.constant.0 as usize);
-        match constant.map_or(0, |c| log_repeat(self.params, c.values.len())) {
+        match constant.map_or(0, |c| log_repeat(self.params, c.period(self.function.variants))) {
             0 => self.plain(encoded, basis),
             log_repeat => self.builder.constant(Encoded { log_repeat, ..encoded }, basis),
         }

@@ -61,7 +61,9 @@ fn splits(function: &Function, params: &Params) -> Result<BTreeMap<ValueId, u32>
             })
             .collect();
         let periods = ids.iter().filter_map(|&id| match function.value(id).op {
-            Op::LinearTransform(_, t) => function.transforms[t.0 as usize].period(&function.constants),
+            Op::LinearTransform(_, t) => {
+                function.transforms[t.0 as usize].period(&function.constants, function.variants)
+            }
             _ => None,
         });
         let costs = TransformCosts::new(params, level, periods.max().unwrap_or(1))?;
