@@ -29,7 +29,7 @@ use core::str::FromStr;
 ///
 /// The last two rows bootstrap: 43 main, 4 terminal and 12 special primes; 16 levels of 40 bits, above them 8 of 60 for `eval_mod` and 4
 /// of 55 for `coeffs_to_slots`. They return level 13. The mean error of bootstrapping full complex slots in the square from -1 to 1 is 2^-22.0
-/// (`boot16`), 2^-25.7 (`toy13`, five rounds), 2^-27.0 (`toy12r`, three rounds); measured by the example `bootstrap`, 2026-11-26. See
+/// (`boot16`; 2^-21.5 in a second round), 2^-25.7 (`toy13`, five rounds), 2^-27.0 (`toy12r`, three rounds); measured by the example `bootstrap`, 2026-11-26. See
 /// [`crate::bootstrap`].
 ///
 /// The last three columns are mean `-log2 |error|` on full complex slots of modulus 1: after public-key encryption (7 to
