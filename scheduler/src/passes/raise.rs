@@ -184,7 +184,8 @@ impl<'a> Choice<'a> {
                 // Of a plaintext that is stored once a run of equal values next to nothing is read.
                 let plain = match op {
                     Op::MulPlain(_, c) => {
-                        let period = self.function.constants.get(c.0 as usize).map_or(1, |c| c.values.len());
+                        let period = self.function.constants.get(c.0 as usize);
+                        let period = period.map_or(1, |c| c.period(self.function.variants));
                         u64::from(log_repeat(params, period) == 0)
                     }
                     _ => 1,

@@ -14,11 +14,11 @@ use std::sync::Arc;
 use fhe_core::params::LimbIdx;
 
 use super::emit::Emission;
-use crate::lower::groups::Divided;
 use super::{Lowered, Lowering, Row, arena, lower_function};
 use crate::ckks_ir::CallIdx;
 use crate::compile::Options;
 use crate::error::{Error, Result};
+use crate::lower::groups::Divided;
 use crate::plan::{Buffer, BufferId, BufferKind, DeviceIdx, HostStep, Place, PlanStep, RowCopy};
 use crate::poly_ir::{Call, Encoded, EncodedKey, Function, Op, key_of};
 
