@@ -277,7 +277,11 @@ impl Shape {
     }
 
     fn compile(&self, chain: &Chain, level: Level) -> Result<Compiled> {
-        let placed = ckks_ir::text::parse(&self.text(level), &[])?;
+        let mut placed = ckks_ir::text::parse(&self.text(level), &[])?;
+        // As many values as slots: plaintexts that are stored and read whole (docs/adr/0015).
+        for constant in &mut placed.constants {
+            constant.values = constant.values.iter().copied().cycle().take(chain.params.n_slots()).collect();
+        }
         let options = Options { encode_on_device: self.encode_on_device, ..Options::default() };
         let mut compiled = compile_placed(placed, &chain.params, &options)?;
         let Some(only) = self.only else { return Ok(compiled) };
