@@ -7,7 +7,7 @@
 //!    [`Options::batch_rows`] rows. In a group, values of the same depth and kernel become one launch (unless the
 //!    cache is too small for it, [`Options::cache_bytes`]): the
 //!    transforms of all digits, both halves of a key switch, all rotations of a hoisted set.
-//! 3. *Devices.* Independent parts go to groups of devices ([`super::groups`]). A row is on the device of its group that owns its limb, and computed there: a launch is one on each device that owns some of its
+//! 3. *Devices.* Independent parts go to groups of devices (`lower::groups`). A row is on the device of its group that owns its limb, and computed there: a launch is one on each device that owns some of its
 //!    rows. What a conversion reads from elsewhere is copied before it (docs/adr/0011).
 //! 4. *Memory.* The lowest free row of the device's arena; rows are free after their last reader; in place where the
 //!    kernel allows.
