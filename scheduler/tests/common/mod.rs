@@ -18,6 +18,7 @@ use scheduler::ckks_ir::{Function, Kind, Op, ValueId};
 use scheduler::compile::MemoryLimits;
 use scheduler::dsl::{self, Encrypted, Graph, Program};
 use scheduler::interp::{self, Env};
+use scheduler::noise;
 use scheduler::passes::CKKS;
 use scheduler::plan::{Item, Plan, PoolWriter, Step};
 use scheduler::{Compiled, Error, Options, ckks_ir};
@@ -284,8 +285,18 @@ pub(crate) fn check_everywhere_on<W: Word>(
         let unmerged = scheduler::compile::compile_placed(unmerged, client.params(), options).unwrap();
         assert_eq!(unmerged.manifest, compiled.manifest);
         let errors = check_exact(&client, &unmerged, &keys, &inputs, &meaning, tolerance);
+        // What is expected may not be worse; what is found is the largest of few errors where slots repeat, and chance.
+        let bounds: Vec<f64> =
+            messages.iter().map(|message| message.iter().map(|z| z.norm()).fold(0.0, f64::max)).collect();
+        let expected = |function: &Function| -> Vec<f64> {
+            let estimates = noise::estimate(function, client.params(), &bounds).unwrap();
+            function.outputs.iter().map(|o| estimates[o.value.0 as usize].error).collect()
+        };
+        for (merged, separate) in expected(&compiled.placed).into_iter().zip(expected(&unmerged.placed)) {
+            assert!(merged <= 1.001 * separate, "{merged} expected, with separate divisions {separate}");
+        }
         for (merged, separate) in merged_errors.iter().zip(errors) {
-            assert!(*merged < 1.1 * separate + 1e-12, "off by {merged}, with separate divisions {separate}");
+            assert!(*merged < 3.0 * separate + 1e-10, "off by {merged}, with separate divisions {separate}");
         }
     }
 }
