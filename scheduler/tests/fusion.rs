@@ -12,9 +12,20 @@ mod helpers {
     pub(crate) fn params() -> Params {
         Preset::Toy10.params().unwrap()
     }
+
+    /// A function after every pass, verified before and after each.
+    pub(crate) fn passed(text: &str) -> poly_ir::Function {
+        let mut function = poly_ir::text::parse(text).unwrap();
+        poly_ir::verify::verify(&function, &params(), "test").unwrap();
+        for pass in POLY {
+            function = (pass.run)(&function);
+            poly_ir::verify::verify(&function, &params(), pass.name).unwrap();
+        }
+        function
+    }
 }
 
-use helpers::params;
+use helpers::{params, passed};
 
 #[test]
 fn fuse_inner_products() {
@@ -32,12 +43,7 @@ fn fuse_inner_products() {
   output 0 1 %6
 }
 "#;
-    let mut function = poly_ir::text::parse(text).unwrap();
-    poly_ir::verify::verify(&function, &params(), "test").unwrap();
-    for pass in POLY {
-        function = (pass.run)(&function);
-        poly_ir::verify::verify(&function, &params(), pass.name).unwrap();
-    }
+    let function = passed(text);
     expect![[r#"
         polynomials "f" {
           input 0 [0-1]
@@ -75,11 +81,7 @@ fn automorphisms_are_written_by_inner_products() {
   output 0 1 %13
 }
 "#;
-    let mut function = poly_ir::text::parse(text).unwrap();
-    for pass in POLY {
-        function = (pass.run)(&function);
-        poly_ir::verify::verify(&function, &params(), pass.name).unwrap();
-    }
+    let function = passed(text);
     // Not what is permuted already, not what is read unpermuted as well; a permuted product is an addend, never joined.
     expect![[r#"
         polynomials "f" {

@@ -17,7 +17,7 @@ use rayon::ThreadPool;
 use scheduler::ckks_ir::ConstId;
 use scheduler::compile::Manifest;
 use scheduler::cost::{CopyObservation, CopyRoute, CostTable, Observation};
-use scheduler::plan::{BufferId, DeviceIdx, HostStep, Plan, PlanStep, RowCopy};
+use scheduler::plan::{BufferId, HostStep, Plan, PlanStep, RowCopy};
 use scheduler::poly_ir::Encoded;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -119,13 +119,11 @@ impl LoadedProgram {
                         Some(last_one) => last.insert(last_one),
                         None => last.insert((encoded, codec.encode(of(encoded.constant)?, &encoded)?)),
                     };
+                    let object = Object { basis: &basis, n_blocks: 1 };
                     if encoded.log_repeat == 0 {
-                        let object = Object { basis: &basis, n_blocks: 1 };
                         return fill(instance, buffer, &rows.chunks(), Some(&object));
                     }
-                    let plan = instance.plan().plan();
-                    let device = plan.buffer(buffer).map_or(DeviceIdx(0), |b| b.device);
-                    let positions = plan.sharding().rows(device, &basis, 1);
+                    let (positions, _) = rows_of(instance.plan().plan(), buffer, &object);
                     let packed = rows.packed(&positions, encoded.log_repeat).ok_or_else(|| foreign(step))?;
                     fill(instance, buffer, &packed.chunks(), None)
                 }

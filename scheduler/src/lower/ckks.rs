@@ -363,10 +363,7 @@ impl Lowering<'_> {
         }
         let times = from.iter().map(|&l| product_mod(self.params, &added, l)).collect();
         let product = self.builder.mul_scalar(x, times);
-        let remainder = self.builder.slice(product, &removed);
-        let remainder = self.builder.intt(remainder);
-        let remainder = self.builder.convert_basis(remainder, to);
-        let remainder = self.builder.ntt(remainder);
+        let remainder = self.remainder(product, &removed, to);
         let inverse = |limb: &LimbIdx| inverse_mod(self.params, &removed, *limb);
         let minus = |limb: &LimbIdx| {
             let q = self.params.prime(*limb);
@@ -384,14 +381,19 @@ impl Lowering<'_> {
         self.builder.concat(&[quotient, rest])
     }
 
+    /// What `x` leaves when it is divided by `removed`, centred, over other limbs.
+    fn remainder(&mut self, x: PolyId, removed: &[LimbIdx], to: &[LimbIdx]) -> PolyId {
+        let remainder = self.builder.slice(x, removed);
+        let remainder = self.builder.intt(remainder);
+        let remainder = self.builder.convert_basis(remainder, to);
+        self.builder.ntt(remainder)
+    }
+
     fn divide_round(&mut self, x: PolyId, removed: &[LimbIdx]) -> PolyId {
         let kept: Vec<LimbIdx> =
             self.builder.basis(x).iter().copied().filter(|l| !removed.contains(l)).collect();
         let inverse = kept.iter().map(|&l| inverse_mod(self.params, removed, l)).collect();
-        let remainder = self.builder.slice(x, removed);
-        let remainder = self.builder.intt(remainder);
-        let remainder = self.builder.convert_basis(remainder, &kept);
-        let remainder = self.builder.ntt(remainder);
+        let remainder = self.remainder(x, removed, &kept);
         let kept = self.builder.slice(x, &kept);
         self.builder.sub_mul_scalar(kept, remainder, inverse)
     }

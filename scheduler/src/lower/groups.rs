@@ -7,6 +7,7 @@
 //!
 //! Inputs, keys and constants, and slices and concatenations of these alone, belong to no part: each group that reads one has its own.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ckks_ir::OutputIdx;
@@ -14,19 +15,19 @@ use crate::poly_ir::{Function, Op, PolyId};
 
 /// A function whose values are each of one group.
 #[derive(Debug)]
-pub(crate) struct Divided {
-    pub(crate) function: Function,
+pub(crate) struct Divided<'a> {
+    pub(crate) function: Cow<'a, Function>,
     /// By value.
     pub(crate) group: Vec<u32>,
     /// By value, which one it is in the function that was divided.
     pub(crate) original: Vec<PolyId>,
 }
 
-impl Divided {
+impl<'a> Divided<'a> {
     /// A function that is of one group.
-    pub(crate) fn whole(function: &Function) -> Self {
+    pub(crate) fn whole(function: &'a Function) -> Self {
         let (group, original) = (vec![0; function.values.len()], function.ids().collect());
-        Self { function: function.clone(), group, original }
+        Self { function: Cow::Borrowed(function), group, original }
     }
 }
 
@@ -94,7 +95,7 @@ fn work(function: &Function, id: PolyId) -> u64 {
 }
 
 /// Shares a function out to so many groups.
-pub(crate) fn divide(function: &Function, n_groups: u32) -> Divided {
+pub(crate) fn divide(function: &Function, n_groups: u32) -> Divided<'_> {
     if n_groups <= 1 {
         return Divided::whole(function);
     }
@@ -130,11 +131,8 @@ pub(crate) fn divide(function: &Function, n_groups: u32) -> Divided {
             readers[a.0 as usize].extend(&groups);
         }
     }
-    let mut divided = Divided {
-        function: Function { values: Vec::with_capacity(function.values.len()), ..function.clone() },
-        group: Vec::new(),
-        original: Vec::new(),
-    };
+    let mut out = Function { values: Vec::with_capacity(function.values.len()), ..function.clone() };
+    let (mut group_of_new, mut original) = (Vec::new(), Vec::new());
     let mut new: BTreeMap<(PolyId, u32), PolyId> = BTreeMap::new();
     for (id, mut groups) in function.ids().zip(readers) {
         if let Some(own) = group_of[id.0 as usize] {
@@ -145,15 +143,15 @@ pub(crate) fn divide(function: &Function, n_groups: u32) -> Divided {
         for group in groups {
             let value = function.value(id);
             let op = value.op.map(|a| new.get(&(a, group)).copied().unwrap_or(a));
-            new.insert((id, group), PolyId(divided.function.values.len() as u32));
-            divided.function.values.push(crate::poly_ir::Value { op, ..value.clone() });
-            divided.group.push(group);
-            divided.original.push(id);
+            new.insert((id, group), PolyId(out.values.len() as u32));
+            out.values.push(crate::poly_ir::Value { op, ..value.clone() });
+            group_of_new.push(group);
+            original.push(id);
         }
     }
-    for output in &mut divided.function.outputs {
+    for output in &mut out.outputs {
         let group = of_output(output.output);
         output.value = new.get(&(output.value, group)).copied().unwrap_or(output.value);
     }
-    divided
+    Divided { function: Cow::Owned(out), group: group_of_new, original }
 }

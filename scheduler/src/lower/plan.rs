@@ -155,11 +155,16 @@ struct Lowered {
     downloads: Vec<PlanStep>,
 }
 
-fn lower_function(divided: &Divided, options: &Options, emission: &mut Emission<'_>) -> Result<Lowered> {
+fn lower_function(divided: &Divided<'_>, options: &Options, emission: &mut Emission<'_>) -> Result<Lowered> {
     let Divided { function, group, original } = divided;
     let bodies = emission.bodies_of(function, options)?;
     let params = emission.params;
+    let embedded = function.values.iter().zip(group).rev().filter_map(|(value, &group)| match value.op {
+        Op::EmbedInverse(slots) => Some((slots, group)),
+        _ => None,
+    });
     let mut lowering = Lowering {
+        slot_groups: embedded.collect(),
         function,
         group,
         original,
@@ -235,6 +240,8 @@ struct Lowering<'a> {
     encodings: BTreeMap<(Encoding, DeviceIdx), BufferId>,
     /// The buffer of each vector of slots, its rows, and by device those of the factors of the special FFT.
     slots: Vec<BufferId>,
+    /// The group that embeds each.
+    slot_groups: BTreeMap<SlotsIdx, u32>,
     slot_rows: Vec<[usize; 2]>,
     factor_rows: BTreeMap<DeviceIdx, [usize; 2]>,
     /// The transforms that end where they are read.
@@ -362,9 +369,7 @@ impl Lowering<'_> {
 
     /// The device of a vector of slots and of what is embedded of it: they take turns in their group.
     fn device_of_slots(&self, slots: SlotsIdx) -> DeviceIdx {
-        let embeds = |id: &PolyId| self.function.value(*id).op == Op::EmbedInverse(slots);
-        let group = self.function.ids().find(embeds).map_or(0, |id| self.group_of(id));
-        self.sharding.nth(group, slots.0)
+        self.sharding.nth(self.slot_groups.get(&slots).copied().unwrap_or(0), slots.0)
     }
 
     /// The devices that have slots.
