@@ -229,6 +229,7 @@ fn plan(size: Size, word: WordKind, repetitions: u32) -> Result<Plan> {
         log_n,
         primes,
         roots,
+        sparse_limbs: Vec::new(),
         pool: Vec::new(),
         buffers: sizes.into_iter().zip(kinds).map(buffer).collect(),
         segments: Vec::new(),

@@ -30,7 +30,7 @@ impl Hand {
     }
 
     pub fn input(&mut self, name: &str, period: u32, level: Level) -> Result<Ct> {
-        self.function.inputs.push(Input { name: name.to_owned(), period, at: None });
+        self.function.inputs.push(Input { name: name.to_owned(), period, complex: false, at: None });
         let index = InputIdx(self.function.inputs.len() as u32 - 1);
         let kind = Kind { level, scale: Scale::Canonical, degree: 1, raised: false };
         self.push(Op::Input(index), kind, &[])

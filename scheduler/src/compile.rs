@@ -162,6 +162,8 @@ pub struct Manifest {
     pub galois_elements: Vec<GaloisElement>,
     /// Whether the relinearization key is needed.
     pub needs_relinearization: bool,
+    /// Whether encapsulation keys are needed, for bootstrapping.
+    pub needs_encapsulation: bool,
     /// The plaintext data by [`ckks_ir::ConstId`], that of every call too; repeat to all slots before encoding.
     pub constants: Vec<Constant>,
 }
@@ -366,13 +368,14 @@ fn manifest(placed: &ckks_ir::Function, plan: &Plan, params: &Params) -> Result<
         .clone()
         .filter_map(|key| match key {
             KeyId::Galois(element) => Some(element),
-            KeyId::Relinearization => None,
+            KeyId::Relinearization | KeyId::ToSparse | KeyId::ToDense => None,
         })
         .collect();
     // A key has a buffer on each device.
     galois_elements.sort_unstable();
     galois_elements.dedup();
-    let needs_relinearization = keys.into_iter().any(|key| key == KeyId::Relinearization);
+    let needs_relinearization = keys.clone().any(|key| key == KeyId::Relinearization);
+    let needs_encapsulation = keys.into_iter().any(|key| key == KeyId::ToSparse);
     let (constants, _) = lower::ckks::canonical_constants(placed);
-    Ok(Manifest { inputs, outputs, galois_elements, needs_relinearization, constants })
+    Ok(Manifest { inputs, outputs, galois_elements, needs_relinearization, needs_encapsulation, constants })
 }

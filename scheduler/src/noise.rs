@@ -28,6 +28,8 @@ use crate::error::{Error, Result};
 const ERROR: f64 = 10.5;
 /// Variance of a coefficient of a uniform ternary polynomial.
 const TERNARY: f64 = 2.0 / 3.0;
+/// Non-zero coefficients of the ephemeral secret of bootstrapping.
+const SPARSE_WEIGHT: f64 = 32.0;
 /// Variance of a rounding to integers.
 const ROUNDING: f64 = 1.0 / 12.0;
 
@@ -188,8 +190,17 @@ impl Model<'_> {
             Op::Rescale(a) | Op::ModDown(a) | Op::ModDownRescale(a) => {
                 (get(a).magnitude, get(a).error.powi(2) + self.slots(self.rounding(), kind)?)
             }
-            Op::LinearTransform(..) | Op::Result(..) => {
+            Op::LinearTransform(..) | Op::Bootstrap(..) | Op::Result(..) => {
                 return Err(Error::Interp(format!("{id} is not expanded")));
+            }
+            Op::ModRaise(a, _, s) => {
+                // With |I| < weight / 2 in every coefficient, about a Gaussian: slots are up to six deviations.
+                let log_q =
+                    self.params.level(Level(0))?.log_q - self.params.level(kind.level)?.log_scale.to_f64();
+                let periods = log_q.exp2() * (self.n * SPARSE_WEIGHT / 12.0).sqrt() * 6.0;
+                let (x, there) = (get(a), self.slots(self.rounding(), kind)?);
+                let back = self.slots(self.key_switch(kind.level)? + self.rounding(), kind)?;
+                (x.magnitude * s.value() + periods, (x.error * s.value()).powi(2) + there + back)
             }
             Op::LevelDrop(a, to) => {
                 let x = get(a);

@@ -22,7 +22,7 @@ mod helpers {
     /// Transforms of one input of a period, each by its rotations.
     pub(crate) fn function(period: u32, transforms: &[Vec<u32>]) -> Function {
         let mut f = Function { name: "transforms".to_owned(), ..Function::default() };
-        f.inputs.push(Input { name: "x".to_owned(), period, at: None });
+        f.inputs.push(Input { name: "x".to_owned(), period, complex: true, at: None });
         let x = f.push(Op::Input(InputIdx(0)), None, None);
         for (t, rotations) in (0u32..).zip(transforms) {
             let mut diagonals = Vec::new();

@@ -18,30 +18,21 @@
 mod dft;
 mod plan;
 mod sine;
+mod sparse;
 
 pub use plan::{BootstrapLiteral, BootstrapPlan, Slots};
+pub use sparse::SparseCiphertext;
 
 use crate::ckks::{Ciphertext, EncodedTransform, Encoder, Evaluator, LinearTransform};
 use crate::error::{Error, Result};
 use crate::math::double::Double;
 use crate::math::word::Word;
-use crate::params::{Level, LimbIdx};
-use crate::ring::{ConvertBasis, Eval, Ring, RnsPoly};
-use crate::rlwe::{EvaluationKeySet, key_switch};
+use crate::params::Level;
+use crate::ring::{Eval, Ring, RnsPoly};
+use crate::rlwe::EvaluationKeySet;
 
 /// Scales may differ by this in log2 before operands are refused.
 const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
-
-/// A ciphertext under the ephemeral sparse secret: not to be mixed with others.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SparseCiphertext<W>(Ciphertext<W>);
-
-impl<W: Word> SparseCiphertext<W> {
-    /// The level.
-    pub fn level(&self) -> Level {
-        self.0.level()
-    }
-}
 
 /// Bootstraps, by a plan whose matrices are encoded.
 #[derive(Clone, Debug)]
@@ -135,30 +126,15 @@ impl<W: Word> Bootstrapper<W> {
         }
         let gain = f64::from(1u32 << self.plan.literal().log_gain.min(31));
         let a = &self.evaluator.mul_scalar(a, gain, Double::default())?;
-        let [c0, c1] = pair("to_sparse", a)?;
-        let [mut k0, k1] = keys.encapsulation()?.switch_to_sparse(&self.ring, c1)?;
-        k0.add_assign(&self.ring, c0)?;
-        Ciphertext::new(params, vec![k0, k1], a.level(), a.log_scale()).map(SparseCiphertext)
+        SparseCiphertext::to_sparse(&self.ring, a, keys.encapsulation()?)
     }
 
     /// The same integers, centred, modulo the highest modulus; slots are then those of `c / q`.
     ///
     /// # Errors
-    /// [`Error::LevelMismatch`] unless `a` is at level 0.
+    /// [`Error::LevelMismatch`] unless `a` is at level 0; [`Error::ParamsMismatch`].
     pub fn mod_raise(&self, a: &SparseCiphertext<W>) -> Result<SparseCiphertext<W>> {
-        let params = self.plan.params();
-        params.check_digest(a.0.params().digest())?;
-        self.check_level("mod_raise", a.level(), self.plan.min_input_level())?;
-        let (from, top) = (&params.level(Level(0))?.basis, params.max_level());
-        let to = &params.level(top)?.basis;
-        let rest: Vec<LimbIdx> = to.iter().copied().filter(|l| !from.contains(l)).collect();
-        let convert = ConvertBasis::new(&self.ring, from, &rest);
-        let raise = |p: &RnsPoly<W, Eval>| {
-            let converted = convert.apply(&self.ring, &self.ring.intt(p.clone()))?;
-            p.clone().concat(&self.ring.ntt(converted)).select("mod_raise", to)
-        };
-        let polys = a.0.polys().iter().map(raise).collect::<Result<Vec<_>>>()?;
-        Ciphertext::new(params, polys, top, self.plan.log_q()?).map(SparseCiphertext)
+        a.mod_raise(&self.ring)?.with_scale(self.plan.log_q()?)
     }
 
     /// Under the dense secret again.
@@ -166,10 +142,7 @@ impl<W: Word> Bootstrapper<W> {
     /// # Errors
     /// [`Error::MissingEncapsulationKeys`]; [`Error::ParamsMismatch`].
     pub fn to_dense(&self, a: &SparseCiphertext<W>, keys: &EvaluationKeySet<W>) -> Result<Ciphertext<W>> {
-        let [c0, c1] = pair("to_dense", &a.0)?;
-        let [mut k0, k1] = key_switch(&self.ring, c1, a.level(), keys.encapsulation()?.to_dense())?;
-        k0.add_assign(&self.ring, c0)?;
-        Ciphertext::new(self.plan.params(), vec![k0, k1], a.level(), a.0.log_scale())
+        a.to_dense(&self.ring, keys.encapsulation()?)
     }
 
     /// `sum_j rot_(j period)(a)`, by doubling: coefficients outside of the subring of periodic messages vanish, those of the subring are so

@@ -256,7 +256,10 @@ impl BootstrapPlan {
     }
 
     /// log2 of the modulus of level 0.
-    pub(super) fn log_q(&self) -> Result<Double> {
+    ///
+    /// # Errors
+    /// None in practice: level 0 is there.
+    pub fn log_q(&self) -> Result<Double> {
         Ok(log_step(&self.params, &self.params.level(Level(0))?.basis, &[]))
     }
 

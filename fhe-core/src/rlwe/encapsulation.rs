@@ -31,6 +31,9 @@ pub struct EncapsulationKeys<W> {
 }
 
 /// `p`: the first special primes, the fewest whose product is at least `q_0`.
+///
+/// # Errors
+/// None in practice: level 0 is there.
 pub fn encapsulation_special(params: &Params) -> Result<Vec<LimbIdx>> {
     let mut missing = params.level(Level(0))?.log_q;
     let mut chosen = Vec::new();
@@ -44,8 +47,11 @@ pub fn encapsulation_special(params: &Params) -> Result<Vec<LimbIdx>> {
     Ok(chosen)
 }
 
-/// The limbs of level 0 and of `p`.
-pub(crate) fn encapsulation_basis(params: &Params) -> Result<Vec<LimbIdx>> {
+/// The limbs of level 0 and of `p`, ascending.
+///
+/// # Errors
+/// None in practice: level 0 is there.
+pub fn encapsulation_basis(params: &Params) -> Result<Vec<LimbIdx>> {
     let mut basis = params.level(Level(0))?.basis.clone();
     basis.extend(encapsulation_special(params)?);
     Ok(basis)
@@ -84,6 +90,13 @@ impl<W: Word> EncapsulationKeys<W> {
     /// The key from the dense to the sparse secret, over the limbs of level 0 and of `p`.
     pub fn to_sparse(&self) -> &KeySwitchPair<W> {
         &self.pair
+    }
+
+    /// The rows of [`Self::to_sparse`]: those of `b`, and of `a`.
+    pub fn to_sparse_rows(&self) -> impl Iterator<Item = &[W]> {
+        let limbs = |p: &'_ RnsPoly<W, Eval>| p.basis().len();
+        let half = move |p| (0..limbs(p)).map(move |i| p.limb(i));
+        half(&self.pair.b).chain(half(&self.pair.a))
     }
 
     /// The key from the sparse to the dense secret.

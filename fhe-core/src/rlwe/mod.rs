@@ -11,8 +11,8 @@ mod keys;
 #[cfg(test)]
 mod tests;
 
-pub use encapsulation::{EncapsulationKeys, encapsulation_special};
-pub(crate) use encapsulation::{check_weight, encapsulation_basis};
+pub(crate) use encapsulation::check_weight;
+pub use encapsulation::{EncapsulationKeys, encapsulation_basis, encapsulation_special};
 pub use key_switch::{
     decompose, key_inner, key_switch, mod_down, mod_down_rescale, mod_up, multiply_by_p, raise_and_multiply,
 };

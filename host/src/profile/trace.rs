@@ -191,6 +191,8 @@ impl HostWork {
             Self::Step(HostStep::LoadKey { key: KeyId::Relinearization, .. }) => {
                 "load relinearization key".to_owned()
             }
+            Self::Step(HostStep::LoadKey { key: KeyId::ToSparse, .. }) => "load key to_sparse".to_owned(),
+            Self::Step(HostStep::LoadKey { key: KeyId::ToDense, .. }) => "load key to_dense".to_owned(),
             Self::Step(HostStep::LoadKey { key: KeyId::Galois(element), .. }) => {
                 format!("load Galois key {}", element.0)
             }
@@ -218,6 +220,7 @@ mod tests {
             log_n: 10,
             primes: vec![],
             roots: vec![],
+            sparse_limbs: vec![],
             pool: vec![],
             buffers: vec![],
             segments: vec![],

@@ -32,7 +32,8 @@ pub(super) trait Keys: Send + Sync {
     /// The rows of a key.
     ///
     /// # Errors
-    /// [`fhe_core::Error::MissingGaloisKey`], [`fhe_core::Error::MissingRelinearizationKey`].
+    /// [`fhe_core::Error::MissingGaloisKey`], [`fhe_core::Error::MissingRelinearizationKey`],
+    /// [`fhe_core::Error::MissingEncapsulationKeys`].
     fn rows(&self, key: KeyId) -> Result<Vec<&[u8]>>;
 }
 
@@ -141,6 +142,10 @@ impl<W: Word> Keys for EvaluationKeySet<W> {
         let key = match key {
             KeyId::Relinearization => self.relinearization()?.key(),
             KeyId::Galois(element) => self.galois(element)?.key(),
+            KeyId::ToSparse => {
+                return Ok(self.encapsulation()?.to_sparse_rows().map(bytemuck::cast_slice).collect());
+            }
+            KeyId::ToDense => self.encapsulation()?.to_dense(),
         };
         Ok(key.rows().map(bytemuck::cast_slice).collect())
     }

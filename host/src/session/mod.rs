@@ -38,7 +38,7 @@ use kernels_gpu::cpu::LaneKind;
 use rayon::ThreadPool;
 use scheduler::compile::{MemoryLimits, refit};
 use scheduler::dsl::Program;
-use scheduler::plan::{Plan, Tier};
+use scheduler::plan::{KeyId, Plan, Tier};
 use scheduler::{Compiled, Options};
 use std::fmt;
 use std::path::PathBuf;
@@ -306,7 +306,8 @@ fn check_ring(plan: &Plan, params: &Params) -> Result<()> {
     let same = plan.word == params.word()
         && plan.log_n == params.log_n()
         && plan.primes == params.primes()
-        && plan.roots.iter().copied().eq(limbs.map(|l| params.root(l)));
+        && plan.roots.iter().copied().eq(limbs.map(|l| params.root(l)))
+        && (plan.sparse_limbs.is_empty() || plan.sparse_limbs == KeyId::ToSparse.limbs(params)?);
     if same {
         return Ok(());
     }

@@ -17,7 +17,7 @@ use rayon::ThreadPool;
 use scheduler::ckks_ir::ConstId;
 use scheduler::compile::Manifest;
 use scheduler::cost::{CopyObservation, CopyRoute, CostTable, Observation};
-use scheduler::plan::{BufferId, HostStep, Plan, PlanStep, RowCopy};
+use scheduler::plan::{BufferId, HostStep, KeyId, Plan, PlanStep, RowCopy};
 use scheduler::poly_ir::Encoded;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -85,8 +85,8 @@ impl fmt::Debug for LoadedProgram {
 }
 
 /// Blocks of an evaluation key: two halves of each digit.
-fn n_key_blocks(codec: &dyn Codec) -> u32 {
-    2 * codec.params().digits().len() as u32
+fn n_blocks(key: KeyId, codec: &dyn Codec) -> u32 {
+    2 * key.n_digits(codec.params())
 }
 
 /// A host step that is not in the list where it belongs, or names what the manifest has not.
@@ -212,10 +212,12 @@ impl LoadedProgram {
             let keys = self.codec.read_keys(bytes)?;
             self.check_keys(&*keys)?;
             self.has_keys = false;
-            let (limbs, n_blocks) = (self.plan().limbs(), n_key_blocks(&*self.codec));
-            let object = Object { basis: &limbs, n_blocks };
+            let codec = &self.codec;
             let mut load = |step: &HostStep, instance: &mut dyn Instance| match *step {
-                HostStep::LoadKey { key, buffer } => fill(instance, buffer, &keys.rows(key)?, Some(&object)),
+                HostStep::LoadKey { key, buffer } => {
+                    let (limbs, n_blocks) = (instance.plan().plan().key_limbs(key), n_blocks(key, &**codec));
+                    fill(instance, buffer, &keys.rows(key)?, Some(&Object { basis: &limbs, n_blocks }))
+                }
                 _ => Err(foreign(step)),
             };
             let is_key = |s: &HostStep| matches!(s, HostStep::LoadKey { .. });
@@ -228,10 +230,10 @@ impl LoadedProgram {
 
     /// Every key is there, and of the size of its buffers.
     fn check_keys(&self, keys: &dyn Keys) -> Result<()> {
-        let (limbs, n_blocks) = (self.plan().limbs(), n_key_blocks(&*self.codec));
-        let object = Object { basis: &limbs, n_blocks };
         for step in &self.plan().setup {
             let HostStep::LoadKey { key, buffer } = *step else { continue };
+            let (limbs, n_blocks) = (self.plan().key_limbs(key), n_blocks(key, &*self.codec));
+            let object = Object { basis: &limbs, n_blocks };
             let (rows, all) = rows_of(self.plan(), buffer, &object);
             let len: usize = keys.rows(key)?.iter().map(|row| row.len()).sum();
             self.instance.plan().check_write(buffer, 0, len / all.max(1) as usize * rows.len())?;

@@ -129,6 +129,7 @@ impl PlanMaker {
             log_n: params.log_n(),
             primes: params.primes().to_vec(),
             roots: limbs.map(|l| params.root(l)).collect(),
+            sparse_limbs: Vec::new(),
             pool: Vec::new(),
             buffers: vec![
                 buffer(arena_rows, BufferKind::Arena),

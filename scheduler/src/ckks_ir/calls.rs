@@ -151,7 +151,7 @@ impl Function {
         let ops = |f: &Self| f.values.iter().map(|v| (v.op, v.kind)).collect::<Vec<_>>();
         let periods = |f: &Self| {
             let constants = f.constants.iter().map(|c| c.period(f.variants)).collect::<Vec<_>>();
-            (f.inputs.iter().map(|i| i.period).collect::<Vec<_>>(), constants)
+            (f.inputs.iter().map(|i| (i.period, i.complex)).collect::<Vec<_>>(), constants)
         };
         let diagonals = |f: &Self| f.transforms.iter().map(|t| t.diagonals.clone()).collect::<Vec<_>>();
         let outputs = |f: &Self| f.outputs.iter().map(|o| (o.value, o.slots)).collect::<Vec<_>>();

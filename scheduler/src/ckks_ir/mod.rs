@@ -109,6 +109,12 @@ pub enum Op {
     LevelDrop(ValueId, Level),
     /// `sum_d diag_d * rotate(a, d)`, until [`crate::passes::expand_transforms`].
     LinearTransform(ValueId, TransformIdx),
+    /// The same message at the level that bootstrapping returns, of slots that repeat with a period; until
+    /// [`crate::passes::expand_bootstraps`].
+    Bootstrap(ValueId, u32),
+    /// Bootstrapping's `to_sparse`, `mod_raise` and `to_dense`: from level 0 to the highest, which the level is, the same integers plus
+    /// multiples of the modulus of level 0. Slots are multiplied by the scalar, the quotient of the two canonical scales.
+    ModRaise(ValueId, Level, Scalar),
     /// A result of a call, by its number. What it needs are the arguments: [`Function::needs`].
     Result(CallIdx, u32),
 }
@@ -136,6 +142,8 @@ impl Op {
             Self::ModDownRescale(_) => "mod_down_rescale",
             Self::LevelDrop(..) => "level_drop",
             Self::LinearTransform(..) => "linear_transform",
+            Self::Bootstrap(..) => "bootstrap",
+            Self::ModRaise(..) => "mod_raise",
             Self::Result(..) => "result",
         }
     }
@@ -159,7 +167,9 @@ impl Op {
             | Self::ModDown(a)
             | Self::ModDownRescale(a)
             | Self::LevelDrop(a, _)
-            | Self::LinearTransform(a, _) => (Some(a), None),
+            | Self::LinearTransform(a, _)
+            | Self::Bootstrap(a, _)
+            | Self::ModRaise(a, ..) => (Some(a), None),
         };
         a.into_iter().chain(b)
     }
@@ -187,6 +197,8 @@ impl Op {
             Self::ModDownRescale(a) => Self::ModDownRescale(f(a)),
             Self::LevelDrop(a, l) => Self::LevelDrop(f(a), l),
             Self::LinearTransform(a, t) => Self::LinearTransform(f(a), t),
+            Self::Bootstrap(a, period) => Self::Bootstrap(f(a), period),
+            Self::ModRaise(a, level, s) => Self::ModRaise(f(a), level, s),
         }
     }
 
@@ -241,6 +253,8 @@ pub struct Input {
     pub name: String,
     /// The message repeats after this many slots: a power of two.
     pub period: u32,
+    /// Whether its slots may have imaginary parts.
+    pub complex: bool,
     /// Where the user declared it.
     pub at: Option<Location>,
 }

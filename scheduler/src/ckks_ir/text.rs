@@ -3,6 +3,7 @@
 //! ```text
 //! function "square" {
 //!   input "x" period 4
+//!   input "z" period 4 complex
 //!   constant #0 "w" [1.0, 2.0, (0.5 -1.0), 0.0]
 //!   constant #1 "long" period 64 digest 00112233445566778899aabbccddeeff
 //!   transform $0 "matrix" [0 #0, 3 #1]
@@ -74,7 +75,8 @@ impl fmt::Display for Function {
         }
         for input in &self.inputs {
             let at = Ending(&input.at);
-            writeln!(f, "  input {} period {}{at}", quote(&input.name), input.period)?;
+            let complex = if input.complex { " complex" } else { "" };
+            writeln!(f, "  input {} period {}{complex}{at}", quote(&input.name), input.period)?;
         }
         for (i, constant) in self.constants.iter().enumerate() {
             write!(f, "  constant #{i} {} ", quote(&constant.name))?;
@@ -160,6 +162,8 @@ impl fmt::Display for Op {
             Self::Rotate(a, k) => write!(f, " {a}, {k}"),
             Self::LevelDrop(a, level) => write!(f, " {a}, {level}"),
             Self::LinearTransform(a, t) => write!(f, " {a}, {t}"),
+            Self::Bootstrap(a, period) => write!(f, " {a}, {period}"),
+            Self::ModRaise(a, level, s) => write!(f, " {a}, {level}, {:?}", s.value()),
             Self::Result(c, i) => write!(f, " {c} {i}"),
         }
     }
@@ -232,7 +236,8 @@ fn parse_line(line: &mut Line, function: &mut Function, data: &[Constant]) -> Re
     if line.take("input") {
         let name = line.string()?;
         line.expect("period")?;
-        function.inputs.push(Input { name, period: line.number()?, at: parse_ending(line)? });
+        let (period, complex) = (line.number()?, line.take("complex"));
+        function.inputs.push(Input { name, period, complex, at: parse_ending(line)? });
         return Ok(());
     }
     if line.take("constant") {
@@ -360,6 +365,12 @@ fn parse_op(line: &mut Line) -> Result<Op> {
         "rotate" => Op::Rotate(a, line.number()?),
         "level_drop" => Op::LevelDrop(a, Level(line.number()?)),
         "linear_transform" => Op::LinearTransform(a, TransformIdx(line.id('$')?)),
+        "bootstrap" => Op::Bootstrap(a, line.number()?),
+        "mod_raise" => {
+            let level = Level(line.number()?);
+            line.punct(',')?;
+            Op::ModRaise(a, level, Scalar::new(line.number()?))
+        }
         _ => return Err(line.error(format!("no operation `{name}`"))),
     })
 }

@@ -11,7 +11,8 @@
 //! | `rotation` | a rotation is above 0 and below the number of slots |
 //! | `transform` | a transform has a diagonal; its rotations ascend and are below the number of slots |
 //! | `output` | there is an output; each has at least one slot, at most as many as there are |
-//! | `placed` | all values have a kind or none; without kinds, no `mod_down`, `mod_down_rescale`; with kinds, no `linear_transform` |
+//! | `placed` | all values have a kind or none; without kinds, no `mod_down`, `mod_down_rescale`; with kinds, no `linear_transform`, no `bootstrap` |
+//! | `raise` | a `mod_raise` is to the highest level, and its scalar is the quotient of the canonical scales of level 0 and that |
 //! | `level` | no level is above the highest |
 //! | `kind` | the kind of a value is the one that [`kind_of`] derives from its operands |
 //! | `unit` | a `mul_i` reads the constant i |
@@ -27,7 +28,7 @@ use fhe_core::params::{Level, Params};
 use kernels_gpu::abi::MAX_CONVERT_SOURCES;
 use num_complex::Complex64;
 
-use super::{Function, Kind, Op, Scale, ValueId};
+use super::{Function, Kind, Op, Scalar, Scale, ValueId};
 use crate::error::{Error, Result};
 
 /// The kind of an operation's result, or why there is none. `own` decides what the operands leave open: the level of an
@@ -103,7 +104,13 @@ pub fn kind_of(op: &Op, own: Kind, operands: &[Kind]) -> core::result::Result<Ki
             need(low, "a canonical value of degree 1, not raised")?;
             a
         }
-        Op::LinearTransform(..) => return Err(format!("{} has no kind: it must be expanded", op.name())),
+        Op::ModRaise(_, level, _) => {
+            need(low && a.level == Level(0), "a canonical operand of degree 1 at level 0, not raised")?;
+            Kind { level: *level, ..a }
+        }
+        Op::LinearTransform(..) | Op::Bootstrap(..) => {
+            return Err(format!("{} has no kind: it must be expanded", op.name()));
+        }
     })
 }
 
@@ -111,6 +118,15 @@ pub fn kind_of(op: &Op, own: Kind, operands: &[Kind]) -> core::result::Result<Ki
 /// basis conversion of the division has at most [`MAX_CONVERT_SOURCES`] source limbs. It depends on the parameters only.
 pub fn divides_at_once(params: &Params, level: Level) -> bool {
     params.removed_at(level).is_ok_and(|r| r.len() + params.special().len() <= MAX_CONVERT_SOURCES)
+}
+
+/// What `mod_raise` multiplies slots by: the canonical scale of level 0 over that of the highest level.
+///
+/// # Errors
+/// None in practice: both levels are there.
+pub fn raise_factor(params: &Params) -> Result<Scalar> {
+    let (from, to) = (params.level(Level(0))?.log_scale, params.level(params.max_level())?.log_scale);
+    Ok(Scalar::new((from - to).exp2()))
 }
 
 /// Checks every rule, those about parameters when they are given. `after` is named in the error.
@@ -197,6 +213,21 @@ pub fn verify(function: &Function, params: Option<&Params>, after: &str) -> Resu
             }
             Op::MulI(_, c) if function.constants[c.0 as usize].values.iter().any(|z| *z != Complex64::I) => {
                 return broken("unit", format!("{id} multiplies by {c}, which is not the imaginary unit"));
+            }
+            Op::Bootstrap(_, period) if !period_ok(period as usize) => {
+                return broken("period", format!("{id} bootstraps slots of period {period}"));
+            }
+            Op::ModRaise(_, level, s) => {
+                if let Some(params) = params {
+                    let expected = (params.max_level(), raise_factor(params)?);
+                    if (level, s) != expected {
+                        let (level, s, expected) = (level, s.value(), (expected.0, expected.1.value()));
+                        return broken(
+                            "raise",
+                            format!("{id} raises by {:?}, expected {expected:?}", (level, s)),
+                        );
+                    }
+                }
             }
             Op::AddScalar(_, s) | Op::MulScalar(_, s) if !s.value().is_finite() => {
                 return broken("finite", format!("{id} has the scalar {}", s.value()));
@@ -317,8 +348,8 @@ fn verify_kinds(function: &Function, params: Option<&Params>) -> Check {
             }
             continue;
         };
-        if matches!(value.op, Op::LinearTransform(..)) {
-            return Err(("placed", format!("{id} is a linear_transform with a kind")));
+        if matches!(value.op, Op::LinearTransform(..) | Op::Bootstrap(..)) {
+            return Err(("placed", format!("{id} is a {} with a kind", value.op.name())));
         }
         if !placed {
             return Err(("placed", format!("{id} has a kind, others have none")));

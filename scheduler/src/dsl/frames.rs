@@ -39,7 +39,7 @@ impl Frame {
     pub(super) fn input(&mut self, period: u32, at: Option<Location>) -> ValueId {
         let function = &mut self.function;
         let n = function.inputs.len();
-        function.inputs.push(Input { name: format!("argument {n}"), period, at: at.clone() });
+        function.inputs.push(Input { name: format!("argument {n}"), period, complex: true, at: at.clone() });
         function.values.push(Value { op: Op::Input(InputIdx(n as u32)), kind: None, name: None, at });
         ValueId(function.values.len() as u32 - 1)
     }

@@ -20,7 +20,8 @@ pub use encrypted::matmul_encrypted;
 use super::{Encrypted, EncryptedVec, Graph};
 use crate::ckks_ir::Location;
 use crate::error::{Error, Result};
-use diagonals::Diagonals;
+pub(super) use diagonals::Diagonals;
+use num_complex::Complex64;
 
 /// `y = M x` for a row-major matrix of `rows` times `cols`, `cols` at most the period of `x`; elements of `x`
 /// from `cols` on do not matter. The result has as its period `rows`, rounded up to a power of two, and
@@ -94,10 +95,10 @@ impl Matrix {
             let problem = format!("{rows} times {cols}, expected at most the period of the vector, {p}");
             return refuse(graph, name, problem);
         }
-        let element = |row: usize, col: usize| -> f64 {
-            if row < rows && col < cols { matrix[row * cols + col] } else { 0.0 }
+        let element = |row: usize, col: usize| -> Complex64 {
+            if row < rows && col < cols { matrix[row * cols + col].into() } else { Complex64::ZERO }
         };
-        let diagonal = |d: usize| -> Vec<f64> { (0..p).map(|i| element(i % r, (i + d) % p)).collect() };
+        let diagonal = |d: usize| -> Vec<Complex64> { (0..p).map(|i| element(i % r, (i + d) % p)).collect() };
         let diagonals = Diagonals::new(graph, name, (0..r).map(|d| (d, diagonal(d))))?;
         Ok(Self { diagonals, padded: r })
     }

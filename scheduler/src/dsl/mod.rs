@@ -21,6 +21,7 @@
 //! [`Location`] of the user's line, also through the passes, and errors name it. What reaches no output is a mistake too
 //! ([`Error::Unused`]), unless it is marked by [`Encrypted::unused_on_purpose`].
 
+mod bootstrap;
 mod calls;
 mod frames;
 pub mod functions;
@@ -42,6 +43,7 @@ use crate::ckks_ir::{
     ValueId,
 };
 use crate::error::{Error, Result};
+pub(crate) use bootstrap::Bootstrapping;
 pub use calls::{Definition, Parameters};
 use frames::Frame;
 pub use values::{Encrypted, Plain};
@@ -125,12 +127,27 @@ enum Scope {
 }
 
 impl Graph {
-    /// An encrypted input of a period.
+    /// An encrypted input of a period, of real numbers: two of them may be bootstrapped as real and imaginary part of one, and an imaginary part
+    /// that is there all the same may be lost.
     ///
     /// # Errors
     /// [`Error::DuplicateName`]; [`Error::Period`].
     #[track_caller]
     pub fn input(&self, name: &str, period: usize) -> Result<Encrypted<'_>> {
+        self.declare(name, period, false)
+    }
+
+    /// An encrypted input of a period, of complex numbers.
+    ///
+    /// # Errors
+    /// As [`Self::input`].
+    #[track_caller]
+    pub fn input_complex(&self, name: &str, period: usize) -> Result<Encrypted<'_>> {
+        self.declare(name, period, true)
+    }
+
+    #[track_caller]
+    fn declare(&self, name: &str, period: usize, complex: bool) -> Result<Encrypted<'_>> {
         let at = self.locate(Location::here());
         self.at_top("an input", &at)?;
         let period = checked_period(name, period, &at)?;
@@ -139,7 +156,7 @@ impl Graph {
             let first = first.at.clone();
             return Err(Error::DuplicateName { what: "input", name: name.to_owned(), first, at: Some(at) });
         }
-        function.inputs.push(Input { name: name.to_owned(), period, at: Some(at.clone()) });
+        function.inputs.push(Input { name: name.to_owned(), period, complex, at: Some(at.clone()) });
         let op = Op::Input(InputIdx(function.inputs.len() as u32 - 1));
         function.values.push(Value { op, kind: None, name: Some(name.to_owned()), at: Some(at) });
         Ok(Encrypted { graph: self, frame: 0, id: ValueId(function.values.len() as u32 - 1), period })

@@ -79,7 +79,7 @@ impl<'g> Encrypted<'g> {
     /// Every slot times the imaginary unit, exactly: no level, no noise.
     #[track_caller]
     pub fn mul_i(self) -> Self {
-        self.graph.push(Op::MulI(self.id, self.graph.imaginary_unit()), self.period)
+        self.graph.push(Op::MulI(self.local(), self.graph.imaginary_unit()), self.period)
     }
 
     /// The product, or sum of products, rescaled here (and relinearized before), even where the compiler would do so later: at the end of a
@@ -104,6 +104,19 @@ impl<'g> Encrypted<'g> {
     #[track_caller]
     pub fn at_level(self, level: Level) -> Self {
         self.graph.push(Op::LevelDrop(self.local(), level), self.period)
+    }
+
+    /// The same message at the level that bootstrapping returns, whatever is left of its levels: computed on as if it were fresh. The
+    /// modulus of every slot should be about 1, and of no slot much more: see `fhe_core::bootstrap`.
+    ///
+    /// Where the program needs more levels than there are the compiler bootstraps by itself; what is written is kept.
+    ///
+    /// # Cost
+    /// Some 100 key switches at the highest levels. Half of it where the period is at most a quarter of the slots.
+    #[must_use]
+    #[track_caller]
+    pub fn bootstrapped(self) -> Self {
+        self.graph.push(Op::Bootstrap(self.local(), self.period), self.period)
     }
 
     /// Slot `i` becomes the sum of slots `i + j * stride` for `j < count`, in about `log2(count)` rotations, and one more for

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fhe_core::bootstrap::SparseCiphertext;
 use fhe_core::ckks::{Ciphertext, Encoder, Evaluator, RaisedCiphertext};
 use fhe_core::math::word::Word;
 use fhe_core::params::Level;
@@ -117,7 +118,13 @@ impl<W: Word> Machine<'_, W> {
             Op::ModDown(a) => evaluator.mod_down(self.get_raised(a)?)?,
             Op::ModDownRescale(a) => evaluator.mod_down_rescale(self.get_raised(a)?)?,
             Op::LevelDrop(a, level) => evaluator.level_drop(self.get(a)?, level)?,
-            Op::LinearTransform(..) | Op::Result(..) => {
+            Op::ModRaise(a, ..) => {
+                let keys = env.keys.encapsulation()?;
+                let raised =
+                    SparseCiphertext::to_sparse(env.ring, self.get(a)?, keys)?.mod_raise(env.ring)?;
+                raised.with_scale(canonical)?.to_dense(env.ring, keys)?
+            }
+            Op::LinearTransform(..) | Op::Bootstrap(..) | Op::Result(..) => {
                 return Err(Error::Interp(format!("a {} is not placed", op.name())));
             }
         })

@@ -7,12 +7,13 @@ pub mod plan;
 pub mod poly;
 pub mod slots;
 
+use core::slice;
 use std::collections::BTreeMap;
 
 use fhe_core::ckks::{Ciphertext, Encoder};
 use fhe_core::math::word::Word;
 use fhe_core::ring::{Eval, Ring, RnsPoly};
-use fhe_core::rlwe::{EvaluationKey, EvaluationKeySet};
+use fhe_core::rlwe::{EvaluationKeySet, KeySwitchPair};
 use num_complex::Complex64;
 
 use crate::ckks_ir::{Call, CallIdx, ConstId, Constant, Function, InputIdx};
@@ -49,11 +50,20 @@ impl<W: Word> Env<'_, W> {
         Ok(repeat(&constant.values, self.ring.params().n_slots()))
     }
 
-    fn key(&self, key: KeyId) -> Result<&EvaluationKey<W>> {
+    /// The digits of a key.
+    fn key(&self, key: KeyId) -> Result<&[KeySwitchPair<W>]> {
         Ok(match key {
-            KeyId::Relinearization => self.keys.relinearization()?.key(),
-            KeyId::Galois(element) => self.keys.galois(element)?.key(),
+            KeyId::Relinearization => self.keys.relinearization()?.key().digits(),
+            KeyId::Galois(element) => self.keys.galois(element)?.key().digits(),
+            KeyId::ToSparse => slice::from_ref(self.keys.encapsulation()?.to_sparse()),
+            KeyId::ToDense => self.keys.encapsulation()?.to_dense().digits(),
         })
+    }
+
+    /// The rows of a key: digit by digit, of each half.
+    fn key_rows(&self, key: KeyId) -> Result<Vec<&[W]>> {
+        let halves = self.key(key)?.iter().flat_map(|pair| [&pair.b, &pair.a]);
+        Ok(halves.flat_map(|p| (0..p.basis().len()).map(|i| p.limb(i))).collect())
     }
 }
 

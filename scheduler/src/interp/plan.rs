@@ -107,9 +107,11 @@ impl<'a, W: Word> Machine<'a, W> {
             HostStep::LoadFactors { buffer } => {
                 (buffer, doubles(&SpecialFft::new(self.plan.row_words()).inverse_factors()), None)
             }
-            HostStep::LoadKey { key, buffer } => {
-                (buffer, self.env.key(key)?.rows().map(|row| words(row)).collect(), Some(self.plan.limbs()))
-            }
+            HostStep::LoadKey { key, buffer } => (
+                buffer,
+                self.env.key_rows(key)?.into_iter().map(words).collect(),
+                Some(self.plan.key_limbs(key)),
+            ),
             HostStep::Upload { input, buffer } => {
                 let input = self.env.input(input)?;
                 let basis = params.level(input.level())?.basis.clone();

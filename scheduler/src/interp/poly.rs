@@ -136,7 +136,7 @@ impl<W: Word> Machine<'_, W> {
                 return Ok(Poly::Coeff(ring.intt(self.env.encode(encoder, slots)?)));
             }
             Op::Key { key, digit, half } => {
-                let digit = self.env.key(*key)?.digits().get(*digit as usize);
+                let digit = self.env.key(*key)?.get(*digit as usize);
                 let pair = digit.ok_or_else(|| Error::Interp(format!("{id}: the key has no such digit")))?;
                 (if *half == 0 { &pair.b } else { &pair.a }).select("key", basis)?
             }

@@ -79,7 +79,10 @@ fn run_variant(
                 }
                 super::result(&called, c, i)?.clone()
             }
-            Op::Relinearize(a)
+            // The multiples of the modulus are not known here: none is as good as any.
+            Op::ModRaise(a, _, s) => unary(a, &|x| x * s.value()),
+            Op::Bootstrap(a, _)
+            | Op::Relinearize(a)
             | Op::Rescale(a)
             | Op::ModDown(a)
             | Op::ModDownRescale(a)

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use fhe_core::ckks::{check_raw_slots, scalar};
 use fhe_core::math::double::Double;
 use fhe_core::params::{GaloisElement, Level, LimbIdx, Params};
+use fhe_core::rlwe::{encapsulation_basis, encapsulation_special};
 
 use super::constants::{inverse_mod, product_mod, residues};
 use crate::ckks_ir::{ConstId, Constant, Function, Kind, Op, OutputIdx, Scale, ValueId};
@@ -212,7 +213,8 @@ impl Lowering<'_> {
             }
             Op::Rescale(_) | Op::ModDownRescale(_) => a.iter().map(|&p| self.rescale(p, &basis)).collect(),
             Op::ModDown(_) => a.iter().map(|&p| self.divide_round(p, &self.params.special())).collect(),
-            Op::LinearTransform(..) => return Err(not_placed(id)),
+            Op::ModRaise(..) => self.mod_raise([a[0], a[1]], own.level)?.to_vec(),
+            Op::LinearTransform(..) | Op::Bootstrap(..) => return Err(not_placed(id)),
             Op::LevelDrop(_, to) => {
                 let Some(kept) = self.params.level_drop_basis(level, to)? else { return Ok(a) };
                 let Some(factor) = scalar::level_drop_factor(self.params, level, to)? else { return Ok(a) };
@@ -290,6 +292,34 @@ impl Lowering<'_> {
         Ok(switched.into_iter().map(|p| self.builder.automorphism(p, g)).collect())
     }
 
+    /// Under the sparse secret, to a level, and back.
+    fn mod_raise(&mut self, [c0, c1]: [PolyId; 2], to: Level) -> Result<[PolyId; 2]> {
+        let bottom = self.params.level(Level(0))?.basis.clone();
+        let top = self.params.level(to)?.basis.clone();
+        let (special, basis) = (encapsulation_special(self.params)?, encapsulation_basis(self.params)?);
+        let digit = self.extended(c1, &bottom, &special);
+        let mut switched = |half| {
+            let sum = self.key_inner(&[(0, digit)], KeyId::ToSparse, half, &basis);
+            self.divide_round(sum, &special)
+        };
+        let (k0, s1) = (switched(0), switched(1));
+        let s0 = self.builder.add(c0, k0);
+        let rest: Vec<LimbIdx> = top.iter().copied().filter(|l| !bottom.contains(l)).collect();
+        let [r0, r1] = [s0, s1].map(|s| self.extended(s, &bottom, &rest));
+        let [k0, k1] = self.key_switch(r1, to, KeyId::ToDense)?;
+        Ok([self.builder.add(r0, k0), k1])
+    }
+
+    /// The same integers, centred, over more limbs: the limbs `own` of `x` and what these convert to.
+    fn extended(&mut self, x: PolyId, own: &[LimbIdx], rest: &[LimbIdx]) -> PolyId {
+        let coefficients = self.builder.intt(x);
+        let source = self.builder.slice(coefficients, own);
+        let converted = self.builder.convert_basis(source, rest);
+        let converted = self.builder.ntt(converted);
+        let own = self.builder.slice(x, own);
+        self.builder.concat(&[own, converted])
+    }
+
     fn key_switch(&mut self, d: PolyId, level: Level, key: KeyId) -> Result<[PolyId; 2]> {
         let digits = self.raised_digits(d, level)?;
         let extended = self.params.raised_basis(level)?;
@@ -331,15 +361,10 @@ impl Lowering<'_> {
     /// `mod_up` of every digit of `d`, with the digit's index.
     fn raised_digits(&mut self, d: PolyId, level: Level) -> Result<Vec<(usize, PolyId)>> {
         let extended = self.params.raised_basis(level)?;
-        let coefficients = self.builder.intt(d);
         let mut digits = Vec::new();
         for (j, limbs) in self.params.digits_at(level)? {
             let rest: Vec<LimbIdx> = extended.iter().copied().filter(|l| !limbs.contains(l)).collect();
-            let own = self.builder.slice(d, &limbs);
-            let source = self.builder.slice(coefficients, &limbs);
-            let converted = self.builder.convert_basis(source, &rest);
-            let converted = self.builder.ntt(converted);
-            digits.push((j, self.builder.concat(&[own, converted])));
+            digits.push((j, self.extended(d, &limbs, &rest)));
         }
         Ok(digits)
     }

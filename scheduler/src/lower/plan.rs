@@ -143,7 +143,7 @@ pub fn lower(function: &Function, params: &Params, options: &Options) -> Result<
     let mut schedule = uploads;
     schedule.extend(emission.steps(parts, None, &buffers, options)?);
     schedule.extend(downloads);
-    Ok(emission.finish(&divided.function, buffers, setup, schedule))
+    emission.finish(&divided.function, buffers, setup, schedule)
 }
 
 /// A function over its own buffers, in device memory: those of a callee are formal.
@@ -186,7 +186,7 @@ fn lower_function(divided: &Divided<'_>, options: &Options, emission: &mut Emiss
     };
     let (mut setup, uploads) = lowering.make_buffers()?;
     lowering.bind_calls(&bodies, &mut setup)?;
-    lowering.make_rows();
+    lowering.make_rows()?;
     lowering.pass_arguments();
     let (copies, downloads) = lowering.place_outputs();
     lowering.mark_needed();
@@ -311,9 +311,8 @@ impl Lowering<'_> {
                 self.object(group, BufferKind::Output(output.output), basis, 2, 0);
             }
         }
-        let limbs = self.limbs();
-        let n_blocks = self.params.digits().len() * 2;
         for (key, group) in keys {
+            let (limbs, n_blocks) = (key.limbs(self.params)?, key.n_digits(self.params) as usize * 2);
             for (_, buffer) in self.object(group, BufferKind::Key(key), &limbs, n_blocks, 0) {
                 setup.push(HostStep::LoadKey { key, buffer });
             }
@@ -342,10 +341,6 @@ impl Lowering<'_> {
     }
 
     /// All limbs: the basis of keys.
-    fn limbs(&self) -> Vec<LimbIdx> {
-        (0..self.params.primes().len() as u32).map(LimbIdx).collect()
-    }
-
     fn find(&self, kind: BufferKind, device: DeviceIdx) -> BufferId {
         self.by_kind.get(&(kind, device)).copied().unwrap_or(arena(device))
     }
@@ -377,7 +372,7 @@ impl Lowering<'_> {
         (0..self.function.slots.len() as u32).map(|i| self.device_of_slots(SlotsIdx(i))).collect()
     }
 
-    fn make_rows(&mut self) {
+    fn make_rows(&mut self) -> Result<()> {
         let function = self.function;
         for (i, buffer) in (0u32..).zip(self.slots.clone()) {
             let device = self.device_of_slots(SlotsIdx(i));
@@ -389,7 +384,6 @@ impl Lowering<'_> {
             let rows = self.double_rows(device, |part| Some((buffer, part)), None);
             self.factor_rows.insert(device, rows);
         }
-        let limbs = self.limbs();
         // Rows outside the arenas are one row under any number of names.
         let mut outside: BTreeMap<Outside, usize> = BTreeMap::new();
         for id in function.ids() {
@@ -423,7 +417,7 @@ impl Lowering<'_> {
                 }
                 Op::Key { key, digit, half } => {
                     let buffer = |device| self.find(BufferKind::Key(*key), device);
-                    let block = digit * 2 + u32::from(*half);
+                    let (limbs, block) = (key.limbs(self.params)?, digit * 2 + u32::from(*half));
                     let places = self.places(group, buffer, &limbs, block, &value.basis, 0);
                     self.outside(&mut outside, group, &value.basis, places)
                 }
@@ -436,6 +430,7 @@ impl Lowering<'_> {
             };
             self.of.push(names);
         }
+        Ok(())
     }
 
     /// Where a group has the rows of some limbs, in a block of an object over a basis, whose buffer on each device is known; with

@@ -8,6 +8,7 @@
 pub mod calls;
 pub mod cse;
 pub mod dce;
+pub mod expand_bootstraps;
 pub mod expand_transforms;
 pub mod fuse;
 mod min_cut;
@@ -59,6 +60,11 @@ pub const CKKS: &[CkksPass] = &[
     CkksPass { name: "cse", run: |f, _| each(f, |f| Ok(cse::cse(f))) },
     // Dead values would ask for levels.
     CkksPass { name: "dce", run: |f, _| each(f, |f| Ok(dce::dce(f))) },
+    // Calls, so that bootstrapping is compiled once where there are several.
+    CkksPass {
+        name: "expand_bootstraps",
+        run: |f, p| each(f, |f| expand_bootstraps::expand_bootstraps(f, p)),
+    },
     // Before levels are counted, for what is expanded is folded with its surroundings.
     CkksPass { name: "inline_calls", run: calls::inline_calls },
     // The levels of calls are known now, if every transform takes one.

@@ -41,6 +41,13 @@ pub(super) fn below_its_user(function: &Function, id: ValueId, need: Level, user
     )
 }
 
+/// `id` raises to a level, and a user needs a higher one.
+pub(super) fn above_what_is_raised(function: &Function, id: ValueId, need: Level, level: Level) -> Error {
+    let found = function.describe_at(id);
+    let problem = format!("`{found}` is needed at level {need}, bootstrapping raises to {level}");
+    Error::Verify { after: "place".to_owned(), rule: "raise", problem }
+}
+
 /// `id` is written to be at a level that needs more than the parameters have.
 pub(super) fn above_the_parameters(
     function: &Function,

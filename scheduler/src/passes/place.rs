@@ -51,7 +51,8 @@ pub fn place(function: &Function, params: &Params) -> Result<Function> {
             }
             op => {
                 let want = operand_shape(&op, shapes[i]);
-                let op = op.map(|a| emitter.deliver(a, want, levels[i]));
+                let level = if matches!(op, Op::ModRaise(..)) { Level(0) } else { levels[i] };
+                let op = op.map(|a| emitter.deliver(a, want, level));
                 emitter.out.push_like(value, op, Some(kind(shapes[i], levels[i])))
             }
         };
@@ -92,8 +93,9 @@ pub(super) fn inputs_needed(
 ) -> Result<Vec<Level>> {
     let shapes = shapes(function)?;
     let Needs { levels, .. } = needs(function, &shapes, outputs, calls)?;
-    // Whatever its users need: one that is as high as the results lets calls stand where their arguments are.
-    let mut inputs = vec![outputs.iter().copied().max().unwrap_or(Level(0)); function.inputs.len()];
+    // Whatever its users need: one that is as high as the results lets calls stand where their arguments are. What bootstraps need not be.
+    let least = if raises(function) { None } else { outputs.iter().copied().max() };
+    let mut inputs = vec![least.unwrap_or(Level(0)); function.inputs.len()];
     for id in function.ids() {
         if let Op::Input(i) = function.value(id).op {
             let input = &mut inputs[i.0 as usize];
@@ -101,6 +103,12 @@ pub(super) fn inputs_needed(
         }
     }
     Ok(inputs)
+}
+
+/// Whether a function, or what it calls, bootstraps.
+fn raises(function: &Function) -> bool {
+    function.values.iter().any(|value| matches!(value.op, Op::ModRaise(..)))
+        || function.callees.iter().any(|callee| raises(callee))
 }
 
 /// The levels of a callee.
@@ -238,6 +246,14 @@ fn needs(
             for (result, &level) in of_call.iter().zip(&found.outputs) {
                 result.iter().for_each(|result| needs.levels[result.0 as usize] = level);
             }
+            continue;
+        }
+        if let Op::ModRaise(a, level, _) = op {
+            if needs.levels[i] > level {
+                return Err(overrides::above_what_is_raised(function, id, needs.levels[i], level));
+            }
+            needs.levels[i] = level;
+            needs.demand(a, before(Level(0), a, CANONICAL), id);
             continue;
         }
         if let Op::LevelDrop(_, written) = op {

@@ -40,10 +40,12 @@ pub use order::{EventId, StreamId, StreamKind};
 pub use shard::{MAX_DEVICES, Sharding, pack};
 
 use fhe_core::math::word::WordKind;
-use fhe_core::params::{GaloisElement, LimbIdx};
+use fhe_core::params::{GaloisElement, LimbIdx, Params};
+use fhe_core::rlwe::encapsulation_basis;
 use kernels_gpu::abi;
 
 use crate::ckks_ir::{ConstId, InputIdx, OutputIdx};
+use crate::error::Result;
 use crate::poly_ir::Encoded;
 
 /// A buffer of a plan: an index into [`Plan::buffers`].
@@ -100,6 +102,31 @@ pub enum KeyId {
     Relinearization,
     /// The key of a Galois element.
     Galois(GaloisElement),
+    /// The key to the ephemeral sparse secret of bootstrapping: one digit, over [`Plan::sparse_limbs`].
+    ToSparse,
+    /// The key from there back.
+    ToDense,
+}
+
+impl KeyId {
+    /// The limbs of the key under some parameters.
+    ///
+    /// # Errors
+    /// None in practice: level 0 is there.
+    pub fn limbs(self, params: &Params) -> Result<Vec<LimbIdx>> {
+        Ok(match self {
+            Self::ToSparse => encapsulation_basis(params)?,
+            _ => (0..params.primes().len() as u32).map(LimbIdx).collect(),
+        })
+    }
+
+    /// Digits of the key under some parameters, of two halves each.
+    pub fn n_digits(self, params: &Params) -> u32 {
+        match self {
+            Self::ToSparse => 1,
+            _ => params.digits().len() as u32,
+        }
+    }
 }
 
 /// What a buffer holds.
@@ -358,6 +385,8 @@ pub struct Plan {
     pub primes: Vec<u64>,
     /// The primitive 2N-th root of unity of each prime.
     pub roots: Vec<u64>,
+    /// The limbs of [`KeyId::ToSparse`]; none without it.
+    pub sparse_limbs: Vec<LimbIdx>,
     /// Items and tables.
     pub pool: Vec<u64>,
     /// How many groups the devices are ([`Sharding`]).
@@ -411,9 +440,12 @@ impl Plan {
         Sharding::in_groups(self.n_devices(), self.n_groups)
     }
 
-    /// All limbs: the basis of keys.
-    pub fn limbs(&self) -> Vec<LimbIdx> {
-        (0..self.primes.len() as u32).map(LimbIdx).collect()
+    /// The limbs of a key: all, but for [`KeyId::ToSparse`].
+    pub fn key_limbs(&self, key: KeyId) -> Vec<LimbIdx> {
+        match key {
+            KeyId::ToSparse => self.sparse_limbs.clone(),
+            _ => (0..self.primes.len() as u32).map(LimbIdx).collect(),
+        }
     }
 
     /// Where a copy goes, by the buffers at its ends; none where that is nowhere a copy may go.

@@ -108,7 +108,6 @@ fn number_function(
     sharding: Sharding,
     numbering: &mut Numbering,
 ) -> Vec<Vec<u32>> {
-    let n_primes = params.primes().len() as u32;
     let mut of: Vec<Vec<u32>> = Vec::with_capacity(function.values.len());
     for id in function.ids() {
         let value = function.value(id);
@@ -166,7 +165,9 @@ fn number_function(
                     Number::Made(KernelId::RoundResidues, limb.0, scale.to_bits(), real)
                 }
                 Op::Key { key, digit, half } => {
-                    Number::Key(*key, (digit * 2 + u32::from(*half)) * n_primes + limb.0)
+                    let limbs = key.limbs(params).unwrap_or_default();
+                    let at = limbs.iter().position(|l| *l == limb).unwrap_or(limbs.len());
+                    Number::Key(*key, ((digit * 2 + u32::from(*half)) as usize * limbs.len() + at) as u32)
                 }
                 Op::Ntt(_) => all(KernelId::Ntt, 0),
                 Op::Intt(_) => all(KernelId::Intt, 0),
@@ -307,7 +308,7 @@ fn number_host(
         }
         HostStep::LoadFactors { buffer } => fill(buffer, &doubles, &Number::Factors),
         HostStep::LoadKey { key, buffer } => {
-            let (limbs, n_blocks) = (plan.limbs(), 2 * params.digits().len() as u32);
+            let (limbs, n_blocks) = (plan.key_limbs(key), 2 * key.n_digits(params));
             fill(buffer, &|device| sharding.rows(device, &limbs, n_blocks), &|at| Number::Key(key, at))
         }
         HostStep::Upload { input, buffer } => {

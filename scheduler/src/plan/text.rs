@@ -26,7 +26,7 @@
 use core::fmt;
 
 use fhe_core::math::word::WordKind;
-use fhe_core::params::GaloisElement;
+use fhe_core::params::{GaloisElement, LimbIdx};
 use kernels_gpu::abi::{
     AutomorphismItem, ConvertSource, ConvertTarget, EmbedInverseItem, ItemKind, KernelId, RoundTarget,
     RowItem, RowRef, Term, is_begun,
@@ -169,6 +169,10 @@ impl fmt::Display for Plan {
         for (prime, root) in self.primes.iter().zip(&self.roots) {
             writeln!(f, "  prime {prime} root {root}")?;
         }
+        if !self.sparse_limbs.is_empty() {
+            let limbs: Vec<String> = self.sparse_limbs.iter().map(|limb| limb.0.to_string()).collect();
+            writeln!(f, "  sparse [{}]", limbs.join(", "))?;
+        }
         if self.n_groups != 1 {
             writeln!(f, "  groups {}", self.n_groups)?;
         }
@@ -242,6 +246,7 @@ pub fn parse(text: &str) -> Result<Plan> {
         log_n,
         primes: Vec::new(),
         roots: Vec::new(),
+        sparse_limbs: Vec::new(),
         pool: Vec::new(),
         n_groups: 1,
         buffers: Vec::new(),
@@ -345,6 +350,7 @@ fn parse_line(line: &mut Line, plan: &mut Plan) -> Result<()> {
             line.expect("root")?;
             plan.roots.push(line.number()?);
         }
+        "sparse" => plan.sparse_limbs = line.list(|line| Ok(LimbIdx(line.number()?)))?,
         "groups" => plan.n_groups = line.number()?,
         "buffer" => {
             if line.number::<usize>()? != plan.buffers.len() {

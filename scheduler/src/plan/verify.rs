@@ -29,7 +29,7 @@ use fhe_core::params::LimbIdx;
 use kernels_gpu::abi::{ABI_VERSION, KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, RowRef, is_begun};
 
 use super::{
-    Access, BufferId, BufferKind, CopyKind, DeviceIdx, Form, HostStep, Item, MAX_DEVICES, Place, Plan,
+    Access, BufferId, BufferKind, CopyKind, DeviceIdx, Form, HostStep, Item, KeyId, MAX_DEVICES, Place, Plan,
     PlanStep, Read, RowCopy, Segment, SegmentId, Step, Tier, order, sums,
 };
 use crate::error::{Error, Result};
@@ -79,6 +79,10 @@ fn check_ring(plan: &Plan) -> Check {
     ensure(!plan.primes.is_empty() && plan.primes.len() == plan.roots.len(), "ring", || {
         format!("{} primes, {} roots", plan.primes.len(), plan.roots.len())
     })?;
+    let sparse = &plan.sparse_limbs;
+    let to_sparse = plan.buffers.iter().any(|b| b.kind == BufferKind::Key(KeyId::ToSparse));
+    let known = sparse.iter().all(|limb| limb.idx() < plan.primes.len()) && sparse.is_sorted_by(|a, b| a < b);
+    ensure(known && to_sparse != sparse.is_empty(), "ring", || format!("sparse limbs {sparse:?}"))?;
     let (low, high) = (1u64 << plan.word.min_prime_bits(), 1u64 << plan.word.max_prime_bits());
     for (&q, &root) in plan.primes.iter().zip(&plan.roots) {
         let fits = q > low && q < high && q % (2 << plan.log_n) == 1 && root < q;
@@ -281,7 +285,7 @@ fn check_run(plan: &Plan) -> Check {
     let mut rows: Vec<Vec<Option<Content>>> =
         plan.buffers.iter().map(|b| vec![None; b.rows as usize]).collect();
     let mut done: BTreeSet<(bool, BufferId)> = BTreeSet::new();
-    let (sharding, limbs) = (plan.sharding(), plan.limbs());
+    let sharding = plan.sharding();
     let mut host = |step: &HostStep, setup: bool, rows: &mut Vec<Vec<Option<Content>>>| -> Check {
         let (kind, buffer, belongs) = match *step {
             HostStep::Encode { encoded, buffer } => (BufferKind::Constant(encoded.constant), buffer, setup),
@@ -305,10 +309,11 @@ fn check_run(plan: &Plan) -> Check {
             let whole = contents.iter().all(|c| c.is_some_and(|(_, domain)| domain == Domain::Eval));
             return ensure(whole, "written", || format!("`{step}` before all its rows, as values"));
         }
+        let limbs = if let BufferKind::Key(key) = kind { plan.key_limbs(key) } else { Vec::new() };
         let owned: Vec<LimbIdx> = sharding.owned(device, &limbs).collect();
         for (row, content) in contents.iter_mut().enumerate() {
             let limb = || owned.get(row % owned.len().max(1)).map(|limb| limb.0);
-            let prime = matches!(kind, BufferKind::Key(_)).then(limb).flatten();
+            let prime = limb();
             let domain = match *step {
                 HostStep::LoadSlots { .. } | HostStep::LoadFactors { .. } => Domain::Slots,
                 HostStep::Encode { encoded, .. } if encoded.log_repeat > 0 => {

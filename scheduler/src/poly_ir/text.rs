@@ -50,6 +50,8 @@ impl fmt::Display for KeyId {
         match self {
             Self::Relinearization => write!(f, "relinearization"),
             Self::Galois(g) => write!(f, "galois {g}"),
+            Self::ToSparse => write!(f, "to_sparse"),
+            Self::ToDense => write!(f, "to_dense"),
         }
     }
 }
@@ -267,6 +269,11 @@ pub(crate) fn parse_scale(line: &mut Line) -> Result<Double> {
 pub(crate) fn parse_key(line: &mut Line) -> Result<KeyId> {
     if line.take("relinearization") {
         return Ok(KeyId::Relinearization);
+    }
+    for (name, key) in [("to_sparse", KeyId::ToSparse), ("to_dense", KeyId::ToDense)] {
+        if line.take(name) {
+            return Ok(key);
+        }
     }
     line.expect("galois")?;
     Ok(KeyId::Galois(GaloisElement(line.number()?)))

@@ -170,8 +170,10 @@ fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result
             }
             Err(("encode", format!("{id} rounds {a} over {:?}", value.basis)))
         }
-        Op::Key { digit, half, .. } => {
-            index((*digit as usize) < params.digits().len() && *half < 2)?;
+        Op::Key { key, digit, half } => {
+            let limbs = key.limbs(params).unwrap_or_default();
+            let there = value.basis.iter().all(|limb| limbs.contains(limb));
+            index(*digit < key.n_digits(params) && *half < 2 && there)?;
             typed(eval, "the evaluation domain")
         }
         Op::Ntt(a) => {

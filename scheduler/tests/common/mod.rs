@@ -172,9 +172,14 @@ impl<W: Word> Client<W> {
         let m = &compiled.manifest;
         let generator = KeyGenerator::new(&self.ring);
         let randomness = &mut self.randomness;
-        generator
-            .evaluation_keys(&self.secret, m.needs_relinearization, &m.galois_elements, randomness, |_, _| {})
-            .unwrap()
+        let (relinearization, elements) = (m.needs_relinearization, &m.galois_elements);
+        let keys = generator.evaluation_keys(&self.secret, relinearization, elements, randomness, |_, _| {});
+        let mut keys = keys.unwrap();
+        if m.needs_encapsulation {
+            let pair = generator.encapsulation_keys(&self.secret, 32, &mut self.randomness).unwrap();
+            keys.set_encapsulation(pair).unwrap();
+        }
+        keys
     }
 
     pub(crate) fn encrypt(&mut self, compiled: &Compiled, messages: &[Vec<Complex64>]) -> Vec<Ciphertext<W>> {

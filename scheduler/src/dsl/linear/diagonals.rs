@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use num_complex::Complex64;
+
 use crate::ckks_ir::{ConstId, Op, TransformIdx};
 use crate::dsl::{Encrypted, Graph};
 use crate::error::Result;
 
 /// A transform of vectors of a program; `None` of the zero matrix.
-pub(super) struct Diagonals {
+pub(in crate::dsl) struct Diagonals {
     transform: Option<TransformIdx>,
 }
 
@@ -16,14 +18,14 @@ impl Diagonals {
     ///
     /// # Errors
     /// [`crate::Error::NotFinite`].
-    pub(super) fn new(
+    pub(in crate::dsl) fn new(
         graph: &Graph,
         name: &str,
-        diagonals: impl Iterator<Item = (usize, Vec<f64>)>,
+        diagonals: impl Iterator<Item = (usize, Vec<Complex64>)>,
     ) -> Result<Self> {
-        let present = diagonals.filter(|(_, values)| values.iter().any(|&w| w != 0.0));
-        let plain = |(d, values): (usize, Vec<f64>)| -> Result<(u32, ConstId)> {
-            Ok((d as u32, graph.plain(&format!("{name}[{d}]"), &values)?.id))
+        let present = diagonals.filter(|(_, values)| values.iter().any(|&w| w != Complex64::ZERO));
+        let plain = |(d, values): (usize, Vec<Complex64>)| -> Result<(u32, ConstId)> {
+            Ok((d as u32, graph.plain_complex(&format!("{name}[{d}]"), &values)?.id))
         };
         let diagonals = present.map(plain).collect::<Result<Vec<_>>>()?;
         let transform = (!diagonals.is_empty()).then(|| graph.transform(name, diagonals));
@@ -40,16 +42,16 @@ impl Diagonals {
         period: usize,
         source: impl Fn(usize) -> usize,
     ) -> Result<Self> {
-        let mut diagonals: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+        let mut diagonals: BTreeMap<usize, Vec<Complex64>> = BTreeMap::new();
         for i in 0..period {
             let d = (source(i) + period - i) % period;
-            diagonals.entry(d).or_insert_with(|| vec![0.0; period])[i] = 1.0;
+            diagonals.entry(d).or_insert_with(|| vec![Complex64::ZERO; period])[i] = Complex64::ONE;
         }
         Self::new(graph, name, diagonals.into_iter())
     }
 
     /// The transform of a vector, whose period is that of the diagonals.
-    pub(super) fn times<'g>(&self, x: Encrypted<'g>) -> Encrypted<'g> {
+    pub(in crate::dsl) fn times<'g>(&self, x: Encrypted<'g>) -> Encrypted<'g> {
         match self.transform {
             Some(transform) => x.graph.push(Op::LinearTransform(x.local(), transform), x.period),
             None => x.zero(),

@@ -12,8 +12,8 @@ use super::{Addressed, Part, arena};
 use crate::compile::Options;
 use crate::error::Result;
 use crate::plan::{
-    Access, Buffer, BufferId, DeviceIdx, HostStep, Item, NodeId, Peak, Plan, PlanStep, PoolWriter, Read,
-    RowCopy, Segment, SegmentId, Sharding, SlotUse, Step, Tier,
+    Access, Buffer, BufferId, BufferKind, DeviceIdx, HostStep, Item, KeyId, NodeId, Peak, Plan, PlanStep,
+    PoolWriter, Read, RowCopy, Segment, SegmentId, Sharding, SlotUse, Step, Tier,
 };
 use crate::poly_ir::Function;
 
@@ -100,8 +100,10 @@ impl<'a> Emission<'a> {
         buffers: Vec<Buffer>,
         setup: Vec<HostStep>,
         schedule: Vec<PlanStep>,
-    ) -> Plan {
+    ) -> Result<Plan> {
         let params = self.params;
+        let to_sparse = buffers.iter().any(|b| b.kind == BufferKind::Key(KeyId::ToSparse));
+        let sparse_limbs = if to_sparse { KeyId::ToSparse.limbs(params)? } else { Vec::new() };
         let mut plan = Plan {
             abi_version: ABI_VERSION,
             name: function.name.clone(),
@@ -110,6 +112,7 @@ impl<'a> Emission<'a> {
             log_n: params.log_n(),
             primes: params.primes().to_vec(),
             roots: (0..params.primes().len()).map(|i| params.root(LimbIdx(i as u32))).collect(),
+            sparse_limbs,
             pool: self.pool.finish(),
             n_groups: self.sharding.n_groups(),
             buffers,
@@ -120,7 +123,7 @@ impl<'a> Emission<'a> {
         };
         plan.peaks = peaks(&plan);
         plan.schedule = events::with_events(&plan);
-        plan
+        Ok(plan)
     }
 }
 

@@ -1,0 +1,182 @@
+//! Bootstrapping, written in the DSL, so that the compiler fuses, hoists and shards it as anything else. `fhe_core::bootstrap` is the same
+//! with scales for constants; here scales are canonical, and what it says by a scale is a factor of the slots.
+//!
+//! With message `m` at scale `2^S_0`, `q` the modulus of level 0, `r = q / 2^S_0` and `f` the factor of `mod_raise`:
+//!
+//! ```text
+//! mod_raise           slots f (m + r I)               S_0 to S_top: f = 2^(S_0 - S_top)
+//! sum_periods         times the number of periods     of periodic messages only
+//! coeffs_to_slots     u = (m_k + r I_k) / (r K)       level l holds u 2^(D - S_l), D the scale where eval_mod begins
+//! z + conj z          v = 2 u, in [-2, 2]             and -i (z - conj z)
+//! cosine              w = g_0 cos(2 pi (K u - 1/4) / 2^d)
+//! double angles       2 w^2 - g^2, g to g^2           g sin(2 pi (m_k + r I_k) / r), about 2 pi g / r m_k
+//! slots_to_coeffs     m / 2^HEADROOM                  level l holds m_k 2^(D_l - S_l), D_l down in equal parts
+//! ```
+//!
+//! `g` grows so that the last one is `2^HEADROOM r / (2 pi)`: canonical scales fall from 60 bits to 40 while the angle is doubled, and what is
+//! rounded at each rescale is to stay small beside the message.
+
+use core::f64::consts::TAU;
+
+use fhe_core::bootstrap::{BootstrapLiteral, BootstrapPlan, Slots};
+use fhe_core::ckks::LinearTransform;
+use fhe_core::math::double::Double;
+use fhe_core::params::{Level, Params};
+
+use super::linear::Diagonals;
+use super::{Encrypted, build};
+use crate::ckks_ir::verify::raise_factor;
+use crate::ckks_ir::{Function, Op};
+use crate::error::Result;
+
+/// Bits that a message has above its final scale between `eval_mod` and `slots_to_coeffs`, as in `fhe_core::bootstrap`.
+const HEADROOM: f64 = 10.0;
+
+/// What is bootstrapped, as a function of the compiler.
+#[derive(Clone, Debug)]
+pub(crate) struct Bootstrapping {
+    params: Params,
+    plan: BootstrapPlan,
+}
+
+impl Bootstrapping {
+    /// Of one ciphertext whose slots repeat with a period, or, of real parts, of two.
+    ///
+    /// # Errors
+    /// [`crate::Error::Core`]: why these parameters cannot bootstrap.
+    pub(crate) fn new(params: &Params, period: usize) -> Result<Self> {
+        // The subring of a period, and of fewer slots than two, has nothing to save.
+        let slots = match period.max(2) {
+            period if period <= params.n_slots() / 2 => Slots::Periodic { period },
+            _ => Slots::Complex,
+        };
+        let plan = BootstrapPlan::new(params, &BootstrapLiteral { slots, ..BootstrapLiteral::default() })?;
+        Ok(Self { params: params.clone(), plan })
+    }
+
+    /// The level of what it returns.
+    pub(crate) fn output_level(&self) -> Level {
+        self.plan.output_level()
+    }
+
+    /// `x` to `x`.
+    ///
+    /// # Errors
+    /// None in practice: the plan is checked.
+    pub(crate) fn of_one(&self) -> Result<Function> {
+        let n_slots = self.params.n_slots();
+        let program = build("bootstrap", |g| {
+            let x = g.input_complex("x", n_slots)?;
+            g.output("x", self.steps(x, 1.0)?, n_slots)
+        })?;
+        Ok(program.function().clone())
+    }
+
+    /// `x, y` of real slots to `x, y`, as real and imaginary parts of one.
+    ///
+    /// # Errors
+    /// None in practice: the plan is checked.
+    pub(crate) fn of_two(&self) -> Result<Function> {
+        let n_slots = self.params.n_slots();
+        let program = build("bootstrap_pair", |g| {
+            let (x, y) = (g.input("x", n_slots)?, g.input("y", n_slots)?);
+            // Real and imaginary part are half of a sum: the half is of the last matrix.
+            let z = self.steps(x + y.mul_i(), 0.5)?;
+            let conjugate = z.conjugate();
+            g.output("x", z + conjugate, n_slots)?;
+            g.output("y", -(z - conjugate).mul_i(), n_slots)
+        })?;
+        Ok(program.function().clone())
+    }
+
+    /// `factor x`, at the output level.
+    fn steps<'g>(&self, x: Encrypted<'g>, factor: f64) -> Result<Encrypted<'g>> {
+        let (params, top) = (&self.params, self.params.max_level());
+        let mut z =
+            x.graph.push(Op::ModRaise(x.local(), top, raise_factor(params)?), params.n_slots() as u32);
+        for k in self.plan.period_rotations() {
+            z = z + z.rotate(k);
+        }
+        let (argument, message) = (self.argument_scales()?, self.message_scales(factor)?);
+        z = self.transforms(z, "coeffs_to_slots", self.plan.coeffs_to_slots(), top, &argument)?;
+        // Twice the real part, which of periodic messages is all there is; and twice the imaginary one.
+        let conjugate = z.conjugate();
+        let real = self.eval_mod(z + conjugate)?;
+        z = match self.plan.literal().slots {
+            Slots::Periodic { .. } => real,
+            Slots::Complex | Slots::RealPair => real + self.eval_mod(-(z - conjugate).mul_i())?.mul_i(),
+        };
+        let from = Level(self.output_level().0 + self.plan.slots_to_coeffs().len() as u32);
+        self.transforms(z, "slots_to_coeffs", self.plan.slots_to_coeffs(), from, &message)
+    }
+
+    /// Matrix after matrix, from a level down. `scales` are log2 of what slots are multiplied by before and after each, beside the canonical
+    /// scale: the first one of the argument, whatever it is.
+    fn transforms<'g>(
+        &self,
+        mut z: Encrypted<'g>,
+        name: &str,
+        matrices: &[LinearTransform],
+        from: Level,
+        scales: &[Double],
+    ) -> Result<Encrypted<'g>> {
+        for (i, (matrix, pair)) in (0u32..).zip(matrices.iter().zip(scales.windows(2))) {
+            let canonical = |level: u32| Ok::<_, crate::Error>(self.params.level(Level(level))?.log_scale);
+            let (before, after) = (canonical(from.0 - i)?, canonical(from.0 - i - 1)?);
+            let factor = ((pair[1] - after) - (pair[0] - before)).exp2();
+            let diagonals = matrix.diagonals().iter();
+            let diagonals = diagonals.map(|(&d, row)| (d, row.iter().map(|w| w * factor).collect()));
+            z = Diagonals::new(z.graph, &format!("{name}[{i}]"), diagonals)?.times(z);
+        }
+        Ok(z)
+    }
+
+    /// log2 of the integers of a slot of `u`, before each matrix of `coeffs_to_slots` and after the last: from the second on as large as
+    /// where `eval_mod` begins, since noise counts the less the earlier they are large.
+    fn argument_scales(&self) -> Result<Vec<Double>> {
+        let n = self.plan.coeffs_to_slots().len();
+        let (top, literal) = (self.params.max_level().0, self.plan.literal());
+        let begin = self.params.level(Level(top - n as u32))?.log_scale;
+        let mut scales = vec![begin; n + 1];
+        // The slots of m + r I at scale S_0 are those of u at r K times as much.
+        let bound = Double::from(f64::from(literal.bound).log2());
+        let periods = Double::from(self.plan.period_rotations().len() as f64);
+        scales[0] = self.plan.log_q()? + bound + periods;
+        Ok(scales)
+    }
+
+    /// log2 of the integers of a slot of `m_k` before each matrix of `slots_to_coeffs`, and of `factor m` after the last.
+    fn message_scales(&self, factor: f64) -> Result<Vec<Double>> {
+        let n = self.plan.slots_to_coeffs().len();
+        let last = self.params.level(self.output_level())?.log_scale + Double::from(factor.log2());
+        let first = last - Double::from(factor.log2()) + Double::from(HEADROOM);
+        let part = (last - first) * Double::from(1.0 / n as f64);
+        let mut scales = vec![first];
+        for i in 1..n {
+            scales.push(scales[i - 1] + part);
+        }
+        scales.push(last);
+        Ok(scales)
+    }
+
+    /// `v = 2 u` to `m_k 2^HEADROOM`, beside the canonical scales of the levels where it begins and ends.
+    fn eval_mod<'g>(&self, v: Encrypted<'g>) -> Result<Encrypted<'g>> {
+        let (plan, out) = (&self.plan, self.output_level());
+        let end = Level(out.0 + plan.slots_to_coeffs().len() as u32);
+        let canonical = |level| Ok::<_, crate::Error>(self.params.level(level)?.log_scale);
+        // The integers of sin(2 pi x) are those of the message at r / (2 pi) times its scale.
+        let message = canonical(out)? + Double::from(HEADROOM) - canonical(end)?;
+        let ratio = plan.log_q()? - canonical(Level(0))? - Double::from(TAU.log2());
+        let n_doublings = plan.literal().double_angles;
+        let first = (message + ratio) * Double::from((-f64::from(n_doublings)).exp2());
+        let mut g = first.exp2();
+        let cosine: Vec<f64> = plan.cosine().coefficients().iter().map(|c| c * g).collect();
+        let mut w = v.chebyshev(&cosine, -2.0..=2.0)?;
+        for _ in 0..n_doublings {
+            let square = w.square();
+            g *= g;
+            w = square + square - g;
+        }
+        Ok(w)
+    }
+}
