@@ -192,8 +192,11 @@ impl<W: Word> Keys<W> {
         let generator = KeyGenerator::new(&ring);
         let secret = generator.secret_key(&mut randomness);
         let (relinearization, elements) = (offer.relinearization_key, &offer.galois_elements);
-        let keys =
+        let mut keys =
             generator.evaluation_keys(&secret, relinearization, elements, &mut randomness, progress)?;
+        if let Some(weight) = offer.encapsulation_weight {
+            keys.set_encapsulation(generator.encapsulation_keys(&secret, weight, &mut randomness)?)?;
+        }
         let (encoder, evaluation_keys) = (Encoder::new(&ring), keys.to_bytes());
         Ok(Self { params, ring, encoder, secret, evaluation_keys, randomness })
     }

@@ -48,5 +48,5 @@ pub mod prelude {
     pub use fhe_core::math::sampling::Randomness;
     pub use fhe_core::params::{Params, Preset};
     pub use host::{BackendKind, Session};
-    pub use scheduler::{Options, Topology, compile, compile_auto, dsl};
+    pub use scheduler::{Compiled, Options, Topology, compile, compile_auto, dsl};
 }

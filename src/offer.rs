@@ -6,6 +6,7 @@
 
 use crate::client::ClientError;
 use fhe_core::params::{GaloisElement, Level, Params};
+use fhe_core::rlwe::check_weight;
 use scheduler::Manifest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -13,8 +14,9 @@ use std::collections::BTreeSet;
 /// The largest offer that is read: 1 MiB. One with 10,000 keys has 80 kB.
 const MAX_BYTES: usize = 1 << 20;
 
-/// The most bytes of evaluation keys that [`crate::Client::accept`] makes: 8 GiB, as they lie in memory.
-pub const MAX_KEY_BYTES: u64 = 8 << 30;
+/// The most bytes of evaluation keys that [`crate::Client::accept`] makes: 16 GiB, as they lie in memory. Those of a bootstrapping at
+/// log N 16 have about 9.
+pub const MAX_KEY_BYTES: u64 = 16 << 30;
 
 /// An input: a vector of `period` numbers, encrypted at `level`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +52,7 @@ struct Text {
     outputs: Vec<OutputOffer>,
     relinearization_key: bool,
     galois_elements: Vec<u32>,
+    encapsulation_weight: Option<usize>,
 }
 
 /// Checked: every input, output and key is possible under the parameters.
@@ -65,6 +68,8 @@ pub struct Offer {
     pub relinearization_key: bool,
     /// The Galois keys that are needed, ascending.
     pub galois_elements: Vec<GaloisElement>,
+    /// Non-zero coefficients of the sparse secret of the encapsulation keys, if these are needed, for bootstrapping.
+    pub encapsulation_weight: Option<usize>,
 }
 
 impl Offer {
@@ -86,6 +91,7 @@ impl Offer {
             outputs: manifest.outputs.iter().map(output).collect(),
             relinearization_key: manifest.needs_relinearization,
             galois_elements: manifest.galois_elements.clone(),
+            encapsulation_weight: manifest.encapsulation_weight,
         }
     }
 
@@ -97,6 +103,7 @@ impl Offer {
             outputs: self.outputs.clone(),
             relinearization_key: self.relinearization_key,
             galois_elements: self.galois_elements.iter().map(|g| g.0).collect(),
+            encapsulation_weight: self.encapsulation_weight,
         };
         // Strings and numbers only: nothing that serde_json could refuse.
         serde_json::to_vec(&text).unwrap_or_default()
@@ -106,7 +113,11 @@ impl Offer {
     /// client sends has half of them. `None` beyond 2^64.
     pub fn key_bytes(&self) -> Option<u64> {
         let params = &self.params;
-        let n_keys = self.galois_elements.len() as u64 + u64::from(self.relinearization_key);
+        // Of an encapsulation the key back; the one there is a few rows.
+        let one = |needed: bool| u64::from(needed);
+        let n_keys = self.galois_elements.len() as u64
+            + one(self.relinearization_key)
+            + one(self.encapsulation_weight.is_some());
         let rows = (2 * params.digits().len() as u64).checked_mul(params.primes().len() as u64)?;
         let row_bytes = (params.n() as u64).checked_mul(params.word().bytes() as u64)?;
         rows.checked_mul(row_bytes)?.checked_mul(n_keys)
@@ -153,12 +164,16 @@ impl Offer {
         if let Some(pair) = text.galois_elements.windows(2).find(|w| w[0] >= w[1]) {
             return refuse(format!("Galois element {} after {}, expected ascending", pair[1], pair[0]));
         }
+        if let Some(weight) = text.encapsulation_weight {
+            check_weight(&params, weight)?;
+        }
         let offer = Self {
             params,
             inputs: text.inputs,
             outputs: text.outputs,
             relinearization_key: text.relinearization_key,
             galois_elements: text.galois_elements.into_iter().map(GaloisElement).collect(),
+            encapsulation_weight: text.encapsulation_weight,
         };
         match offer.key_bytes() {
             Some(bytes) if bytes <= MAX_KEY_BYTES => Ok(offer),

@@ -204,9 +204,9 @@ pub enum Error {
     /// The keys to an ephemeral sparse secret and back are not there.
     #[error("missing keys: encapsulation, the switch to a sparse secret and back")]
     MissingEncapsulationKeys,
-    /// Keys that bootstrapping needs are not there, all of them by name.
-    #[error("missing keys for bootstrapping: {}", .missing.join(", "))]
-    MissingBootstrapKeys {
+    /// Keys that are needed are not there, all of them by name.
+    #[error("missing keys: {}", .missing.join(", "))]
+    MissingKeys {
         /// `relinearization`, `encapsulation`, `rotation by k` or `conjugation`.
         missing: Vec<String>,
     },

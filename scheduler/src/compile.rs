@@ -1,5 +1,6 @@
 //! The whole way from a program to a plan.
 
+use fhe_core::bootstrap::BootstrapLiteral;
 use fhe_core::math::double::Double;
 use fhe_core::params::{GaloisElement, Level, Params};
 
@@ -162,8 +163,8 @@ pub struct Manifest {
     pub galois_elements: Vec<GaloisElement>,
     /// Whether the relinearization key is needed.
     pub needs_relinearization: bool,
-    /// Whether encapsulation keys are needed, for bootstrapping.
-    pub needs_encapsulation: bool,
+    /// Non-zero coefficients of the sparse secret of the encapsulation keys, if these are needed, for bootstrapping.
+    pub encapsulation_weight: Option<usize>,
     /// The plaintext data by [`ckks_ir::ConstId`], that of every call too; repeat to all slots before encoding.
     pub constants: Vec<Constant>,
 }
@@ -375,7 +376,8 @@ fn manifest(placed: &ckks_ir::Function, plan: &Plan, params: &Params) -> Result<
     galois_elements.sort_unstable();
     galois_elements.dedup();
     let needs_relinearization = keys.clone().any(|key| key == KeyId::Relinearization);
-    let needs_encapsulation = keys.into_iter().any(|key| key == KeyId::ToSparse);
+    let bootstraps = keys.into_iter().any(|key| key == KeyId::ToSparse);
+    let encapsulation_weight = bootstraps.then(|| BootstrapLiteral::default().weight);
     let (constants, _) = lower::ckks::canonical_constants(placed);
-    Ok(Manifest { inputs, outputs, galois_elements, needs_relinearization, needs_encapsulation, constants })
+    Ok(Manifest { inputs, outputs, galois_elements, needs_relinearization, encapsulation_weight, constants })
 }

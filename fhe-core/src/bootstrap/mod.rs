@@ -75,7 +75,7 @@ impl<W: Word> Bootstrapper<W> {
     /// Refuses keys that are not all there.
     ///
     /// # Errors
-    /// [`Error::MissingBootstrapKeys`] names all of those that are missing; [`Error::WrongKey`] for encapsulation keys of another
+    /// [`Error::MissingKeys`] names all of those that are missing; [`Error::WrongKey`] for encapsulation keys of another
     /// weight; [`Error::ParamsMismatch`].
     pub fn check_keys(&self, keys: &EvaluationKeySet<W>) -> Result<()> {
         let params = self.plan.params();
@@ -101,7 +101,7 @@ impl<W: Word> Bootstrapper<W> {
                 missing.push(if is_rotation { format!("rotation by {name}") } else { name });
             }
         }
-        if missing.is_empty() { Ok(()) } else { Err(Error::MissingBootstrapKeys { missing }) }
+        if missing.is_empty() { Ok(()) } else { Err(Error::MissingKeys { missing }) }
     }
 
     fn check_level(&self, operation: &'static str, found: Level, expected: Level) -> Result<()> {
@@ -269,7 +269,7 @@ impl<W: Word> Bootstrapper<W> {
     ///
     /// # Errors
     /// [`Error::LevelMismatch`] and [`Error::ScaleMismatch`] unless `a` is at level 0 at its canonical scale;
-    /// [`Error::MissingBootstrapKeys`]; [`Error::InvalidParams`] when the plan is for [`Slots::RealPair`];
+    /// [`Error::MissingKeys`]; [`Error::InvalidParams`] when the plan is for [`Slots::RealPair`];
     /// [`Error::DegreeMismatch`]; [`Error::ParamsMismatch`].
     pub fn bootstrap(&self, a: &Ciphertext<W>, keys: &EvaluationKeySet<W>) -> Result<Ciphertext<W>> {
         self.check_slots(false)?;

@@ -58,7 +58,10 @@ pub fn encapsulation_basis(params: &Params) -> Result<Vec<LimbIdx>> {
 }
 
 /// Refuses a weight that the ring has no room for, or that is too small for the modulus `q_0 p`.
-pub(crate) fn check_weight(params: &Params, weight: usize) -> Result<()> {
+///
+/// # Errors
+/// [`Error::InvalidParams`]; [`Error::BeyondSparseSecurity`] unless the parameters are insecure anyway.
+pub fn check_weight(params: &Params, weight: usize) -> Result<()> {
     if weight == 0 || weight > params.n() / 2 {
         let found = format!("a sparse secret of weight {weight}, expected 1 to {}", params.n() / 2);
         return Err(Error::InvalidParams(found));

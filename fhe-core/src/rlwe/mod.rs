@@ -11,8 +11,7 @@ mod keys;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use encapsulation::check_weight;
-pub use encapsulation::{EncapsulationKeys, encapsulation_basis, encapsulation_special};
+pub use encapsulation::{EncapsulationKeys, check_weight, encapsulation_basis, encapsulation_special};
 pub use key_switch::{
     decompose, key_inner, key_switch, mod_down, mod_down_rescale, mod_up, multiply_by_p, raise_and_multiply,
 };

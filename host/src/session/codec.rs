@@ -35,6 +35,9 @@ pub(super) trait Keys: Send + Sync {
     /// [`fhe_core::Error::MissingGaloisKey`], [`fhe_core::Error::MissingRelinearizationKey`],
     /// [`fhe_core::Error::MissingEncapsulationKeys`].
     fn rows(&self, key: KeyId) -> Result<Vec<&[u8]>>;
+
+    /// Non-zero coefficients of the sparse secret; none without encapsulation keys.
+    fn encapsulation_weight(&self) -> Option<usize>;
 }
 
 /// What the word of the parameters decides.
@@ -148,6 +151,10 @@ impl<W: Word> Keys for EvaluationKeySet<W> {
             KeyId::ToDense => self.encapsulation()?.to_dense(),
         };
         Ok(key.rows().map(bytemuck::cast_slice).collect())
+    }
+
+    fn encapsulation_weight(&self) -> Option<usize> {
+        self.encapsulation().ok().map(|keys| keys.weight())
     }
 }
 

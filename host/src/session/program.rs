@@ -195,9 +195,27 @@ impl LoadedProgram {
         found.unwrap_or_else(|| (what.name(), None))
     }
 
+    /// The keys that are loaded, once a device.
+    fn keys(&self) -> impl Iterator<Item = KeyId> {
+        self.plan().setup.iter().filter_map(|step| match step {
+            HostStep::LoadKey { key, .. } => Some(*key),
+            _ => None,
+        })
+    }
+
     fn n_keys(&self) -> usize {
-        let key = |s: &HostStep| if let HostStep::LoadKey { key, .. } = s { Some(*key) } else { None };
-        self.plan().setup.iter().filter_map(key).collect::<BTreeSet<_>>().len()
+        self.keys().collect::<BTreeSet<_>>().len()
+    }
+
+    fn key_name(&self, key: KeyId) -> String {
+        let params = self.codec.params();
+        match key {
+            KeyId::Relinearization => "relinearization".to_owned(),
+            KeyId::Galois(element) if element == params.galois_conjugate() => params.describe_galois(element),
+            KeyId::Galois(element) => format!("rotation by {}", params.describe_galois(element)),
+            KeyId::ToSparse => "encapsulation (to_sparse)".to_owned(),
+            KeyId::ToDense => "encapsulation (to_dense)".to_owned(),
+        }
     }
 
     /// Copies the keys that the program needs out of an evaluation key set, in place of earlier ones. Keys that it does
@@ -228,8 +246,22 @@ impl LoadedProgram {
         })
     }
 
-    /// Every key is there, and of the size of its buffers.
+    /// Every key is there, and of the size of its buffers; the sparse secret has no more coefficients than was planned with.
     fn check_keys(&self, keys: &dyn Keys) -> Result<()> {
+        let all: BTreeSet<KeyId> = self.keys().collect();
+        let missing: Vec<String> =
+            all.into_iter().filter(|&key| keys.rows(key).is_err()).map(|key| self.key_name(key)).collect();
+        // One that is alone has an error of its own.
+        if missing.len() > 1 {
+            return Err(fhe_core::Error::MissingKeys { missing }.into());
+        }
+        if let (Some(most), Some(found)) = (self.manifest.encapsulation_weight, keys.encapsulation_weight())
+            && found > most
+        {
+            let expected = format!("encapsulation keys of weight {most} at most");
+            let found = format!("some of weight {found}");
+            return Err(fhe_core::Error::WrongKey { expected, found }.into());
+        }
         for step in &self.plan().setup {
             let HostStep::LoadKey { key, buffer } = *step else { continue };
             let (limbs, n_blocks) = (self.plan().key_limbs(key), n_blocks(key, &*self.codec));

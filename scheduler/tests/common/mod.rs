@@ -175,8 +175,8 @@ impl<W: Word> Client<W> {
         let (relinearization, elements) = (m.needs_relinearization, &m.galois_elements);
         let keys = generator.evaluation_keys(&self.secret, relinearization, elements, randomness, |_, _| {});
         let mut keys = keys.unwrap();
-        if m.needs_encapsulation {
-            let pair = generator.encapsulation_keys(&self.secret, 32, &mut self.randomness).unwrap();
+        if let Some(weight) = m.encapsulation_weight {
+            let pair = generator.encapsulation_keys(&self.secret, weight, &mut self.randomness).unwrap();
             keys.set_encapsulation(pair).unwrap();
         }
         keys
