@@ -186,9 +186,8 @@ fn a_level_is_the_one_that_is_written() {
               %6 = level_drop %5, 1 {level 1 canonical degree 1}
               %7 = mul_plain %6, #0 {level 1 product degree 1}
               %8 = rescale %7 {level 0 canonical degree 1}
-              %9 = level_drop %5, 0 {level 0 canonical degree 1}
               output "a" slots 1 %8
-              output "b" slots 1 %9
+              output "b" slots 1 %5
             }
         "#]],
     );

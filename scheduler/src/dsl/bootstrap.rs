@@ -45,12 +45,14 @@ impl Bootstrapping {
     /// # Errors
     /// [`crate::Error::Core`]: why these parameters cannot bootstrap.
     pub(crate) fn new(params: &Params, period: usize) -> Result<Self> {
-        // The subring of a period, and of fewer slots than two, has nothing to save.
-        let slots = match period.max(2) {
+        let literal = BootstrapLiteral::default();
+        // There are at least as many slots as butterflies make one for each matrix.
+        let least = 1 << literal.coeffs_to_slots.max(literal.slots_to_coeffs);
+        let slots = match period.max(least) {
             period if period <= params.n_slots() / 2 => Slots::Periodic { period },
             _ => Slots::Complex,
         };
-        let plan = BootstrapPlan::new(params, &BootstrapLiteral { slots, ..BootstrapLiteral::default() })?;
+        let plan = BootstrapPlan::new(params, &BootstrapLiteral { slots, ..literal })?;
         Ok(Self { params: params.clone(), plan })
     }
 

@@ -98,7 +98,8 @@ impl<'g> Encrypted<'g> {
         self.graph.push(Op::Relinearize(self.local()), self.period)
     }
 
-    /// The vector at exactly this level, rescaled, even where the compiler would choose a lower one. Kept, or refused by
+    /// The vector at exactly this level, rescaled, even where the compiler would choose a lower one; returned as it is, the program's output
+    /// is at this level, where others are at level 0. Kept, or refused by
     /// [`Error::Override`] when the program is compiled: where the parameters have too few levels for it, or a user needs a higher one.
     #[must_use]
     #[track_caller]

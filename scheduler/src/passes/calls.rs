@@ -43,7 +43,7 @@ pub fn inline_calls(function: &Function, params: &Params) -> Result<Function> {
     for callee in &mut function.callees {
         *callee = Arc::new(inline_calls(callee, params)?);
     }
-    let outputs = vec![Level(0); function.outputs.len()];
+    let outputs = place::output_levels(&function);
     let keys = keys(&function, &outputs).unwrap_or_default();
     let sizes: Vec<usize> = function.callees.iter().map(|callee| key_switches(callee)).collect();
     let switched: Vec<BTreeSet<InputIdx>> = function.callees.iter().map(|callee| switched(callee)).collect();
@@ -175,7 +175,7 @@ fn used(callee: &Function, wanted: &[Option<Level>]) -> Function {
 /// # Errors
 /// [`Error::Override`]; [`Error::TooDeep`] with the calls along the chain.
 pub fn specialise(function: &Function, params: &Params) -> Result<Function> {
-    let out = specialised(function, &vec![Level(0); function.outputs.len()])?;
+    let out = specialised(function, &place::output_levels(function))?;
     if !out.calls.is_empty() {
         // Callees are placed first, and would know no more than their own part of the chain.
         place::levels_of(&out, params)?;

@@ -4,7 +4,7 @@
 //!    that is `add`, `sub` or `neg` and the other operand is a product too: sums of products are
 //!    relinearized and rescaled once. Everywhere else a value is brought to its canonical form first, so
 //!    rotations run one level lower.
-//! 2. *Level*, backwards. Outputs need level 0; each value runs at the lowest level that its most demanding
+//! 2. *Level*, backwards. Outputs need level 0, or the one that was written; each value runs at the lowest level that its most demanding
 //!    user needs. So every operation, and the encryption of every input, is as small as can be.
 //! 3. *Emission*, forwards: relinearize, rescale, level_drop where a user wants another form than the value
 //!    has.
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use fhe_core::params::{Level, Params};
 
 use super::overrides;
-use crate::ckks_ir::{Call, CallIdx, Function, Interface, Kind, Op, Scale, Value, ValueId};
+use crate::ckks_ir::{Call, CallIdx, Function, Interface, Kind, Op, Output, Scale, Value, ValueId};
 use crate::error::{Error, Result};
 
 /// Places everything in a function without kinds and without transforms.
@@ -58,8 +58,7 @@ pub fn place(function: &Function, params: &Params) -> Result<Function> {
         };
         emitter.own.push(new);
     }
-    let wanted = (0..function.outputs.len()).map(|i| output_level(function, i));
-    let outputs = function.outputs.iter().zip(wanted);
+    let outputs = function.outputs.iter().zip(output_levels(function));
     let outputs: Vec<ValueId> =
         outputs.map(|(o, level)| emitter.deliver(o.value, CANONICAL, level)).collect();
     for (output, value) in out.outputs.iter_mut().zip(outputs) {
@@ -121,9 +120,14 @@ fn interface<'a>(caller: &'a Function, call: &Call) -> Result<&'a Interface> {
     })
 }
 
-fn output_level(function: &Function, i: usize) -> Level {
-    let levels = function.interface.as_ref().map(|levels| levels.outputs.as_slice()).unwrap_or_default();
-    levels.get(i).copied().unwrap_or(Level(0))
+/// The levels at which the outputs of a function are needed: those of a callee as they are known, else the one that was written, else 0.
+pub(super) fn output_levels(function: &Function) -> Vec<Level> {
+    let known = function.interface.as_ref().map(|levels| levels.outputs.as_slice()).unwrap_or_default();
+    let level = |(i, output): (usize, &Output)| match (known.get(i), function.value(output.value).op) {
+        (Some(&level), _) | (None, Op::LevelDrop(_, level)) => level,
+        _ => Level(0),
+    };
+    function.outputs.iter().enumerate().map(level).collect()
 }
 
 /// Scale and degree, without the level.
@@ -223,6 +227,10 @@ fn needs(
         Level(level.0.saturating_add(u32::from(owes)))
     };
     for (output, &level) in function.outputs.iter().zip(outputs) {
+        // It takes what was written.
+        if matches!(function.value(output.value).op, Op::LevelDrop(_, written) if written == level) {
+            continue;
+        }
         let known = &mut needs.levels[output.value.0 as usize];
         *known = (*known).max(before(level, output.value, CANONICAL));
     }
@@ -294,7 +302,7 @@ fn results(function: &Function) -> BTreeMap<CallIdx, Vec<Option<ValueId>>> {
 }
 
 fn levels(function: &Function, shapes: &[Shape], params: &Params) -> Result<Vec<Level>> {
-    let outputs: Vec<Level> = (0..function.outputs.len()).map(|i| output_level(function, i)).collect();
+    let outputs = output_levels(function);
     let mut declared = |_: CallIdx, call: &Call, _: &[Option<Level>]| interface(function, call).cloned();
     let Needs { mut levels, because, written: needs } = needs(function, shapes, &outputs, &mut declared)?;
     if let Some(declared) = &function.interface {
