@@ -18,6 +18,7 @@ use ferrocerium::host::LoadedProgram;
 use ferrocerium::prelude::*;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Bootstrapping.
@@ -41,6 +42,26 @@ struct Args {
     /// Print where time and memory went in the last round.
     #[arg(long)]
     report: bool,
+    /// Write the last round, launch by launch, as a trace for Perfetto or chrome://tracing.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Rows of a launch at most, if not as the compiler has it.
+    #[arg(long)]
+    batch_rows: Option<u32>,
+    /// MiB of a piece of conversions and transforms, if not as the compiler has it.
+    #[arg(long)]
+    cache_mib: Option<u64>,
+}
+
+impl Args {
+    fn options(&self) -> Options {
+        let own = Options::default();
+        Options {
+            batch_rows: self.batch_rows.unwrap_or(own.batch_rows),
+            cache_bytes: self.cache_mib.map_or(own.cache_bytes, |mib| mib << 20),
+            ..own
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -108,13 +129,13 @@ fn message(n_slots: usize) -> Vec<Complex64> {
 }
 
 /// A program that is one bootstrap of all slots, compiled.
-fn program(params: &Params, level: Level) -> Result<Compiled> {
+fn program(params: &Params, level: Level, options: &Options) -> Result<Compiled> {
     let n_slots = params.n_slots();
     let program = dsl::build("bootstrap", |g| {
         let x = g.input_complex("x", n_slots)?;
         g.output("x", x.bootstrapped().at_level(level), n_slots)
     })?;
-    Ok(compile(&program, params, &Options::default())?)
+    Ok(compile(&program, params, options)?)
 }
 
 fn run<W: Word>(args: &Args, params: &Params) -> Result<Summary> {
@@ -128,7 +149,7 @@ fn run<W: Word>(args: &Args, params: &Params) -> Result<Summary> {
     let start = Instant::now();
     let compiled = match args.backend {
         BackendArg::Reference => None,
-        _ => Some(program(params, plan.output_level())?),
+        _ => Some(program(params, plan.output_level(), &args.options())?),
     };
     let elements: Vec<GaloisElement> = match &compiled {
         None => plan.required_galois_elements()?,
@@ -178,7 +199,7 @@ fn run<W: Word>(args: &Args, params: &Params) -> Result<Summary> {
                 BackendArg::Cuda => BackendKind::Cuda,
                 BackendArg::Reference | BackendArg::Auto => BackendKind::Auto,
             };
-            let (program, name) = load(kind, args.report)?;
+            let (program, name) = load(kind, args.report || args.trace.is_some())?;
             let processor = if args.compare { Some(load(BackendKind::Cpu, false)?.0) } else { None };
             (Engine::Compiled(Box::new(program)), processor, name)
         }
@@ -204,6 +225,9 @@ fn run<W: Word>(args: &Args, params: &Params) -> Result<Summary> {
         max = if report.max_error > max { report.max_error } else { max };
         last = report.mean_error;
         a = evaluator.level_drop(&fresh, Level(0))?;
+    }
+    if let (Some(file), Engine::Compiled(program)) = (&args.trace, &engine) {
+        std::fs::write(file, program.trace()).with_context(|| file.display().to_string())?;
     }
     if let (true, Engine::Compiled(program)) = (args.report, &engine) {
         say(format!("{}\n{}", program.memory_report(), program.last_run()));

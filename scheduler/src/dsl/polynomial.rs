@@ -32,12 +32,11 @@ mod approximation;
 mod evaluation;
 
 pub(super) use approximation::{clenshaw, nodes};
-pub(super) use evaluation::depth;
+pub(super) use evaluation::{Basis, depth, evaluate_with};
 
 use core::ops::RangeInclusive;
 
 pub use approximation::{Approximation, MAX_DEGREE, interpolant};
-use evaluation::Basis;
 
 use super::Encrypted;
 use crate::ckks_ir::Location;

@@ -12,10 +12,11 @@
 //! A callee is placed by itself, for the levels that it enters and leaves with ([`crate::ckks_ir::Interface`]): its outputs need theirs, an
 //! input is at its own and dropped to what its users need. Arguments and results of calls have the levels of their callee.
 //!
-//! What the user wrote is a form of its operand, made where she wrote it: `relinearize` the product of degree 1, `rescale` the canonical
+//! What the user wrote is a form of its operand, made where she wrote it: `relinearize` the product of degree 1 (one product that several users add
+//! to others, or rescale, if they are at its level), `rescale` the canonical
 //! form, `level_drop` the canonical form at exactly that level. All users of it get that form; `super::overrides` has the words for what cannot be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fhe_core::params::{Level, Params};
 
@@ -28,8 +29,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::TooDeep`] names the longest chain; [`Error::Override`] what the user wrote that cannot be.
 pub fn place(function: &Function, params: &Params) -> Result<Function> {
-    let shapes = shapes(function)?;
-    let levels = levels(function, &shapes, params)?;
+    let (shapes, levels) = levels(function, params)?;
     let mut out = Function { values: Vec::new(), ..function.clone() };
     let mut emitter =
         Emitter { out: &mut out, shapes: &shapes, levels: &levels, own: Vec::new(), forms: BTreeMap::new() };
@@ -73,7 +73,7 @@ pub fn place(function: &Function, params: &Params) -> Result<Function> {
 /// # Errors
 /// Those of [`place`].
 pub(super) fn levels_of(function: &Function, params: &Params) -> Result<Vec<Level>> {
-    levels(function, &shapes(function)?, params)
+    Ok(levels(function, params)?.1)
 }
 
 /// What a call needs: from the levels at which its results are needed, none where one is not used, the levels that its arguments and
@@ -90,8 +90,7 @@ pub(super) fn inputs_needed(
     outputs: &[Level],
     calls: &mut CallLevels<'_>,
 ) -> Result<Vec<Level>> {
-    let shapes = shapes(function)?;
-    let Needs { levels, .. } = needs(function, &shapes, outputs, calls)?;
+    let (_, Needs { levels, .. }) = shaped(function, outputs, calls)?;
     // Whatever its users need: one that is as high as the results lets calls stand where their arguments are. What bootstraps need not be.
     let least = if raises(function) { None } else { outputs.iter().copied().max() };
     let mut inputs = vec![least.unwrap_or(Level(0)); function.inputs.len()];
@@ -152,7 +151,33 @@ fn operand_shape(op: &Op, own: Shape) -> Shape {
     if matches!(op, Op::Add(..) | Op::Sub(..) | Op::Neg(_) | Op::Relinearize(_)) { own } else { CANONICAL }
 }
 
-fn shapes(function: &Function) -> Result<Vec<Shape>> {
+/// Shapes and levels that fit each other: a product that was relinearized where that is written stays one for all of its linear users, if they
+/// are at its level.
+fn shaped(function: &Function, outputs: &[Level], calls: &mut CallLevels<'_>) -> Result<(Vec<Shape>, Needs)> {
+    let mut apart = BTreeSet::new();
+    loop {
+        let shapes = shapes(function, &apart)?;
+        let needs = needs(function, &shapes, outputs, calls)?;
+        let before = apart.len();
+        for id in function.ids() {
+            let op = &function.value(id).op;
+            if !is_linear(op) || operand_shape(op, shapes[id.0 as usize]).scale == Scale::Canonical {
+                continue;
+            }
+            let elsewhere = |a: &ValueId| needs.levels[a.0 as usize] != needs.levels[id.0 as usize];
+            apart.extend(op.operands().filter(elsewhere));
+        }
+        if apart.len() == before {
+            return Ok((shapes, needs));
+        }
+    }
+}
+
+fn is_linear(op: &Op) -> bool {
+    matches!(op, Op::Add(..) | Op::Sub(..) | Op::Neg(_))
+}
+
+fn shapes(function: &Function, apart: &BTreeSet<ValueId>) -> Result<Vec<Shape>> {
     let users = function.users();
     let only_user = |id: ValueId| {
         let (first, rest) = users[id.0 as usize].split_first()?;
@@ -165,8 +190,10 @@ fn shapes(function: &Function) -> Result<Vec<Shape>> {
         Op::Relinearize(a) => only_user(a).is_some(),
         _ => true,
     };
-    let linear = |user: ValueId| matches!(function.value(user).op, Op::Add(..) | Op::Sub(..) | Op::Neg(_));
-    let keeps: Vec<bool> = function.ids().map(|id| only_user(id).is_some_and(linear) && free(id)).collect();
+    let linear = |user: ValueId| is_linear(&function.value(user).op);
+    let shared = |id: ValueId| matches!(function.value(id).op, Op::Relinearize(_)) && !apart.contains(&id);
+    let keeps = |id: ValueId| (only_user(id).is_some_and(linear) || shared(id)) && free(id);
+    let keeps: Vec<bool> = function.ids().map(keeps).collect();
     let mut shapes: Vec<Shape> = Vec::with_capacity(function.values.len());
     for id in function.ids() {
         let delivered = |a: ValueId| if keeps[a.0 as usize] { shapes[a.0 as usize] } else { CANONICAL };
@@ -301,10 +328,10 @@ fn results(function: &Function) -> BTreeMap<CallIdx, Vec<Option<ValueId>>> {
     results
 }
 
-fn levels(function: &Function, shapes: &[Shape], params: &Params) -> Result<Vec<Level>> {
+fn levels(function: &Function, params: &Params) -> Result<(Vec<Shape>, Vec<Level>)> {
     let outputs = output_levels(function);
     let mut declared = |_: CallIdx, call: &Call, _: &[Option<Level>]| interface(function, call).cloned();
-    let Needs { mut levels, because, written: needs } = needs(function, shapes, &outputs, &mut declared)?;
+    let (shapes, Needs { mut levels, because, written: needs }) = shaped(function, &outputs, &mut declared)?;
     if let Some(declared) = &function.interface {
         for id in function.ids() {
             if let Op::Input(i) = function.value(id).op {
@@ -321,7 +348,7 @@ fn levels(function: &Function, shapes: &[Shape], params: &Params) -> Result<Vec<
     let deepest = function.ids().max_by_key(|id| (levels[id.0 as usize], core::cmp::Reverse(*id)));
     let needed = deepest.map_or(Level(0), |id| levels[id.0 as usize]);
     if needed <= params.max_level() {
-        return Ok(levels);
+        return Ok((shapes, levels));
     }
     let mut chain = Vec::new();
     let mut at = deepest;

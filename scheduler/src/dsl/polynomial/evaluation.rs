@@ -8,7 +8,7 @@ use crate::dsl::values::is_free;
 
 /// What a polynomial is a combination of; `B_0` stands for the number 1 in coefficients.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Basis {
+pub(in crate::dsl) enum Basis {
     /// `B_n = x^n`.
     Power,
     /// `B_n = D_n(x) = 2 r^n T_n(x / (2 r))`.
@@ -155,10 +155,23 @@ fn parts(basis: Basis, a: usize, b: usize) -> BTreeSet<usize> {
 
 /// `p(x)` by the cheapest schedule.
 pub(super) fn evaluate<'g>(x: Encrypted<'g>, basis: Basis, p: &[f64]) -> Encrypted<'g> {
+    evaluate_with(x, BTreeMap::new(), basis, p)
+}
+
+/// The same with members of the basis that are made already, by their number.
+pub(in crate::dsl) fn evaluate_with<'g>(
+    x: Encrypted<'g>,
+    mut members: BTreeMap<usize, Encrypted<'g>>,
+    basis: Basis,
+    p: &[f64],
+) -> Encrypted<'g> {
     let splits = (1..=depth(degree(p) + 1).max(1)).map(|log_k| Schedule::new(basis, p, 1 << log_k));
     let Some(schedule) = splits.min_by_key(Schedule::cost) else { return x };
-    let mut members = BTreeMap::from([(1, x)]);
+    members.insert(1, x);
     for (&n, &(a, b)) in &schedule.made_of {
+        if members.contains_key(&n) {
+            continue;
+        }
         let product = members[&a] * members[&b];
         let factor = basis.correction(a, b);
         let made = match members.get(&(a - b)) {
