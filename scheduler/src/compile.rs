@@ -142,7 +142,7 @@ impl Default for Options {
         Self {
             topology: Topology::default(),
             groups: None,
-            batch_rows: 1024,
+            batch_rows: 8192,
             cache_bytes: 28 << 20,
             segment_launches: 256,
             encode_on_device: false,

@@ -86,6 +86,12 @@ impl Model<'_> {
         Ok(self.n * coefficient * (-2.0 * log_scale).exp2())
     }
 
+    /// Variance of a slot of a constant that multiplies what is at a level: the product has the scale of its kind.
+    fn factor(&self, operand: Level, product: Kind) -> Result<f64> {
+        let log_scale = self.params.level(operand)?.log_scale.to_f64();
+        Ok(self.slots(ROUNDING, product)? * (2.0 * log_scale).exp2())
+    }
+
     fn rounding(&self) -> f64 {
         ROUNDING * (1.0 + TERNARY * self.n)
     }
@@ -135,7 +141,6 @@ impl Model<'_> {
         let kind = value.kind.ok_or_else(|| Error::Interp(format!("{id} is not placed")))?;
         let get = |a: ValueId| estimates[a.0 as usize];
         let level_of = |a: ValueId| function.value(a).kind.map_or(kind.level, |k| k.level);
-        let canonical = Kind { scale: Scale::Canonical, ..kind };
         let constant = |c: crate::ckks_ir::ConstId| {
             function.constants.get(c.0 as usize).map_or(0.0, |c| {
                 let numbers = c.variant(variant, function.variants).iter();
@@ -166,13 +171,13 @@ impl Model<'_> {
             Op::AddScalar(a, s) => (get(a).magnitude + s.value().abs(), get(a).error.powi(2)),
             Op::MulPlain(a, c) => {
                 let (x, w) = (get(a), constant(c));
-                let encoding = self.slots(ROUNDING, canonical)?;
+                let encoding = self.factor(level_of(a), kind)?;
                 (x.magnitude * w, (w * x.error).powi(2) + x.magnitude.powi(2) * encoding)
             }
             Op::MulScalar(a, s) => {
                 let (x, w) = (get(a), s.value().abs());
                 // One coefficient is rounded, and is in every slot.
-                let encoding = self.slots(ROUNDING, canonical)? / self.n;
+                let encoding = self.factor(level_of(a), kind)? / self.n;
                 (x.magnitude * w, (w * x.error).powi(2) + x.magnitude.powi(2) * encoding)
             }
             Op::Mul(a, b) => {

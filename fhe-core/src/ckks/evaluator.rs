@@ -295,6 +295,17 @@ impl<W: Word> Evaluator<W> {
         Ok(Ciphertext { params: a.params.clone(), polys, level: to, log_scale: target.log_scale })
     }
 
+    /// The same integers at a lower level whose limbs are all there: the others are forgotten, the scale stays.
+    ///
+    /// # Errors
+    /// [`Error::BasisMismatch`] when the level has other limbs; [`Error::NoSuchLevel`]; [`Error::ParamsMismatch`].
+    pub fn forget_limbs(&self, a: &Ciphertext<W>, to: Level) -> Result<Ciphertext<W>> {
+        self.own(a)?;
+        let basis = &self.ring.params().level(to)?.basis;
+        let polys = a.polys.iter().map(|p| p.select("forget_limbs", basis)).collect::<Result<Vec<_>>>()?;
+        Ok(Ciphertext { params: a.params.clone(), polys, level: to, log_scale: a.log_scale })
+    }
+
     /// The same message and scale at a lower level, without a claim to the canonical scale: forgets limbs where the basis there is a
     /// subset, else multiplies by the integer nearest to what a rescale divides by, and rescales. That integer has about the bits of
     /// the nominal scale, so the message changes by a relative 2^-(scale + 1).

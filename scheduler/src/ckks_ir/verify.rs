@@ -16,6 +16,7 @@
 //! | `level` | no level is above the highest |
 //! | `kind` | the kind of a value is the one that [`kind_of`] derives from its operands |
 //! | `unit` | a `mul_i` reads the constant i |
+//! | `forget` | the limbs of a product by a constant are all among those of its operand, which may be at a higher level |
 //! | `divisor` | a `mod_down_rescale` divides by at most 64 primes, see [`divides_at_once`] |
 //! | `family` | there is a variant; a constant has as many periods as there are variants, a callee a multiple of its caller's variants |
 //! | `call` | callees, calls and results named by index exist; arguments are as many as the callee's inputs and come before the results; no result is there twice; a callee keeps these rules |
@@ -32,7 +33,7 @@ use super::{Function, Kind, Op, Scalar, Scale, ValueId};
 use crate::error::{Error, Result};
 
 /// The kind of an operation's result, or why there is none. `own` decides what the operands leave open: the level of an
-/// input, and whether the result of a key switch is raised.
+/// input, how many levels a product by a constant forgets, and whether the result of a key switch is raised.
 ///
 /// # Errors
 /// In words: what the operation needs of its operands.
@@ -60,7 +61,9 @@ pub fn kind_of(op: &Op, own: Kind, operands: &[Kind]) -> core::result::Result<Ki
         }
         Op::MulPlain(..) | Op::MulScalar(..) => {
             need(canonical, "a canonical operand of degree 1")?;
-            Kind { scale: Scale::Product, ..a }
+            need(own.level <= a.level, "an operand at its own level or above")?;
+            need(own.level == a.level || !a.raised, "an operand at its own level where that is raised")?;
+            Kind { level: own.level, scale: Scale::Product, ..a }
         }
         Op::Mul(..) => {
             need(low && a == b, "canonical operands of degree 1 at one level, not raised")?;
@@ -118,6 +121,12 @@ pub fn kind_of(op: &Op, own: Kind, operands: &[Kind]) -> core::result::Result<Ki
 /// basis conversion of the division has at most [`MAX_CONVERT_SOURCES`] source limbs. It depends on the parameters only.
 pub fn divides_at_once(params: &Params, level: Level) -> bool {
     params.removed_at(level).is_ok_and(|r| r.len() + params.special().len() <= MAX_CONVERT_SOURCES)
+}
+
+/// Whether the limbs of a level are all among those of another, so that the others can be forgotten.
+pub fn forgets(params: &Params, from: Level, to: Level) -> bool {
+    let (Ok(from), Ok(to)) = (params.level(from), params.level(to)) else { return false };
+    to.basis.iter().all(|limb| from.basis.contains(limb))
 }
 
 /// What `mod_raise` multiplies slots by: the canonical scale of level 0 over that of the highest level.
@@ -364,6 +373,12 @@ fn verify_kinds(function: &Function, params: Option<&Params>) -> Check {
                 return Err(("kind", format!("{id} is {{{own}}}, its operands make {{{derived}}}")));
             }
             Ok(_) => {}
+        }
+        if let (Op::MulPlain(..) | Op::MulScalar(..), [operand]) = (value.op, &operands[..])
+            && params.is_some_and(|p| !forgets(p, operand.level, own.level))
+        {
+            let (from, to) = (operand.level, own.level);
+            return Err(("forget", format!("{id} is at {to}, which has limbs that {from} has not")));
         }
         if let (Op::ModDownRescale(_), [operand]) = (value.op, &operands[..])
             && params.is_some_and(|p| !divides_at_once(p, operand.level))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fhe_core::bootstrap::SparseCiphertext;
 use fhe_core::ckks::{Ciphertext, Encoder, Evaluator, RaisedCiphertext};
+use fhe_core::math::double::Double;
 use fhe_core::math::word::Word;
 use fhe_core::params::Level;
 
@@ -92,6 +93,14 @@ impl<W: Word> Machine<'_, W> {
         }
     }
 
+    /// An operand at the level of a product by a constant, and the scale of the constant.
+    fn forgotten(&self, id: ValueId, kind: Kind) -> Result<(Ciphertext<W>, Double)> {
+        let (a, params) = (self.get(id)?, self.env.ring.params());
+        let (own, from) = (params.level(kind.level)?.log_scale, params.level(a.level())?.log_scale);
+        let log_scale = if a.level() == kind.level { own } else { own + own - from };
+        Ok((self.evaluator.forget_limbs(a, kind.level)?, log_scale))
+    }
+
     fn low(&self, op: &Op, kind: Kind) -> Result<Ciphertext<W>> {
         let Self { env, encoder, evaluator, .. } = self;
         let params = env.ring.params();
@@ -106,10 +115,16 @@ impl<W: Word> Machine<'_, W> {
             Op::Neg(a) => evaluator.neg(self.get(a)?)?,
             Op::AddPlain(a, c) => evaluator.add_plain(self.get(a)?, &encode(c, own)?)?,
             Op::SubPlain(a, c) => evaluator.sub_plain(self.get(a)?, &encode(c, own)?)?,
-            Op::MulPlain(a, c) => evaluator.mul_plain(self.get(a)?, &encode(c, canonical)?)?,
+            Op::MulPlain(a, c) => {
+                let (a, log_scale) = self.forgotten(a, kind)?;
+                evaluator.mul_plain(&a, &encode(c, log_scale)?)?
+            }
             Op::MulI(a, _) => evaluator.mul_i(self.get(a)?)?,
             Op::AddScalar(a, s) => evaluator.add_scalar(self.get(a)?, s.value())?,
-            Op::MulScalar(a, s) => evaluator.mul_scalar(self.get(a)?, s.value(), canonical)?,
+            Op::MulScalar(a, s) => {
+                let (a, log_scale) = self.forgotten(a, kind)?;
+                evaluator.mul_scalar(&a, s.value(), log_scale)?
+            }
             Op::Mul(a, b) => evaluator.mul(self.get(a)?, self.get(b)?)?,
             Op::Rotate(a, k) => evaluator.rotate(self.get(a)?, i64::from(k), env.keys)?,
             Op::Conjugate(a) => evaluator.conjugate(self.get(a)?, env.keys)?,

@@ -136,7 +136,10 @@ impl Lowering<'_> {
         let own = kind(self.function, id)?;
         let operands: Vec<ValueId> = op.operands().collect();
         let kinds = operands.iter().map(|&a| kind(self.function, a)).collect::<Result<Vec<_>>>()?;
-        let level = kinds.iter().map(|k| k.level).max().unwrap_or(own.level);
+        let level = match op {
+            Op::MulPlain(..) | Op::MulScalar(..) => own.level,
+            _ => kinds.iter().map(|k| k.level).max().unwrap_or(own.level),
+        };
         self.builder.set_origin(Origin { value: id, level });
         let a = operands.first().map_or_else(Vec::new, |a| self.polys[a.0 as usize].clone());
         let b = operands.get(1).map_or_else(Vec::new, |b| self.polys[b.0 as usize].clone());
@@ -147,6 +150,11 @@ impl Lowering<'_> {
             Encoded { constant, level, log_scale, raised, log_repeat: 0 }
         };
         let basis = encoded_basis(self.params, own.level, own.raised)?;
+        // Of a constant that multiplies, so that the product has the scale that it is meant to have.
+        let factor_scale = match kinds.first() {
+            Some(kind) if kind.level != own.level => own_scale - self.params.level(kind.level)?.log_scale,
+            _ => log_scale,
+        };
         let build = &mut self.builder;
         Ok(match op {
             Op::Result(c, i) => {
@@ -180,7 +188,8 @@ impl Lowering<'_> {
                 vec![self.builder.sub(a[0], c), a[1]]
             }
             Op::MulPlain(_, c) => {
-                let c = self.factor(plain(c, log_scale), &basis);
+                let c = self.factor(plain(c, factor_scale), &basis);
+                let a: Vec<PolyId> = a.iter().map(|&p| self.builder.slice(p, &basis)).collect();
                 // The plaintext first: sums whose first factors are the same become one item (`items_of`), which reads them once.
                 a.iter().map(|&p| self.builder.inner_product(vec![(c, p)])).collect()
             }
@@ -190,8 +199,12 @@ impl Lowering<'_> {
                 vec![build.add_scalar(a[0], x), a[1]]
             }
             Op::MulScalar(_, s) => {
-                let x = residues(self.params, scalar::integer(s.value(), log_scale)?, &basis);
-                a.iter().map(|&p| build.mul_scalar(p, x.clone())).collect()
+                let x = residues(self.params, scalar::integer(s.value(), factor_scale)?, &basis);
+                let product = |&p: &PolyId| {
+                    let p = build.slice(p, &basis);
+                    build.mul_scalar(p, x.clone())
+                };
+                a.iter().map(product).collect()
             }
             Op::MulI(_, c) => {
                 let i = self.factor(plain(c, Double::default()), &basis);

@@ -3,8 +3,9 @@
 //!
 //! Every pass is a function from a verified function to a verified function; in debug builds, tests
 //! included, the verifier runs after each. Passes on `ckks_ir` preserve messages; of those on placed functions
-//! only [`raise`] changes bits. Passes on `poly_ir` preserve bits.
+//! [`absorb_drops`], [`scalars_in_sums`] and [`raise`] change bits. Passes on `poly_ir` preserve bits.
 
+pub mod absorb_drops;
 pub mod calls;
 pub mod cse;
 pub mod dce;
@@ -16,6 +17,7 @@ pub mod order;
 mod overrides;
 pub mod place;
 pub mod raise;
+pub mod scalars_in_sums;
 pub mod simplify;
 
 use fhe_core::params::Params;
@@ -82,6 +84,10 @@ pub const CKKS: &[CkksPass] = &[
     CkksPass { name: "place", run: |f, p| each(f, |f| place::place(f, p)) },
     // Placement may make equal values of what differed only in where it was needed.
     CkksPass { name: "placed_cse", run: |f, _| each(f, |f| Ok(cse::cse(f))) },
+    // Bits are free until the freeze. After placed_cse, which has one form of what several want.
+    CkksPass { name: "absorb_drops", run: |f, p| each(f, |f| Ok(absorb_drops::absorb_drops(f, p))) },
+    // Before raise, which knows what plaintexts of a short period cost.
+    CkksPass { name: "scalars_in_sums", run: |f, p| each(f, |f| Ok(scalars_in_sums::scalars_in_sums(f, p))) },
     // Bits are still free here. After placed_cse, so that a form that several want is paid for once.
     CkksPass { name: "raise", run: |f, p| each(f, |f| raise::raise(f, p)) },
     CkksPass { name: "placed_dce", run: |f, _| each(f, |f| Ok(dce::dce(f))) },

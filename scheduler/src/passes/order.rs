@@ -29,7 +29,12 @@ pub fn by_level(function: &Function) -> Function {
         let op = &function.value(id).op;
         let is_result = matches!(op, Op::Result(..));
         let levels = function.needs(op).map(level);
-        let works_at = if is_result { levels.min() } else { levels.max() };
+        let works_at = match op {
+            Op::Result(..) => levels.min(),
+            // What it forgets it does not work on.
+            Op::MulPlain(..) | Op::MulScalar(..) => Some(level(id)),
+            _ => levels.max(),
+        };
         let works_at = Reverse(works_at.unwrap_or_else(|| level(id)));
         let after = function.needs(op).map(|a| rises[a.0 as usize]).max().unwrap_or(0);
         let here = |key: &&Key| (key.0, key.1) == (after, works_at);

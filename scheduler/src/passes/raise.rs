@@ -68,10 +68,12 @@ pub fn raise(function: &Function, params: &Params) -> Result<Function> {
 fn role(function: &Function, id: ValueId) -> Role {
     let Value { op, kind: Some(_), .. } = function.value(id) else { return Role::Fixed };
     let low = |a: ValueId| function.value(a).kind.is_some_and(|kind| kind.degree == 1);
+    let level = |a: ValueId| function.value(a).kind.map(|kind| kind.level);
+    let here = |a: ValueId| level(a) == level(id);
     match op {
         Op::Rotate(..) | Op::Conjugate(_) | Op::Relinearize(_) => Role::Switch,
         Op::Add(..) | Op::Sub(..) | Op::Neg(_) | Op::MulPlain(..) | Op::MulScalar(..)
-            if op.operands().all(low) =>
+            if op.operands().all(|a| low(a) && here(a)) =>
         {
             Role::Linear
         }

@@ -19,7 +19,19 @@ const ROUND_LIMBS: usize = 8;
 impl Lowering<'_> {
     /// The items of a launch on a device. Two inner products whose first factors and automorphisms are the same become one item of two
     /// sums a limb: both halves of a key switch read a digit once.
+    ///
+    /// Items go by limb: what those of one limb share, digits, rotations of a matrix's giant steps, tables of transforms, is read while it is
+    /// in a cache.
     pub(super) fn items_of(&self, batch: &Batch, device: DeviceIdx) -> Vec<Item> {
+        let mut items = self.items_by_value(batch, device);
+        items.sort_by_key(|item| match item {
+            Item::Row(RowItem { prime, .. }) | Item::InnerProduct { prime, .. } => *prime,
+            _ => 0,
+        });
+        items
+    }
+
+    fn items_by_value(&self, batch: &Batch, device: DeviceIdx) -> Vec<Item> {
         let mut items = Vec::new();
         if batch.kernel.item() != ItemKind::InnerProduct {
             batch.values.iter().for_each(|&id| self.items_of_value(id, device, &mut items));

@@ -1,0 +1,78 @@
+//! A `level_drop` whose work a product can do. A product by a constant at level `l` has the scale `S_l^2`, whatever the scale of its
+//! operand is, if the constant is encoded at `S_l^2` over that: so the operand may be at any level above whose limbs are all those of `l` and more,
+//! which are forgotten.
+//!
+//! ```text
+//! mul_scalar (level_drop z, l) c             mul_scalar z c, at level l
+//! rescale p + level_drop z, l - 1            rescale (p + mul_scalar z 1), all at level l
+//! ```
+//!
+//! A drop divides by primes: transforms and a basis conversion of both halves. It stays where a product of ciphertexts needs it.
+
+use fhe_core::params::Params;
+
+use super::dce;
+use crate::ckks_ir::verify::forgets;
+use crate::ckks_ir::{Function, Kind, Op, Scalar, Scale, Value, ValueId};
+
+/// Absorbs the drops of a placed function, in which nothing is raised yet.
+pub fn absorb_drops(function: &Function, params: &Params) -> Function {
+    let users = function.users();
+    let returned = |id: ValueId| function.outputs.iter().any(|output| output.value == id);
+    let alone = |id: ValueId| users[id.0 as usize].len() == 1 && !returned(id);
+    let mut out = Function { values: Vec::with_capacity(function.values.len()), ..function.clone() };
+    let mut new: Vec<ValueId> = Vec::with_capacity(function.values.len());
+    for id in function.ids() {
+        let value = function.value(id);
+        let op = value.op.map(|a| new[a.0 as usize]);
+        let op = match (value.op, value.kind) {
+            (Op::MulScalar(..) | Op::MulPlain(..), Some(kind)) => {
+                op.map(|a| dropped(&out, a, kind, params).unwrap_or(a))
+            }
+            (Op::Add(a, b) | Op::Sub(a, b), Some(kind)) if kind.scale == Scale::Canonical => {
+                let subtract = matches!(value.op, Op::Sub(..));
+                let sum = [(a, b, false), (b, a, true)].into_iter().filter(|&(a, ..)| alone(a)).find_map(
+                    |(a, b, turned)| {
+                        joined(
+                            &mut out,
+                            value,
+                            [new[a.0 as usize], new[b.0 as usize]],
+                            (subtract, turned),
+                            params,
+                        )
+                    },
+                );
+                sum.unwrap_or(op)
+            }
+            _ => op,
+        };
+        new.push(out.push_like(value, op, value.kind));
+    }
+    out.rename_ends(|id| new[id.0 as usize]);
+    dce::dce(&out)
+}
+
+/// What was dropped to `a`, if a product of a kind can take it as it is.
+fn dropped(out: &Function, a: ValueId, kind: Kind, params: &Params) -> Option<ValueId> {
+    let Op::LevelDrop(source, _) = out.value(a).op else { return None };
+    let from = out.value(source).kind?;
+    (from.level >= kind.level && forgets(params, from.level, kind.level)).then_some(source)
+}
+
+/// `rescale` of a sum with the product that `a` is the rescale of, in place of `a + b`, or the difference that is asked for.
+fn joined(
+    out: &mut Function,
+    value: &Value,
+    [a, b]: [ValueId; 2],
+    (subtract, turned): (bool, bool),
+    params: &Params,
+) -> Option<Op> {
+    let Op::Rescale(product) = out.value(a).op else { return None };
+    let kind = out.value(product).kind?;
+    let source = dropped(out, b, kind, params)?;
+    let lifted = out.push_form(b, Op::MulScalar(source, Scalar::new(1.0)), Some(kind));
+    let (x, y) = if turned { (lifted, product) } else { (product, lifted) };
+    let sum = Value { name: None, ..value.clone() };
+    let sum = out.push_like(&sum, if subtract { Op::Sub(x, y) } else { Op::Add(x, y) }, Some(kind));
+    Some(Op::Rescale(sum))
+}
