@@ -8,23 +8,30 @@ use fhe_core::math::double::Double;
 use fhe_core::math::fft::SpecialFft;
 use fhe_core::math::ntt::bit_reverse;
 use fhe_core::math::sampling::Randomness;
+use fhe_core::math::word::Word;
 use fhe_core::params::{Level, Params, Preset};
 use fhe_core::ring::Ring;
 use fhe_core::rlwe::{EvaluationKeySet, KeyGenerator, SecretDistribution, SecretKey, key_switch};
 use fhe_core::{Complex64, Error};
 use std::sync::OnceLock;
 
-struct Bench {
+struct Bench<W: Word = u32> {
     params: Params,
-    ring: Ring<u32>,
-    secret: SecretKey<u32>,
-    keys: EvaluationKeySet<u32>,
-    bootstrapper: Bootstrapper<u32>,
+    ring: Ring<W>,
+    secret: SecretKey<W>,
+    keys: EvaluationKeySet<W>,
+    bootstrapper: Bootstrapper<W>,
 }
 
 impl Bench {
     fn new(literal: &BootstrapLiteral, distribution: SecretDistribution) -> Self {
-        let params = Preset::Toy12r.params().unwrap();
+        Self::of(Preset::Toy12r, literal, distribution)
+    }
+}
+
+impl<W: Word> Bench<W> {
+    fn of(preset: Preset, literal: &BootstrapLiteral, distribution: SecretDistribution) -> Self {
+        let params = preset.params().unwrap();
         let plan = BootstrapPlan::new(&params, literal).unwrap();
         let ring = Ring::new(&params).unwrap();
         let generator = KeyGenerator::new(&ring);
@@ -43,7 +50,7 @@ impl Bench {
         (0..self.params.n_slots()).map(f).collect()
     }
 
-    fn encrypt(&self, slots: &[Complex64], level: Level, seed: u64) -> Ciphertext<u32> {
+    fn encrypt(&self, slots: &[Complex64], level: Level, seed: u64) -> Ciphertext<W> {
         let scale = self.params.level(level).unwrap().log_scale;
         let plaintext = Encoder::new(&self.ring).encode(slots, level, scale).unwrap();
         let encryptor = Encryptor::new(&self.ring);
@@ -52,7 +59,7 @@ impl Bench {
         seeded.expand(&self.ring).unwrap()
     }
 
-    fn decrypt(&self, ciphertext: &Ciphertext<u32>) -> Vec<Complex64> {
+    fn decrypt(&self, ciphertext: &Ciphertext<W>) -> Vec<Complex64> {
         let plaintext = Decryptor::new(&self.ring).decrypt(ciphertext, &self.secret).unwrap();
         Encoder::new(&self.ring).decode(&plaintext).unwrap()
     }
@@ -156,6 +163,28 @@ fn rounds(b: &Bench, n_rounds: u64) {
 #[test]
 fn two_rounds_in_a_row() {
     rounds(complex(), 2);
+}
+
+/// Pairs of primes and single primes: levels of 55 bits above a level 0 of 60.
+fn round_of_a_prefix_chain<W: Word>(preset: Preset) {
+    let b = Bench::<W>::of(preset, &BootstrapLiteral::default(), SecretDistribution::UniformTernary);
+    let x = b.slots(noise(21));
+    let fresh = b.bootstrapper.bootstrap(&b.encrypt(&x, Level(0), 21), &b.keys).unwrap();
+    assert_eq!((fresh.level(), b.bootstrapper.plan().output_level()), (Level(8), Level(8)));
+    assert_eq!(fresh.log_scale(), b.params.level(Level(8)).unwrap().log_scale);
+    let report = PrecisionReport::new(&x, &b.decrypt(&fresh)).unwrap();
+    println!("{preset}\n{report}");
+    assert!(report.mean_error < 2f64.powi(-26) && report.max_error < 2f64.powi(-24), "{report}");
+}
+
+#[test]
+fn pairs_of_primes() {
+    round_of_a_prefix_chain::<u32>(Preset::Toy12p);
+}
+
+#[test]
+fn single_primes_in_64_bit_words() {
+    round_of_a_prefix_chain::<u64>(Preset::Toy12w);
 }
 
 #[test]
@@ -268,6 +297,15 @@ fn the_plan_tells_everything_before_there_are_keys() {
     let plan = BootstrapPlan::new(&params, &BootstrapLiteral::default()).unwrap();
     assert!(plan.output_level() >= Level(13) && params.log_qp() <= 1747.0);
     assert!(plan.failure_log2() < -105.0);
+    for preset in [Preset::Boot16p, Preset::Boot16w] {
+        let params = preset.params().unwrap();
+        let plan = BootstrapPlan::new(&params, &BootstrapLiteral::default()).unwrap();
+        assert_eq!((plan.output_level(), params.working_level(), plan.depth()), (Level(8), Level(11), 15));
+        assert!(params.log_qp() <= 1747.0 && plan.failure_log2() < -105.0);
+        // All of a message in one coefficient.
+        let worst = plan.sine_error(1.0).unwrap();
+        assert!((worst.log2() + 17.2).abs() < 0.2, "{preset}: {}", worst.log2());
+    }
 }
 
 #[test]

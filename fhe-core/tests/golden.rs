@@ -35,7 +35,7 @@ fn preset_digests() {
     assert_eq!(found, DIGESTS);
 }
 
-const DIGESTS: [(&str, &str); 14] = [
+const DIGESTS: [(&str, &str); 18] = [
     ("n13", "6f5283c2a28f361d4e253287fd34b8b5"),
     ("n14", "a45a3ae652c680e704be5864e90cb48a"),
     ("n15", "f7e31293643c5385c8640c4b170dbf65"),
@@ -50,6 +50,10 @@ const DIGESTS: [(&str, &str); 14] = [
     ("boot16", "cf89c606fb294d243262be7542570c5b"),
     ("toy13", "12e3b5f15600574be0a5275af5ff2a3f"),
     ("toy12r", "2b01499f6fedcb7c289515a7799ac629"),
+    ("boot16p", "0779b9478f0563c2b87307b60a8ccc68"),
+    ("boot16w", "4e12c05fdccbf3c3b14286437185c8bd"),
+    ("toy12p", "78598266a69a400cbe80e8edcdf2c61a"),
+    ("toy12w", "087bb02a15e713c0490b50002dfac038"),
 ];
 
 #[test]

@@ -39,9 +39,17 @@ pub(super) fn read_literal(reader: &mut Reader<'_>) -> Result<ParamsLiteral> {
         let basis = (0..n).map(|_| Ok(reader.bounded("prime index", 1023)? as u32)).collect::<Result<_>>()?;
         levels.push(basis);
     }
-    let scales = match reader.is_at_end() {
-        true => Scales::FromTop,
-        false => Scales::FromBottom { working: reader.bounded("working level", 1023)? as u32 },
+    let scales = if reader.is_at_end() {
+        Scales::FromTop
+    } else {
+        let working = reader.bounded("working level", 1023)? as u32;
+        let base = if reader.is_at_end() {
+            log_scale
+        } else {
+            // The nominal scale is said by saying nothing, so that a literal has one form.
+            reader.bounded("log2 of the scale of level 0", u64::from(log_scale).saturating_sub(1))? as u32
+        };
+        Scales::FromBottom { working, base }
     };
     Ok(ParamsLiteral {
         log_n,
