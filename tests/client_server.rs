@@ -1,8 +1,9 @@
 //! Client and server, bytes between them: the whole path, and what each refuses.
 
-#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
-use ferrocerium::fhe_core::ckks::Ciphertext;
+use ferrocerium::fhe_core;
+use ferrocerium::fhe_core::ckks::{Ciphertext, Flooding};
 use ferrocerium::fhe_core::math::double::Double;
 use ferrocerium::fhe_core::params::{GaloisElement, Level};
 use ferrocerium::fhe_core::ring::{Eval, Ring, RnsPoly};
@@ -90,6 +91,43 @@ fn only_what_the_offer_names_is_decrypted() {
     };
     refused(2, Double::default());
     refused(3, info.log_scale);
+}
+
+/// What is shared is off by the noise that is asked for, and no more answers are given than were promised.
+#[test]
+fn shared_answers_are_flooded_and_counted() {
+    let (params, compiled) = example();
+    let offer = Offer::new(&params, &compiled.manifest).to_bytes();
+    let mut client = accept(&offer, Trust::Insecure).unwrap();
+    let session = Session::builder().backend(BackendKind::Cpu).build().unwrap();
+    let mut server = session.load(compiled, &params).unwrap();
+    server.load_keys(client.evaluation_keys()).unwrap();
+    let question = client.encrypt("x", &[0.1, 0.2, 0.3, 0.4]).unwrap();
+    let answer = server.run(&[("x", &question)]).unwrap().remove(0);
+    let exact = client.decrypt("y", &answer).unwrap();
+
+    let flooding = Flooding { bits: 20, queries: 3, max_error: 2f64.powi(-30), min_precision: 10.0 };
+    let too_much = Flooding { min_precision: 20.0, ..flooding };
+    let refused = client.decrypt_shareable("y", &answer, &too_much);
+    assert!(matches!(refused, Err(ClientError::Fhe(fhe_core::Error::FloodedPrecision { .. }))));
+    assert!(matches!(client.decrypt_shareable("z", &answer, &flooding), Err(ClientError::NoSuchName { .. })));
+    assert!(matches!(client.decrypt_shareable("y", &question, &flooding), Err(ClientError::Output { .. })));
+    // None of these counted.
+    let sigma = flooding.sigma(fhe_core::ckks::SharedValues::Real(4)).unwrap();
+    for _ in 0..3 {
+        let shared = client.decrypt_shareable("y", &answer, &flooding).unwrap();
+        assert!(shared.len() == 4 && shared != exact);
+        let worst = shared.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        // Of four values: above a tenth of sigma but once in 10^4, below six of them but once in 10^8.
+        assert!((sigma / 10.0..6.0 * sigma).contains(&worst), "{worst} {sigma}");
+    }
+    let Err(ClientError::Sharing { expected, .. }) = client.decrypt_shareable("y", &answer, &flooding) else {
+        panic!("a fourth answer")
+    };
+    assert_eq!(expected, "20 bits of security for 3 answers");
+    let more = Flooding { queries: 30, ..flooding };
+    let changed = client.decrypt_shareable("y", &answer, &more);
+    assert!(matches!(changed, Err(ClientError::Sharing { .. })));
 }
 
 #[test]

@@ -234,6 +234,20 @@ pub enum Error {
         /// Found and expected.
         problem: String,
     },
+    /// Arguments of noise flooding that mean nothing.
+    #[error("noise flooding: {0}")]
+    Flooding(String),
+    /// Noise flooding would leave too little of an answer.
+    #[error(
+        "noise flooding: expected {expected:.1} bits of precision, but only {found:.1} would be left (fewer answers, bits of security \
+         or slots, or a computation of a smaller error)"
+    )]
+    FloodedPrecision {
+        /// Bits that were asked for.
+        expected: f64,
+        /// Bits that the noise leaves.
+        found: f64,
+    },
     /// The operating system gave no randomness.
     #[error("no randomness from the operating system: {0}")]
     Randomness(String),
