@@ -1,6 +1,7 @@
 //! The client: the one who has the secret. Makes keys for an [`Offer`], encrypts questions, decrypts answers.
 //!
-//! Everything that it takes from or gives to others is bytes. The secret key never leaves it.
+//! Everything that it takes from or gives to others is bytes. The secret key never leaves it, but for [`Client::secret_bytes`], which its owner
+//! may store.
 
 use crate::offer::{Offer, OutputOffer};
 use fhe_core::ckks::{Ciphertext, Decryptor, Encoder, Encryptor, Flooding, SharedValues};
@@ -111,6 +112,31 @@ impl Client {
         randomness: Randomness,
         progress: impl FnMut(usize, usize),
     ) -> Result<Self, ClientError> {
+        Self::make(offer, None, trust, randomness, progress)
+    }
+
+    /// [`Self::accept`] with a secret that [`Self::secret_bytes`] gave: for an owner who comes back to ciphertexts of before. The evaluation keys are made
+    /// again; those that a server has still serve.
+    ///
+    /// # Errors
+    /// As [`Self::accept`]; [`ClientError::Fhe`] for bytes that are no secret key of the offer's parameters.
+    pub fn accept_with_secret(
+        offer: &[u8],
+        secret: &[u8],
+        trust: Trust,
+        randomness: Randomness,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Self, ClientError> {
+        Self::make(offer, Some(secret), trust, randomness, progress)
+    }
+
+    fn make(
+        offer: &[u8],
+        secret: Option<&[u8]>,
+        trust: Trust,
+        randomness: Randomness,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Self, ClientError> {
         let offer = Offer::from_bytes(offer)?;
         if trust == Trust::Secure {
             if offer.params.security() == Security::Insecure {
@@ -121,8 +147,8 @@ impl Client {
             }
         }
         let keys: Box<dyn ClientKeys + Send> = match offer.params.word() {
-            WordKind::U32 => Box::new(Keys::<u32>::new(&offer, randomness, progress)?),
-            WordKind::U64 => Box::new(Keys::<u64>::new(&offer, randomness, progress)?),
+            WordKind::U32 => Box::new(Keys::<u32>::new(&offer, secret, randomness, progress)?),
+            WordKind::U64 => Box::new(Keys::<u64>::new(&offer, secret, randomness, progress)?),
         };
         Ok(Self { offer, keys, shared: None })
     }
@@ -135,6 +161,11 @@ impl Client {
     /// The evaluation keys, for the server.
     pub fn evaluation_keys(&self) -> &[u8] {
         self.keys.evaluation_keys()
+    }
+
+    /// The secret key, for its owner to store: whoever has it reads every message. It is overwritten when it is dropped.
+    pub fn secret_bytes(&self) -> Zeroizing<Vec<u8>> {
+        self.keys.secret_bytes()
     }
 
     /// Encrypts the values of an input: as many as its period.
@@ -226,6 +257,7 @@ fn no_such_name<'a>(what: &'static str, found: &str, names: impl Iterator<Item =
 /// The part of a client that depends on the word.
 trait ClientKeys {
     fn evaluation_keys(&self) -> &[u8];
+    fn secret_bytes(&self) -> Zeroizing<Vec<u8>>;
     fn encrypt(&mut self, slots: &[f64], level: Level) -> fhe_core::Result<Vec<u8>>;
     fn decrypt(&self, spec: &OutputOffer, ciphertext: &[u8]) -> Result<Vec<Complex64>, ClientError>;
     fn decrypt_shareable(
@@ -248,13 +280,17 @@ struct Keys<W: Word> {
 impl<W: Word> Keys<W> {
     fn new(
         offer: &Offer,
+        secret: Option<&[u8]>,
         mut randomness: Randomness,
         progress: impl FnMut(usize, usize),
     ) -> fhe_core::Result<Self> {
         let params = offer.params.clone();
         let ring = Ring::<W>::new(&params)?;
         let generator = KeyGenerator::new(&ring);
-        let secret = generator.secret_key(&mut randomness);
+        let secret = match secret {
+            Some(bytes) => SecretKey::from_secret_bytes(&ring, bytes)?,
+            None => generator.secret_key(&mut randomness),
+        };
         let (relinearization, elements) = (offer.relinearization_key, &offer.galois_elements);
         let mut keys =
             generator.evaluation_keys(&secret, relinearization, elements, &mut randomness, progress)?;
@@ -289,6 +325,10 @@ impl<W: Word> Keys<W> {
 impl<W: Word> ClientKeys for Keys<W> {
     fn evaluation_keys(&self) -> &[u8] {
         &self.evaluation_keys
+    }
+
+    fn secret_bytes(&self) -> Zeroizing<Vec<u8>> {
+        self.secret.to_secret_bytes()
     }
 
     /// The owner of the secret encrypts with it: half the bytes and less noise than with a public key.

@@ -130,6 +130,37 @@ fn shared_answers_are_flooded_and_counted() {
     assert!(matches!(changed, Err(ClientError::Sharing { .. })));
 }
 
+/// The owner comes back, in another process: reads what was encrypted before, asks with keys that the server still has.
+#[test]
+fn a_stored_secret_serves_again() {
+    let (params, compiled) = example();
+    let offer = Offer::new(&params, &compiled.manifest).to_bytes();
+    let mut client = accept(&offer, Trust::Insecure).unwrap();
+    let session = Session::builder().backend(BackendKind::Cpu).build().unwrap();
+    let mut server = session.load(compiled, &params).unwrap();
+    server.load_keys(client.evaluation_keys()).unwrap();
+    let question = client.encrypt("x", &[0.1, 0.2, 0.3, 0.4]).unwrap();
+    let secret = client.secret_bytes();
+    let before = client.decrypt("y", &server.run(&[("x", &question)]).unwrap()[0]).unwrap();
+    drop(client);
+
+    let again = |secret: &[u8]| {
+        let randomness = Randomness::insecure_reproducible(6);
+        Client::accept_with_secret(&offer, secret, Trust::Insecure, randomness, |_, _| ())
+    };
+    let mut client = again(&secret).unwrap();
+    let answer = server.run(&[("x", &question)]).unwrap();
+    assert_eq!(client.decrypt("y", &answer[0]).unwrap(), before);
+    let question = client.encrypt("x", &[0.1, 0.2, 0.3, 0.4]).unwrap();
+    let after = client.decrypt("y", &server.run(&[("x", &question)]).unwrap()[0]).unwrap();
+    assert!(after.iter().zip(&before).all(|(a, b)| (a - b).abs() < 2f64.powi(-24)));
+    server.load_keys(client.evaluation_keys()).unwrap();
+
+    assert!(matches!(again(&secret[1..]), Err(ClientError::Fhe(fhe_core::Error::Wire { .. }))));
+    let message = again(client.evaluation_keys()).unwrap_err().to_string();
+    assert!(message.contains("expected secret key, found evaluation keys"), "{message}");
+}
+
 #[test]
 fn hostile_offers_are_refused_with_the_reason() {
     let (params, compiled) = example();

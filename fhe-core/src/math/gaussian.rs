@@ -161,10 +161,10 @@ mod tests {
     #[test]
     fn bernoulli_values_have_their_probability() {
         let mut r = Randomness::insecure_reproducible(8);
-        let n = 40_000;
+        let n = 40_000u32;
         for (a, b) in [(0u128, 1u128), (1, 1), (1, 2), (3, 7), ((1 << 123) + 5, 1 << 124)] {
             let expected = (-(a as f64) / b as f64).exp();
-            let found = (0..n).filter(|_| r.exp_minus(a, b)).count() as f64 / n as f64;
+            let found = (0..n).filter(|_| r.exp_minus(a, b)).count() as f64 / f64::from(n);
             assert!((found - expected).abs() < 0.0125, "{a} / {b}: {found} {expected}");
         }
         let mut seen = [0; 5];
