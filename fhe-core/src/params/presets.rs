@@ -1,8 +1,7 @@
 //! Named parameters. Each is found by a deterministic search, so the doc says shapes, not primes.
 //!
 //! In 32-bit words a level is a *pair* of primes near 2^(scale/2), chosen so that the canonical scale of the
-//! next level is as near as possible to the nominal one; in 64-bit words it is one prime. Presets for bootstrapping have a rational
-//! chain.
+//! next level is as near as possible to the nominal one; in 64-bit words it is one prime. `boot16` has a rational chain.
 
 use super::prefix::{per_level, prefixes};
 use super::{Params, ParamsLiteral, PrefixChain, RationalChain, Scales, Security, scale_primes};
@@ -25,18 +24,42 @@ use core::str::FromStr;
 /// | `n15w` | 15 | u64 | 11 | 2^50 | 850 | 3 | 128 | 33.7 | 32.7 | 22.7 |
 /// | `toy10`, `toy11`, `toy12` | 10..12 | u32 | 5 | 2^50 | 430 | 3 | none | | | |
 /// | `toy10w` | 10 | u64 | 5 | 2^50 | 430 | 3 | none | | | |
-/// | `boot16` | 16 | u32 | 16 + 12 | 2^40 | 1747 | 4 | 128 | | | |
-/// | `toy13`, `toy12r` | 13, 12 | u32 | 16 + 12 | 2^40 | 1750 | 4 | none | | | |
+/// | `boot16` | 16 | u32 | 16 + 12 | 2^40 | 1747 | 4 | 128 | 22.7 | 21.7 | 6.6 |
+/// | `boot16p` | 16 | u32 | 11 + 12 | 2^55 | 1743 | 4 | 128 | 37.7 | 36.7 | 26.7 |
+/// | `boot16w` | 16 | u64 | 11 + 12 | 2^55 | 1744 | 4 | 128 | 37.7 | 36.7 | 26.7 |
+/// | `toy13` | 13 | u32 | 16 + 12 | 2^40 | 1750 | 4 | none | 25.7 | 24.7 | 9.7 |
+/// | `toy12r` | 12 | u32 | 16 + 12 | 2^40 | 1750 | 4 | none | 26.7 | 25.7 | 10.7 |
+/// | `toy12p` | 12 | u32 | 11 + 12 | 2^55 | 1744 | 4 | none | 41.7 | 40.7 | 30.7 |
+/// | `toy12w` | 12 | u64 | 11 + 12 | 2^55 | 1744 | 4 | none | 41.7 | 40.7 | 30.7 |
 ///
-/// The last two rows bootstrap: 43 main, 4 terminal and 12 special primes; 16 levels of 40 bits, above them 8 of 60 for `eval_mod` and 4
-/// of 55 for `coeffs_to_slots`. They return level 13. The mean error of bootstrapping full complex slots in the square from -1 to 1 is 2^-22.0
-/// (`boot16`; 2^-21.5 in a second round), 2^-25.7 (`toy13`, five rounds), 2^-27.0 (`toy12r`, three rounds); measured by the example `bootstrap`, 2026-11-26. See
-/// [`crate::bootstrap`].
+/// The last three columns are the mean of `-log2 |error|` over full complex slots of modulus 1: after public-key encryption (5 to
+/// 8 bits more under the secret key), after one square, and after a chain of squares through every level (every working one), each
+/// of which doubles the error of its operand.
 ///
-/// The last three columns are mean `-log2 |error|` on full complex slots of modulus 1: after public-key encryption (7 to
-/// 8 bits more under the secret key), after one square, and after a chain of squares through every level, each
-/// of which doubles the error of its operand. Measured by `cargo run --release -p fhe-core --example precision`,
-/// 2026-11-22.
+/// The last seven bootstrap. A rational chain (`boot16`) has 43 main, 4 terminal and 12 special primes; 16 levels of 40 bits, above them 8 of 60 for
+/// `eval_mod` and 4 of 55 for `coeffs_to_slots`, and returns level 13. A prefix chain (`boot16p` of pairs, `boot16w` of single primes) has 48 or 24 main
+/// and 12 or 6 special primes; a level 0 of 60 bits at scale 2^50 ([`super::PrefixChain`]), 11 levels of 55, 8 of 60 and 4 of 58 and 60, and returns
+/// level 8. After bootstrapping full complex slots that fill the square from -1 to 1, `-log2` of the modulus of the error:
+///
+/// | name | round | min | mean | median | max | std |
+/// |---|---|---|---|---|---|---|
+/// | `boot16` | 1 | 20.1 | 22.3 | 22.1 | 29.7 | 0.9 |
+/// | `boot16` | 2 | 19.8 | 21.8 | 21.6 | 29.6 | 0.9 |
+/// | `boot16p` | 1 | 20.3 | 22.3 | 22.1 | 29.5 | 0.9 |
+/// | `boot16p` | 2 | 19.7 | 21.8 | 21.6 | 29.0 | 0.9 |
+/// | `boot16w` | 1 | 20.2 | 22.4 | 22.2 | 30.3 | 0.9 |
+/// | `boot16w` | 2 | 19.7 | 21.9 | 21.7 | 28.7 | 0.9 |
+/// | `toy13` | 1 | 24.8 | 26.7 | 26.6 | 32.2 | 0.9 |
+/// | `toy13` | 3 | 23.2 | 25.9 | 25.8 | 32.2 | 0.9 |
+/// | `toy12r` | 1 | 26.0 | 27.9 | 27.7 | 32.6 | 0.9 |
+/// | `toy12r` | 3 | 24.6 | 26.6 | 26.5 | 32.0 | 0.9 |
+/// | `toy12p` | 1 | 26.1 | 27.9 | 27.7 | 32.6 | 0.9 |
+/// | `toy12p` | 3 | 24.9 | 26.7 | 26.5 | 33.0 | 0.9 |
+/// | `toy12w` | 1 | 26.0 | 27.9 | 27.8 | 34.0 | 0.9 |
+/// | `toy12w` | 3 | 24.9 | 26.7 | 26.5 | 33.0 | 0.9 |
+///
+/// In the mean of the moduli themselves this is 2^-22.0 for the presets at log N 16. `cargo run --release --example precision -- --preset NAME --rounds
+/// 3` prints all of it, for every operation, real and imaginary parts too; measured 2026-11-26. See [`crate::bootstrap`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the table above says what each is")]
 pub enum Preset {
