@@ -32,7 +32,7 @@ use core::str::FromStr;
 /// | `toy12p` | 12 | u32 | 11 + 12 | 2^55 | 1744 | 4 | none | 41.7 | 40.7 | 30.7 |
 /// | `toy12w` | 12 | u64 | 11 + 12 | 2^55 | 1744 | 4 | none | 41.7 | 40.7 | 30.7 |
 ///
-/// The last three columns are the mean of `-log2 |error|` over full complex slots of modulus 1: after public-key encryption (5 to
+/// The last three columns are the mean of `-log2 |error|` over full complex slots of modulus 1: after public-key encryption (6 to
 /// 8 bits more under the secret key), after one square, and after a chain of squares through every level (every working one), each
 /// of which doubles the error of its operand.
 ///
