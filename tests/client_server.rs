@@ -210,7 +210,7 @@ fn offers_of_too_many_keys_are_refused_before_any_is_made() {
     offer.galois_elements.push(GaloisElement(2 * fitting + 1));
     for trust in [Trust::Secure, Trust::Insecure] {
         let message = accept(&offer.to_bytes(), trust).unwrap_err().to_string();
-        assert!(message.contains("bytes of keys, expected at most 8589934592"), "{message}");
+        assert!(message.contains(&format!("bytes of keys, expected at most {MAX_KEY_BYTES}")), "{message}");
     }
 }
 
