@@ -1,8 +1,8 @@
 //! Bootstraps an exhausted ciphertext, several times in a row, and says how long it took and how much precision is left.
 //!
-//! `cargo run --release --example bootstrap [-- --preset toy13 --backend cpu --rounds N --json]`; presets `boot16` (128-bit security; keys and
-//! matrices take 14 GB), `toy13` and `toy12r` (the same circuit in smaller rings, insecure). The backend `reference` is fhe-core's
-//! evaluator, the others run what the compiler makes of a program that is one bootstrap.
+//! `cargo run --release --example bootstrap [-- --preset toy13 --backend cpu --rounds N --json]`; presets `boot16`, `boot16p` and `boot16w` (128-bit
+//! security; keys and matrices take 14 GB), `toy13`, `toy12r`, `toy12p` and `toy12w` (the same circuits in smaller rings, insecure). The backend
+//! `reference` is fhe-core's evaluator, the others run what the compiler makes of a program that is one bootstrap.
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
@@ -24,7 +24,7 @@ use std::time::Instant;
 /// Bootstrapping.
 #[derive(Parser)]
 struct Args {
-    /// Parameters: boot16, toy13 or toy12r.
+    /// Parameters that bootstrap: boot16, boot16p, boot16w, toy13, toy12r, toy12p or toy12w.
     #[arg(long, default_value = "toy13")]
     preset: Preset,
     /// What computes.

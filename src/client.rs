@@ -1,9 +1,10 @@
 //! The client: the one who has the secret. Makes keys for an [`Offer`], encrypts questions, decrypts answers.
 //!
-//! Everything that it takes from or gives to others is bytes. The secret key never leaves it.
+//! Everything that it takes from or gives to others is bytes. The secret key never leaves it, but for [`Client::secret_bytes`], which its owner
+//! may store.
 
 use crate::offer::{Offer, OutputOffer};
-use fhe_core::ckks::{Ciphertext, Decryptor, Encoder, Encryptor};
+use fhe_core::ckks::{Ciphertext, Decryptor, Encoder, Encryptor, Flooding, SharedValues};
 use fhe_core::math::sampling::Randomness;
 use fhe_core::math::word::{Word, WordKind};
 use fhe_core::params::{Level, Params, Security};
@@ -48,6 +49,14 @@ pub enum ClientError {
         /// The names that there are.
         expected: String,
     },
+    /// An answer that may not be shared, since the promise was made for others.
+    #[error("sharing: expected {expected}, found {found}; new keys have a new count")]
+    Sharing {
+        /// What was promised.
+        expected: String,
+        /// What was asked for.
+        found: String,
+    },
     /// A vector of the wrong length.
     #[error("input {name}: expected {expected} values, found {found}")]
     Length {
@@ -73,6 +82,15 @@ pub enum Trust {
 pub struct Client {
     offer: Offer,
     keys: Box<dyn ClientKeys + Send>,
+    shared: Option<Shared>,
+}
+
+/// What was promised of all shared answers when the first was, and how many there have been.
+#[derive(Clone, Copy)]
+struct Shared {
+    bits: u32,
+    queries: u64,
+    answers: u64,
 }
 
 impl core::fmt::Debug for Client {
@@ -94,6 +112,31 @@ impl Client {
         randomness: Randomness,
         progress: impl FnMut(usize, usize),
     ) -> Result<Self, ClientError> {
+        Self::make(offer, None, trust, randomness, progress)
+    }
+
+    /// [`Self::accept`] with a secret that [`Self::secret_bytes`] gave: for an owner who comes back to ciphertexts of before. The evaluation keys are made
+    /// again; those that a server has still serve.
+    ///
+    /// # Errors
+    /// As [`Self::accept`]; [`ClientError::Fhe`] for bytes that are no secret key of the offer's parameters.
+    pub fn accept_with_secret(
+        offer: &[u8],
+        secret: &[u8],
+        trust: Trust,
+        randomness: Randomness,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Self, ClientError> {
+        Self::make(offer, Some(secret), trust, randomness, progress)
+    }
+
+    fn make(
+        offer: &[u8],
+        secret: Option<&[u8]>,
+        trust: Trust,
+        randomness: Randomness,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Self, ClientError> {
         let offer = Offer::from_bytes(offer)?;
         if trust == Trust::Secure {
             if offer.params.security() == Security::Insecure {
@@ -104,10 +147,10 @@ impl Client {
             }
         }
         let keys: Box<dyn ClientKeys + Send> = match offer.params.word() {
-            WordKind::U32 => Box::new(Keys::<u32>::new(&offer, randomness, progress)?),
-            WordKind::U64 => Box::new(Keys::<u64>::new(&offer, randomness, progress)?),
+            WordKind::U32 => Box::new(Keys::<u32>::new(&offer, secret, randomness, progress)?),
+            WordKind::U64 => Box::new(Keys::<u64>::new(&offer, secret, randomness, progress)?),
         };
-        Ok(Self { offer, keys })
+        Ok(Self { offer, keys, shared: None })
     }
 
     /// The offer that was accepted.
@@ -118,6 +161,11 @@ impl Client {
     /// The evaluation keys, for the server.
     pub fn evaluation_keys(&self) -> &[u8] {
         self.keys.evaluation_keys()
+    }
+
+    /// The secret key, for its owner to store: whoever has it reads every message. It is overwritten when it is dropped.
+    pub fn secret_bytes(&self) -> Zeroizing<Vec<u8>> {
+        self.keys.secret_bytes()
     }
 
     /// Encrypts the values of an input: as many as its period.
@@ -145,18 +193,59 @@ impl Client {
     /// (CPA-D, ePrint 2020/1533): from a ciphertext of its own making a server recovers the whole key out of one
     /// answer. A client that tells the server what came out, or behaves so that it can be told, is a decryption
     /// oracle. Level, scale and degree are checked against the offer, which stops malformed ciphertexts and not
-    /// well-formed hostile ones. A decryption that may be shared, with noise flooding, is not implemented yet.
+    /// well-formed hostile ones. What is to be shared comes from [`Self::decrypt_shareable`].
     ///
     /// # Errors
     /// [`ClientError::NoSuchName`]; [`ClientError::Output`] unless the ciphertext has degree 1, the level that the
     /// offer names and its canonical scale; [`ClientError::Fhe`] for bytes that are no ciphertext of these
     /// parameters.
     pub fn decrypt(&self, output: &str, ciphertext: &[u8]) -> Result<Vec<f64>, ClientError> {
-        let Some(spec) = self.offer.outputs.iter().find(|o| o.name == output) else {
-            return Err(no_such_name("output", output, self.offer.outputs.iter().map(|o| o.name.as_str())));
-        };
+        let spec = self.output(output)?;
         let slots = self.keys.decrypt(spec, ciphertext)?;
         Ok(slots.iter().take(spec.slots).map(|z| z.re).collect())
+    }
+
+    /// Decrypts an output, with noise that hides from who sees it what the ciphertext's noise tells about the secret key. What that is worth, and
+    /// what it takes (a bound of the error in the worst case, a server that computes honestly, a count of answers), is in
+    /// [`fhe_core::ckks::flooding`].
+    ///
+    /// The first answer settles the bits of security and the number of answers for these keys; the bound and the precision may
+    /// be others for other outputs. A client that is made again with the same secret counts anew: keep the count.
+    ///
+    /// # Errors
+    /// [`ClientError::Sharing`] for one answer more than was settled, or other bits of security; [`fhe_core::Error::FloodedPrecision`] when the noise would
+    /// leave less than is asked for, and [`fhe_core::Error::Flooding`]; those of [`Self::decrypt`]. What is refused does not
+    /// count.
+    pub fn decrypt_shareable(
+        &mut self,
+        output: &str,
+        ciphertext: &[u8],
+        flooding: &Flooding,
+    ) -> Result<Vec<f64>, ClientError> {
+        let spec = self.output(output)?.clone();
+        let settled = Shared { bits: flooding.bits, queries: flooding.queries, answers: 0 };
+        let shared = self.shared.unwrap_or(settled);
+        let describe = |bits: u32, queries: u64| format!("{bits} bits of security for {queries} answers");
+        if (shared.bits, shared.queries) != (flooding.bits, flooding.queries) {
+            return Err(ClientError::Sharing {
+                expected: describe(shared.bits, shared.queries),
+                found: describe(flooding.bits, flooding.queries),
+            });
+        }
+        if shared.answers >= shared.queries {
+            return Err(ClientError::Sharing {
+                expected: describe(shared.bits, shared.queries),
+                found: "one more".to_owned(),
+            });
+        }
+        let values = self.keys.decrypt_shareable(&spec, ciphertext, flooding)?;
+        self.shared = Some(Shared { answers: shared.answers + 1, ..shared });
+        Ok(values)
+    }
+
+    fn output(&self, name: &str) -> Result<&OutputOffer, ClientError> {
+        let found = self.offer.outputs.iter().find(|o| o.name == name);
+        found.ok_or_else(|| no_such_name("output", name, self.offer.outputs.iter().map(|o| o.name.as_str())))
     }
 }
 
@@ -168,8 +257,15 @@ fn no_such_name<'a>(what: &'static str, found: &str, names: impl Iterator<Item =
 /// The part of a client that depends on the word.
 trait ClientKeys {
     fn evaluation_keys(&self) -> &[u8];
+    fn secret_bytes(&self) -> Zeroizing<Vec<u8>>;
     fn encrypt(&mut self, slots: &[f64], level: Level) -> fhe_core::Result<Vec<u8>>;
     fn decrypt(&self, spec: &OutputOffer, ciphertext: &[u8]) -> Result<Vec<Complex64>, ClientError>;
+    fn decrypt_shareable(
+        &mut self,
+        spec: &OutputOffer,
+        ciphertext: &[u8],
+        flooding: &Flooding,
+    ) -> Result<Vec<f64>, ClientError>;
 }
 
 struct Keys<W: Word> {
@@ -184,13 +280,17 @@ struct Keys<W: Word> {
 impl<W: Word> Keys<W> {
     fn new(
         offer: &Offer,
+        secret: Option<&[u8]>,
         mut randomness: Randomness,
         progress: impl FnMut(usize, usize),
     ) -> fhe_core::Result<Self> {
         let params = offer.params.clone();
         let ring = Ring::<W>::new(&params)?;
         let generator = KeyGenerator::new(&ring);
-        let secret = generator.secret_key(&mut randomness);
+        let secret = match secret {
+            Some(bytes) => SecretKey::from_secret_bytes(&ring, bytes)?,
+            None => generator.secret_key(&mut randomness),
+        };
         let (relinearization, elements) = (offer.relinearization_key, &offer.galois_elements);
         let mut keys =
             generator.evaluation_keys(&secret, relinearization, elements, &mut randomness, progress)?;
@@ -200,11 +300,35 @@ impl<W: Word> Keys<W> {
         let (encoder, evaluation_keys) = (Encoder::new(&ring), keys.to_bytes());
         Ok(Self { params, ring, encoder, secret, evaluation_keys, randomness })
     }
+
+    /// A ciphertext that is what the offer says of an output.
+    fn read(&self, spec: &OutputOffer, ciphertext: &[u8]) -> Result<Ciphertext<W>, ClientError> {
+        let ciphertext = Ciphertext::from_bytes(&self.ring, ciphertext)?;
+        let level = Level(spec.level);
+        let canonical = self.params.level(level)?.log_scale;
+        let off = (ciphertext.log_scale() - canonical).to_f64().abs();
+        let as_offered = ciphertext.degree() == 1 && ciphertext.level() == level && off <= SCALE_TOLERANCE;
+        if as_offered {
+            return Ok(ciphertext);
+        }
+        let describe = |degree: usize, level: Level, scale: f64| {
+            format!("degree {degree} at level {level} with log2 scale {scale:.6}")
+        };
+        Err(ClientError::Output {
+            name: spec.name.clone(),
+            expected: describe(1, level, canonical.to_f64()),
+            found: describe(ciphertext.degree(), ciphertext.level(), ciphertext.log_scale().to_f64()),
+        })
+    }
 }
 
 impl<W: Word> ClientKeys for Keys<W> {
     fn evaluation_keys(&self) -> &[u8] {
         &self.evaluation_keys
+    }
+
+    fn secret_bytes(&self) -> Zeroizing<Vec<u8>> {
+        self.secret.to_secret_bytes()
     }
 
     /// The owner of the secret encrypts with it: half the bytes and less noise than with a public key.
@@ -217,24 +341,29 @@ impl<W: Word> ClientKeys for Keys<W> {
     }
 
     fn decrypt(&self, spec: &OutputOffer, ciphertext: &[u8]) -> Result<Vec<Complex64>, ClientError> {
-        let ciphertext = Ciphertext::from_bytes(&self.ring, ciphertext)?;
-        let level = Level(spec.level);
-        let canonical = self.params.level(level)?.log_scale;
-        let off = (ciphertext.log_scale() - canonical).to_f64().abs();
-        let as_offered = ciphertext.degree() == 1 && ciphertext.level() == level && off <= SCALE_TOLERANCE;
-        if !as_offered {
-            let describe = |degree: usize, level: Level, scale: f64| {
-                format!("degree {degree} at level {level} with log2 scale {scale:.6}")
-            };
-            return Err(ClientError::Output {
-                name: spec.name.clone(),
-                expected: describe(1, level, canonical.to_f64()),
-                found: describe(ciphertext.degree(), ciphertext.level(), ciphertext.log_scale().to_f64()),
-            });
-        }
+        let ciphertext = self.read(spec, ciphertext)?;
         let mut plaintext = Decryptor::new(&self.ring).decrypt(&ciphertext, &self.secret)?;
         let slots = self.encoder.decode(&plaintext);
         plaintext.wipe();
         Ok(slots?)
+    }
+
+    fn decrypt_shareable(
+        &mut self,
+        spec: &OutputOffer,
+        ciphertext: &[u8],
+        flooding: &Flooding,
+    ) -> Result<Vec<f64>, ClientError> {
+        let ciphertext = self.read(spec, ciphertext)?;
+        let values = SharedValues::Real(spec.slots);
+        let slots = Decryptor::new(&self.ring).decrypt_shareable(
+            &ciphertext,
+            &self.secret,
+            &self.encoder,
+            values,
+            flooding,
+            &mut self.randomness,
+        )?;
+        Ok(slots.iter().map(|z| z.re).collect())
     }
 }

@@ -1,8 +1,9 @@
 //! Client and server, bytes between them: the whole path, and what each refuses.
 
-#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
-use ferrocerium::fhe_core::ckks::Ciphertext;
+use ferrocerium::fhe_core;
+use ferrocerium::fhe_core::ckks::{Ciphertext, Flooding};
 use ferrocerium::fhe_core::math::double::Double;
 use ferrocerium::fhe_core::params::{GaloisElement, Level};
 use ferrocerium::fhe_core::ring::{Eval, Ring, RnsPoly};
@@ -92,6 +93,74 @@ fn only_what_the_offer_names_is_decrypted() {
     refused(3, info.log_scale);
 }
 
+/// What is shared is off by the noise that is asked for, and no more answers are given than were promised.
+#[test]
+fn shared_answers_are_flooded_and_counted() {
+    let (params, compiled) = example();
+    let offer = Offer::new(&params, &compiled.manifest).to_bytes();
+    let mut client = accept(&offer, Trust::Insecure).unwrap();
+    let session = Session::builder().backend(BackendKind::Cpu).build().unwrap();
+    let mut server = session.load(compiled, &params).unwrap();
+    server.load_keys(client.evaluation_keys()).unwrap();
+    let question = client.encrypt("x", &[0.1, 0.2, 0.3, 0.4]).unwrap();
+    let answer = server.run(&[("x", &question)]).unwrap().remove(0);
+    let exact = client.decrypt("y", &answer).unwrap();
+
+    let flooding = Flooding { bits: 20, queries: 3, max_error: 2f64.powi(-30), min_precision: 10.0 };
+    let too_much = Flooding { min_precision: 20.0, ..flooding };
+    let refused = client.decrypt_shareable("y", &answer, &too_much);
+    assert!(matches!(refused, Err(ClientError::Fhe(fhe_core::Error::FloodedPrecision { .. }))));
+    assert!(matches!(client.decrypt_shareable("z", &answer, &flooding), Err(ClientError::NoSuchName { .. })));
+    assert!(matches!(client.decrypt_shareable("y", &question, &flooding), Err(ClientError::Output { .. })));
+    // None of these counted.
+    let sigma = flooding.sigma(fhe_core::ckks::SharedValues::Real(4)).unwrap();
+    for _ in 0..3 {
+        let shared = client.decrypt_shareable("y", &answer, &flooding).unwrap();
+        assert!(shared.len() == 4 && shared != exact);
+        let worst = shared.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        // Of four values: above a tenth of sigma but once in 10^4, below six of them but once in 10^8.
+        assert!((sigma / 10.0..6.0 * sigma).contains(&worst), "{worst} {sigma}");
+    }
+    let Err(ClientError::Sharing { expected, .. }) = client.decrypt_shareable("y", &answer, &flooding) else {
+        panic!("a fourth answer")
+    };
+    assert_eq!(expected, "20 bits of security for 3 answers");
+    let more = Flooding { queries: 30, ..flooding };
+    let changed = client.decrypt_shareable("y", &answer, &more);
+    assert!(matches!(changed, Err(ClientError::Sharing { .. })));
+}
+
+/// The owner comes back, in another process: reads what was encrypted before, asks with keys that the server still has.
+#[test]
+fn a_stored_secret_serves_again() {
+    let (params, compiled) = example();
+    let offer = Offer::new(&params, &compiled.manifest).to_bytes();
+    let mut client = accept(&offer, Trust::Insecure).unwrap();
+    let session = Session::builder().backend(BackendKind::Cpu).build().unwrap();
+    let mut server = session.load(compiled, &params).unwrap();
+    server.load_keys(client.evaluation_keys()).unwrap();
+    let question = client.encrypt("x", &[0.1, 0.2, 0.3, 0.4]).unwrap();
+    let secret = client.secret_bytes();
+    let before = client.decrypt("y", &server.run(&[("x", &question)]).unwrap()[0]).unwrap();
+    drop(client);
+
+    let again = |secret: &[u8]| {
+        let randomness = Randomness::insecure_reproducible(6);
+        Client::accept_with_secret(&offer, secret, Trust::Insecure, randomness, |_, _| ())
+    };
+    let mut client = again(&secret).unwrap();
+    let answer = server.run(&[("x", &question)]).unwrap();
+    assert_eq!(client.decrypt("y", &answer[0]).unwrap(), before);
+    let question = client.encrypt("x", &[0.1, 0.2, 0.3, 0.4]).unwrap();
+    let after = client.decrypt("y", &server.run(&[("x", &question)]).unwrap()[0]).unwrap();
+    assert!(after.iter().zip(&before).all(|(a, b)| (a - b).abs() < 2f64.powi(-24)));
+    server.load_keys(client.evaluation_keys()).unwrap();
+
+    assert!(matches!(again(&secret[1..]), Err(ClientError::Fhe(fhe_core::Error::Wire { .. }))));
+    let message = again(client.evaluation_keys()).unwrap_err().to_string();
+    assert!(message.contains("expected secret key, found evaluation keys"), "{message}");
+}
+
 #[test]
 fn hostile_offers_are_refused_with_the_reason() {
     let (params, compiled) = example();
@@ -141,7 +210,7 @@ fn offers_of_too_many_keys_are_refused_before_any_is_made() {
     offer.galois_elements.push(GaloisElement(2 * fitting + 1));
     for trust in [Trust::Secure, Trust::Insecure] {
         let message = accept(&offer.to_bytes(), trust).unwrap_err().to_string();
-        assert!(message.contains("bytes of keys, expected at most 8589934592"), "{message}");
+        assert!(message.contains(&format!("bytes of keys, expected at most {MAX_KEY_BYTES}")), "{message}");
     }
 }
 

@@ -189,7 +189,8 @@ fn fitting_both(case: &Case) -> Result<(&'static str, Params)> {
     let larger = Preset::ALL.into_iter().skip_while(|preset| *preset != chosen.preset);
     for preset in larger {
         let params = preset.params()?;
-        let kind = |params: &Params| (params.word(), params.security(), params.is_rational());
+        let bootstraps = |params: &Params| params.working_level() < params.max_level();
+        let kind = |params: &Params| (params.word(), params.security(), bootstraps(params));
         let same_kind = kind(&params) == kind(&chosen.params);
         if same_kind && case.by_hand(params.max_level()).is_ok() {
             return Ok((preset.name(), params));

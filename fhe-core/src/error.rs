@@ -83,6 +83,19 @@ pub enum Error {
         /// The level.
         level: Level,
     },
+    /// A message that fills the range of its modulus, or of what bootstrapping brings back: it was too large, or decrypted with another key.
+    #[error(
+        "{operation}: a coefficient is {found:.6} at this scale, expected at most {expected:.6}: the message is too large, or the key is \
+         not its own"
+    )]
+    OutOfRange {
+        /// The operation.
+        operation: &'static str,
+        /// The largest that is possible.
+        expected: f64,
+        /// The largest that there is.
+        found: f64,
+    },
     /// Slots of which a coefficient may not fit, for who encodes them unseen.
     #[error(
         "slots too large: log2 of the largest is {found:.2} at this scale, expected below {expected:.2} (63, and half the \
@@ -233,6 +246,20 @@ pub enum Error {
         at: usize,
         /// Found and expected.
         problem: String,
+    },
+    /// Arguments of noise flooding that mean nothing.
+    #[error("noise flooding: {0}")]
+    Flooding(String),
+    /// Noise flooding would leave too little of an answer.
+    #[error(
+        "noise flooding: expected {expected:.1} bits of precision, but only {found:.1} would be left (fewer answers, bits of security \
+         or slots, or a computation of a smaller error)"
+    )]
+    FloodedPrecision {
+        /// Bits that were asked for.
+        expected: f64,
+        /// Bits that the noise leaves.
+        found: f64,
     },
     /// The operating system gave no randomness.
     #[error("no randomness from the operating system: {0}")]

@@ -1,30 +1,46 @@
-//! Bootstrapping at log N 12, step by step and as a whole.
+//! Bootstrapping at log N 12, step by step and as a whole; at log N 10 what does not depend on the size.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
-use fhe_core::bootstrap::{BootstrapLiteral, BootstrapPlan, Bootstrapper, Slots};
+use fhe_core::bootstrap::{BootstrapLiteral, BootstrapPlan, Bootstrapper, Slots, SparseCiphertext};
 use fhe_core::ckks::precision::PrecisionReport;
 use fhe_core::ckks::{Ciphertext, Decryptor, Encoder, Encryptor, Evaluator};
 use fhe_core::math::double::Double;
 use fhe_core::math::fft::SpecialFft;
 use fhe_core::math::ntt::bit_reverse;
 use fhe_core::math::sampling::Randomness;
-use fhe_core::params::{Level, Params, Preset};
+use fhe_core::math::word::Word;
+use fhe_core::params::{Level, Params, Preset, RationalChain, Security};
 use fhe_core::ring::Ring;
 use fhe_core::rlwe::{EvaluationKeySet, KeyGenerator, SecretDistribution, SecretKey, key_switch};
 use fhe_core::{Complex64, Error};
 use std::sync::OnceLock;
 
-struct Bench {
+struct Bench<W: Word = u32> {
     params: Params,
-    ring: Ring<u32>,
-    secret: SecretKey<u32>,
-    keys: EvaluationKeySet<u32>,
-    bootstrapper: Bootstrapper<u32>,
+    ring: Ring<W>,
+    secret: SecretKey<W>,
+    keys: EvaluationKeySet<W>,
+    bootstrapper: Bootstrapper<W>,
 }
 
 impl Bench {
-    fn new(literal: &BootstrapLiteral, distribution: SecretDistribution) -> Self {
-        let params = Preset::Toy12r.params().unwrap();
+    /// The chain of `boot16` at log N 10.
+    fn small(literal: &BootstrapLiteral, distribution: SecretDistribution) -> Self {
+        Self::new(small_params(), literal, distribution)
+    }
+}
+
+fn small_params() -> Params {
+    let boot_steps = [[(2, 0); 8].as_slice(), &[(1, 1); 4]].concat();
+    let (n_main, n_terminal, n_special, digit_limbs) = (43, 4, 12, 12);
+    let (log_n, log_scale, security) = (10, 40, Security::Insecure);
+    let chain =
+        RationalChain { log_n, log_scale, n_main, n_terminal, n_special, digit_limbs, boot_steps, security };
+    Params::new(chain.literal()).unwrap()
+}
+
+impl<W: Word> Bench<W> {
+    fn new(params: Params, literal: &BootstrapLiteral, distribution: SecretDistribution) -> Self {
         let plan = BootstrapPlan::new(&params, literal).unwrap();
         let ring = Ring::new(&params).unwrap();
         let generator = KeyGenerator::new(&ring);
@@ -43,7 +59,7 @@ impl Bench {
         (0..self.params.n_slots()).map(f).collect()
     }
 
-    fn encrypt(&self, slots: &[Complex64], level: Level, seed: u64) -> Ciphertext<u32> {
+    fn encrypt(&self, slots: &[Complex64], level: Level, seed: u64) -> Ciphertext<W> {
         let scale = self.params.level(level).unwrap().log_scale;
         let plaintext = Encoder::new(&self.ring).encode(slots, level, scale).unwrap();
         let encryptor = Encryptor::new(&self.ring);
@@ -52,7 +68,7 @@ impl Bench {
         seeded.expand(&self.ring).unwrap()
     }
 
-    fn decrypt(&self, ciphertext: &Ciphertext<u32>) -> Vec<Complex64> {
+    fn decrypt(&self, ciphertext: &Ciphertext<W>) -> Vec<Complex64> {
         let plaintext = Decryptor::new(&self.ring).decrypt(ciphertext, &self.secret).unwrap();
         Encoder::new(&self.ring).decode(&plaintext).unwrap()
     }
@@ -73,7 +89,15 @@ fn noise(seed: u64) -> impl Fn(usize) -> Complex64 {
 
 fn complex() -> &'static Bench {
     static BENCH: OnceLock<Bench> = OnceLock::new();
-    BENCH.get_or_init(|| Bench::new(&BootstrapLiteral::default(), SecretDistribution::UniformTernary))
+    let params = || Preset::Toy12r.params().unwrap();
+    let literal = BootstrapLiteral::default();
+    BENCH.get_or_init(|| Bench::new(params(), &literal, SecretDistribution::UniformTernary))
+}
+
+fn small() -> &'static Bench {
+    static BENCH: OnceLock<Bench> = OnceLock::new();
+    let literal = BootstrapLiteral::default();
+    BENCH.get_or_init(|| Bench::small(&literal, SecretDistribution::UniformTernary))
 }
 
 /// The coefficients of a message in pairs `k`, `k + N/2`, in bit-reversed order.
@@ -158,23 +182,51 @@ fn two_rounds_in_a_row() {
     rounds(complex(), 2);
 }
 
+/// Pairs of primes and single primes: levels of 55 bits above a level 0 of 60.
+fn round_of_a_prefix_chain<W: Word>(preset: Preset) {
+    let b = Bench::<W>::new(
+        preset.params().unwrap(),
+        &BootstrapLiteral::default(),
+        SecretDistribution::UniformTernary,
+    );
+    let x = b.slots(noise(21));
+    let fresh = b.bootstrapper.bootstrap(&b.encrypt(&x, Level(0), 21), &b.keys).unwrap();
+    assert_eq!((fresh.level(), b.bootstrapper.plan().output_level()), (Level(8), Level(8)));
+    assert_eq!(fresh.log_scale(), b.params.level(Level(8)).unwrap().log_scale);
+    let report = PrecisionReport::new(&x, &b.decrypt(&fresh)).unwrap();
+    println!("{preset}\n{report}");
+    assert!(report.mean_error < 2f64.powi(-26) && report.max_error < 2f64.powi(-24), "{report}");
+}
+
+#[test]
+fn pairs_of_primes() {
+    round_of_a_prefix_chain::<u32>(Preset::Toy12p);
+}
+
+#[test]
+fn single_primes_in_64_bit_words() {
+    round_of_a_prefix_chain::<u64>(Preset::Toy12w);
+}
+
 #[test]
 fn every_secret_distribution() {
     for weight in [64, 192] {
-        rounds(&Bench::new(&BootstrapLiteral::default(), SecretDistribution::SparseTernary { weight }), 1);
+        rounds(&Bench::small(&BootstrapLiteral::default(), SecretDistribution::SparseTernary { weight }), 1);
     }
 }
 
 /// A product at each level that bootstrapping returned, and bootstrapped again.
 #[test]
 fn what_comes_out_is_computed_with() {
-    let b = complex();
+    let b = small();
     let (e, key) = (Evaluator::new(&b.ring), b.keys.relinearization().unwrap());
     let mut x = b.slots(|i| Complex64::from_polar(1.0, 5.0 * noise(3)(i).re));
     let mut a = b.bootstrapper.bootstrap(&b.encrypt(&x, Level(0), 3), &b.keys).unwrap();
     while a.level() > Level(0) {
         a = e.rescale(&e.relinearize(&e.square(&a).unwrap(), key).unwrap()).unwrap();
         x.iter_mut().for_each(|z| *z *= *z);
+        let canonical = b.params.level(a.level()).unwrap().log_scale;
+        assert!((a.log_scale() - canonical).to_f64().abs() < 2f64.powi(-30));
     }
     let fresh = b.bootstrapper.bootstrap(&a, &b.keys).unwrap();
     let report = PrecisionReport::new(&x, &b.decrypt(&fresh)).unwrap();
@@ -200,14 +252,14 @@ fn the_worst_message_is_off_by_what_the_sine_is() {
 #[test]
 fn a_gain_is_undone() {
     let literal = BootstrapLiteral { log_gain: 4, ..BootstrapLiteral::default() };
-    let gained = Bench::new(&literal, SecretDistribution::UniformTernary);
+    let gained = Bench::small(&literal, SecretDistribution::UniformTernary);
     let error = |b: &Bench, x: &[Complex64]| {
         let fresh = b.bootstrapper.bootstrap(&b.encrypt(x, Level(0), 13), &b.keys).unwrap();
         assert_eq!(fresh.log_scale(), b.params.level(Level(13)).unwrap().log_scale);
         PrecisionReport::new(x, &b.decrypt(&fresh)).unwrap().mean_error
     };
-    let small = gained.slots(|i| noise(13)(i) / 8.0);
-    let (with, without) = (error(&gained, &small), error(complex(), &small));
+    let tiny = gained.slots(|i| noise(13)(i) / 32.0);
+    let (with, without) = (error(&gained, &tiny), error(small(), &tiny));
     assert!(with < without / 1.5, "{with} {without}");
     let large = gained.slots(|_| Complex64::ONE);
     let expected = gained.bootstrapper.plan().sine_error(1.0).unwrap();
@@ -217,7 +269,7 @@ fn a_gain_is_undone() {
 #[test]
 fn two_real_ciphertexts_at_the_price_of_one() {
     let literal = BootstrapLiteral { slots: Slots::RealPair, ..BootstrapLiteral::default() };
-    let b = Bench::new(&literal, SecretDistribution::UniformTernary);
+    let b = Bench::small(&literal, SecretDistribution::UniformTernary);
     let x = b.slots(|i| Complex64::new(noise(5)(i).re, 0.0));
     let y = b.slots(|i| Complex64::new(noise(6)(i).im, 0.0));
     let (p, q) = (b.encrypt(&x, Level(0), 5), b.encrypt(&y, Level(0), 6));
@@ -234,11 +286,11 @@ fn two_real_ciphertexts_at_the_price_of_one() {
 /// Few slots, repeated: one `eval_mod`, and what comes out repeats itself.
 #[test]
 fn periodic_slots() {
-    for (period, coeffs_to_slots, slots_to_coeffs) in [(64, 2, 2), (1024, 3, 3)] {
+    for (period, coeffs_to_slots, slots_to_coeffs) in [(64, 2, 2), (256, 3, 3)] {
         let slots = Slots::Periodic { period };
         let literal =
             BootstrapLiteral { slots, coeffs_to_slots, slots_to_coeffs, ..BootstrapLiteral::default() };
-        let b = Bench::new(&literal, SecretDistribution::UniformTernary);
+        let b = Bench::small(&literal, SecretDistribution::UniformTernary);
         let x = b.slots(|i| noise(12)(i % period));
         let a = b.encrypt(&x, Level(0), 12);
         let boot = &b.bootstrapper;
@@ -255,6 +307,41 @@ fn periodic_slots() {
     }
 }
 
+/// Keys, encryption and bootstrapping give the same words for any number of threads.
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let slots = Slots::Periodic { period: 64 };
+            let literal = BootstrapLiteral {
+                slots,
+                coeffs_to_slots: 2,
+                slots_to_coeffs: 2,
+                ..BootstrapLiteral::default()
+            };
+            let b = Bench::small(&literal, SecretDistribution::UniformTernary);
+            let public =
+                KeyGenerator::new(&b.ring).public_key(&b.secret, &mut Randomness::insecure_reproducible(16));
+            let public = public.unwrap();
+            let x = b.slots(|i| noise(16)(i % 64));
+            let a = b.encrypt(&x, Level(0), 16);
+            let plain = Encoder::new(&b.ring).encode(&x, Level(3), a.log_scale()).unwrap();
+            let mut randomness = Randomness::insecure_reproducible(17);
+            let under_public = Encryptor::new(&b.ring).encrypt(&plain, &public, &mut randomness).unwrap();
+            let fresh = b.bootstrapper.bootstrap(&a, &b.keys).unwrap();
+            let decoded: Vec<u64> =
+                b.decrypt(&fresh).iter().flat_map(|z| [z.re.to_bits(), z.im.to_bits()]).collect();
+            let blobs = [public.to_bytes(), b.keys.to_bytes(), a.to_bytes(), under_public.to_bytes()];
+            (blobs, fresh.to_bytes(), decoded)
+        })
+    };
+    let alone = run(1);
+    for threads in [2, 3, 8] {
+        assert!(run(threads) == alone, "{threads} threads");
+    }
+}
+
 #[test]
 fn the_plan_tells_everything_before_there_are_keys() {
     let plan = complex().bootstrapper.plan();
@@ -268,11 +355,20 @@ fn the_plan_tells_everything_before_there_are_keys() {
     let plan = BootstrapPlan::new(&params, &BootstrapLiteral::default()).unwrap();
     assert!(plan.output_level() >= Level(13) && params.log_qp() <= 1747.0);
     assert!(plan.failure_log2() < -105.0);
+    for preset in [Preset::Boot16p, Preset::Boot16w] {
+        let params = preset.params().unwrap();
+        let plan = BootstrapPlan::new(&params, &BootstrapLiteral::default()).unwrap();
+        assert_eq!((plan.output_level(), params.working_level(), plan.depth()), (Level(8), Level(11), 15));
+        assert!(params.log_qp() <= 1747.0 && plan.failure_log2() < -105.0);
+        // All of a message in one coefficient.
+        let worst = plan.sine_error(1.0).unwrap();
+        assert!((worst.log2() + 17.2).abs() < 0.2, "{preset}: {}", worst.log2());
+    }
 }
 
 #[test]
 fn what_cannot_be_bootstrapped_is_refused() {
-    let b = complex();
+    let b = small();
     let x = b.slots(noise(7));
     let boot = &b.bootstrapper;
     let wrong = boot.bootstrap(&b.encrypt(&x, Level(1), 7), &b.keys);
@@ -292,9 +388,39 @@ fn what_cannot_be_bootstrapped_is_refused() {
     assert!(matches!(Bootstrapper::new(&other, boot.plan()), Err(Error::ParamsMismatch { .. })));
 }
 
+/// Too large for level 0: a modulus reached by multiplication, since encoding refuses it.
+#[test]
+fn messages_out_of_range_are_seen_before_and_after() {
+    let b = small();
+    let (plan, e) = (b.bootstrapper.plan(), Evaluator::new(&b.ring));
+    let ratio = 8.0 * plan.max_coefficient().unwrap();
+    let level = b.params.level(Level(0)).unwrap();
+    assert!((ratio.log2() - (level.log_q - level.log_scale.to_f64())).abs() < 1e-9);
+    let out_of_range = |r: Result<(), Error>| matches!(r, Err(Error::OutOfRange { .. }));
+    // Coefficients of about 0.01, and one of 1.
+    let spread = b.slots(noise(15));
+    let one = b.slots(|_| Complex64::ONE);
+    for (x, factor, is_seen) in [
+        (&spread, 1.0, false),
+        (&spread, 2048.0, false),
+        (&spread, 16384.0, true),
+        (&spread, 1_048_576.0, true),
+        (&one, 100.0, false),
+        (&one, 256.0, true),
+    ] {
+        let scaled: Vec<Complex64> = x.iter().map(|z| z * factor).collect();
+        assert_eq!(out_of_range(plan.check_input(&scaled)), is_seen, "{factor}");
+        let a = e.mul_scalar(&b.encrypt(x, Level(0), 15), factor, Double::default()).unwrap();
+        let fresh = b.decrypt(&b.bootstrapper.bootstrap(&a, &b.keys).unwrap());
+        assert_eq!(out_of_range(plan.check_output(&fresh)), is_seen, "{factor}");
+    }
+    assert!(matches!(plan.check_output(&one[1..]), Err(Error::SlotCount { expected: 512, found: 511 })));
+    assert!(out_of_range(plan.check_output(&b.slots(|_| Complex64::new(f64::NAN, 0.0)))));
+}
+
 #[test]
 fn missing_keys_are_named() {
-    let b = complex();
+    let b = small();
     let a = b.encrypt(&b.slots(noise(8)), Level(0), 8);
     let none = EvaluationKeySet::new(&b.params);
     let Err(Error::MissingKeys { missing }) = b.bootstrapper.bootstrap(&a, &none) else { panic!() };
@@ -361,7 +487,7 @@ fn plans_that_do_not_fit_are_refused() {
 
 #[test]
 fn keys_travel() {
-    let b = complex();
+    let b = small();
     let generator = KeyGenerator::new(&b.ring);
     let mut randomness = Randomness::insecure_reproducible(10);
     let mut keys = EvaluationKeySet::new(&b.params);
@@ -373,6 +499,22 @@ fn keys_travel() {
         Err(Error::Wire { .. })
     ));
     assert_eq!(Params::from_bytes(&b.params.to_bytes()).unwrap(), b.params);
+
+    // What is on its way, on both levels; and a kind of its own.
+    let a = b.encrypt(&b.slots(noise(14)), Level(0), 14);
+    let sparse = b.bootstrapper.to_sparse(&a, &b.keys).unwrap();
+    let raised = b.bootstrapper.mod_raise(&sparse).unwrap();
+    for sparse in [sparse, raised] {
+        let bytes = sparse.to_bytes();
+        assert_eq!(SparseCiphertext::from_bytes(&b.ring, &bytes).unwrap(), sparse);
+        for len in (0..100).chain((100..bytes.len()).step_by(997)) {
+            let cut = SparseCiphertext::<u32>::from_bytes(&b.ring, &bytes[..len]);
+            assert!(matches!(cut, Err(Error::Wire { .. })), "cut to {len}");
+        }
+        assert!(matches!(Ciphertext::<u32>::from_bytes(&b.ring, &bytes), Err(Error::Wire { at: 6, .. })));
+    }
+    let own = SparseCiphertext::<u32>::from_bytes(&b.ring, &a.to_bytes());
+    assert!(matches!(own, Err(Error::Wire { at: 6, .. })));
 
     // A key from one secret to another.
     let other = generator.secret_key(&mut randomness);

@@ -6,13 +6,14 @@ mod common;
 
 use common::{Client, wave};
 use fhe_core::ckks::precision::PrecisionReport;
-use fhe_core::ckks::{Decryptor, Encryptor, check_raw_slots};
+use fhe_core::ckks::{Ciphertext, Decryptor, Encryptor, check_raw_slots};
 use fhe_core::math::double::Double;
+use fhe_core::math::fft::SpecialFft;
 use fhe_core::math::sampling::Randomness;
 use fhe_core::math::word::Word;
 use fhe_core::params::{GaloisElement, Level, Preset};
 use fhe_core::ring::Ring;
-use fhe_core::rlwe::KeyGenerator;
+use fhe_core::rlwe::{KeyGenerator, SecretKey};
 use fhe_core::{Complex64, Error};
 
 fn assert_close(expected: &[Complex64], found: &[Complex64], bits: f64) {
@@ -150,6 +151,38 @@ fn bad_messages_are_refused() {
         c.encoder.encode(&vec![Complex64::ONE; n], Level(9), scale),
         Err(Error::NoSuchLevel { expected: Level(5), found: Level(9) })
     ));
+}
+
+fn wrapped_messages<W: Word>(preset: Preset) {
+    let mut c = Client::<W>::new(preset.params().unwrap(), &[]);
+    let x = c.slots(wave(0.7));
+    let decode = |c: &Client<W>, a: &Ciphertext<W>, key: &SecretKey<W>| {
+        c.encoder.decode(&Decryptor::new(&c.ring).decrypt(a, key).unwrap())
+    };
+    for level in [Level(0), Level(1)] {
+        let a = c.encrypt(&x, level);
+        let info = c.params.level(level).unwrap();
+        let half = (info.log_q - 1.0 - info.log_scale.to_f64()).exp2();
+        let mut coefficients = x.clone();
+        SpecialFft::new(c.ring.n()).embed_inverse(&mut coefficients);
+        let largest = coefficients.iter().fold(0f64, |m, z| m.max(z.re.abs()).max(z.im.abs()));
+        // The largest coefficient at nine tenths of half the modulus, at the very end, and beyond.
+        for (part, fits) in [(0.9, true), (0.995, false), (40.0, false), (5e5, false)] {
+            let factor = (part * half / largest).round();
+            let scaled = c.evaluator.mul_scalar(&a, factor, Double::default()).unwrap();
+            let found = decode(&c, &scaled, &c.secret);
+            assert_eq!(found.is_ok(), fits, "{preset} at {level}: {part}");
+            assert!(fits || matches!(found, Err(Error::OutOfRange { operation: "decode", .. })));
+        }
+        let stranger = KeyGenerator::new(&c.ring).secret_key(&mut Randomness::insecure_reproducible(4));
+        assert!(matches!(decode(&c, &a, &stranger), Err(Error::OutOfRange { .. })));
+    }
+}
+
+#[test]
+fn messages_that_wrapped_around_and_wrong_keys_are_seen_in_decoding() {
+    wrapped_messages::<u32>(Preset::Toy10);
+    wrapped_messages::<u64>(Preset::Toy10w);
 }
 
 /// What passes unseen has no coefficient that is larger than the largest slot, scaled; the worst slots are those of one coefficient.

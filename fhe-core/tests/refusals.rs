@@ -158,6 +158,13 @@ fn chains_that_are_not_supported_are_refused() {
     assert!(unused.contains("no level has main prime 10"), "{unused}");
     let small = refused(&|l| l.log_scale = 29);
     assert!(small.contains("at least 30 with more than one level"), "{small}");
-    let beyond = refused(&|l| l.scales = Scales::FromBottom { working: 6 });
+    let beyond = refused(&|l| l.scales = Scales::FromBottom { working: 6, base: 50 });
     assert!(beyond.contains("up to level 6, expected at most 5"), "{beyond}");
+    for base in [29, 51] {
+        let outside = refused(&|l| l.scales = Scales::FromBottom { working: 5, base });
+        assert!(outside.contains("expected from 30 to the nominal 50"), "{outside}");
+    }
+    // Level 1 would have a scale of about 2^45: the step to level 0 is no larger.
+    let low = refused(&|l| l.scales = Scales::FromBottom { working: 5, base: 40 });
+    assert!(low.contains("canonical scale of level 1 is 2^4"), "{low}");
 }

@@ -145,6 +145,12 @@ fn series<W: Word>(params: Params, bits: f64) {
         ([vec![0.0; 8], vec![1.5]].concat(), -3.0, 1.0),
         (vec![0.5, 0.0, 0.0, 0.0, 0.0, -0.75, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0], -1.0, 1.0),
         (vec![0.625], 0.0, 1.0),
+        // Intervals on one side of 0, nothing below the last coefficient, nothing at all however long.
+        (dense(7), -5.0, -4.0),
+        (dense(6), 100.0, 101.0),
+        ([vec![0.0; 15], vec![-0.5]].concat(), 2.0, 3.0),
+        (vec![0.0; 12], -7.0, -6.5),
+        ([vec![0.0; 4], vec![1.0], vec![0.0; 9]].concat(), -1.0, 1.0),
         (vec![0.0, 0.0], -1.0, 1.0),
         (Vec::new(), -1.0, 1.0),
     ];

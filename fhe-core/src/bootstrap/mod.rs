@@ -264,7 +264,8 @@ impl<W: Word> Bootstrapper<W> {
         )))
     }
 
-    /// The same slots at the output level, at its canonical scale. Under a plan for [`Slots::Periodic`] they are to repeat themselves: what does
+    /// The same slots at the output level, at its canonical scale. Nothing here can see a message that is too large:
+    /// [`BootstrapPlan::check_input`] and [`BootstrapPlan::check_output`] are for those who can. Under a plan for [`Slots::Periodic`] they are to repeat themselves: what does
     /// not is lost.
     ///
     /// # Errors

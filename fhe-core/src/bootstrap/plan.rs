@@ -18,8 +18,10 @@ use crate::ckks::scalar::log_step;
 use crate::ckks::{ChebyshevSeries, LinearTransform, scale_before_doublings, step};
 use crate::error::{Error, Result};
 use crate::math::double::Double;
+use crate::math::fft::SpecialFft;
 use crate::params::{GaloisElement, Level, Params};
 use crate::rlwe::check_weight;
+use num_complex::Complex64;
 use std::collections::BTreeSet;
 
 /// Bits that a message has above its final scale after `eval_mod`. The diagonals of `slots_to_coeffs` have a third of them less than a
@@ -323,6 +325,49 @@ impl BootstrapPlan {
     pub fn sine_error(&self, coefficient: f64) -> Result<f64> {
         let turn = core::f64::consts::TAU / self.log_ratio()?.exp2();
         Ok((coefficient - (turn * coefficient).sin() / turn).abs())
+    }
+
+    /// The largest coefficient of a message that is bootstrapped: an eighth of `q`, beyond which the sine no longer follows it. Slots of random
+    /// signs have coefficients `sqrt(N / 2)` times smaller than they are; a constant is all in one.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn max_coefficient(&self) -> Result<f64> {
+        Ok(self.log_ratio()?.exp2() / 8.0)
+    }
+
+    /// Refuses slots that bootstrapping would not bring back; of [`Slots::RealPair`], of real plus imaginary parts.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] for a coefficient above [`Self::max_coefficient`]; [`Error::SlotCount`] unless there are N / 2.
+    pub fn check_input(&self, slots: &[Complex64]) -> Result<()> {
+        self.check_coefficients("bootstrap", slots, self.max_coefficient()?)
+    }
+
+    /// Refuses slots that came out of bootstrapping and that no message in range leads to. What goes in too large comes out as the sine of it,
+    /// anywhere below `r / (2 pi)`, `r` the ratio of `q` and a message of 1, where what is in range stays below `sin(pi / 4)` times that: of many
+    /// coefficients out of range half are seen, of a single one (constants) perhaps none.
+    ///
+    /// # Errors
+    /// As [`Self::check_input`].
+    pub fn check_output(&self, slots: &[Complex64]) -> Result<()> {
+        let most = self.log_ratio()?.exp2() / core::f64::consts::TAU * core::f64::consts::FRAC_1_SQRT_2;
+        // The noise of a message at the end of its range.
+        self.check_coefficients("bootstrapped", slots, most * (1.0 + 1.0 / 1024.0))
+    }
+
+    fn check_coefficients(&self, operation: &'static str, slots: &[Complex64], expected: f64) -> Result<()> {
+        if slots.len() != self.params.n_slots() {
+            return Err(Error::SlotCount { expected: self.params.n_slots(), found: slots.len() });
+        }
+        let mut values = slots.to_vec();
+        SpecialFft::new(self.params.n()).embed_inverse(&mut values);
+        let magnitude = |x: f64| if x.is_nan() { f64::INFINITY } else { x.abs() };
+        let found = values.iter().fold(0f64, |most, z| most.max(magnitude(z.re)).max(magnitude(z.im)));
+        if found > expected {
+            return Err(Error::OutOfRange { operation, expected, found });
+        }
+        Ok(())
     }
 
     /// The scale of the cosine before its angle is doubled.

@@ -11,7 +11,7 @@ use crate::rlwe::{EncapsulationKeys, key_switch};
 
 /// A ciphertext under the ephemeral sparse secret: not to be mixed with others.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SparseCiphertext<W>(Ciphertext<W>);
+pub struct SparseCiphertext<W>(pub(crate) Ciphertext<W>);
 
 impl<W: Word> SparseCiphertext<W> {
     /// Under the sparse secret, at level 0.

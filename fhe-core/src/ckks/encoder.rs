@@ -147,9 +147,13 @@ impl<W: Word> Encoder<W> {
 
     /// The slots of a plaintext: all N / 2.
     ///
+    /// A message that was once too large for its modulus, or that was decrypted with a wrong key, comes out with coefficients all over
+    /// `(-q/2, q/2)`: of N of them one is within a 64th of the end, but with probability `(63/64)^N`, 2^-23 at log N 10. That is
+    /// refused. A message of few coefficients (constants) may wrap around unseen.
+    ///
     /// # Errors
-    /// [`Error::ParamsMismatch`]; [`Error::NotFinite`] when a slot overflows `f64`, as a wrong key may make it do
-    /// under a modulus above 2^1024.
+    /// [`Error::ParamsMismatch`]; [`Error::OutOfRange`] for a coefficient in the outermost 64th of half the modulus; [`Error::NotFinite`] when
+    /// a slot overflows `f64`, as it may under a modulus above 2^1024.
     pub fn decode(&self, plaintext: &Plaintext<W>) -> Result<Vec<Complex64>> {
         let params = self.ring.params();
         params.check_digest(plaintext.params.digest())?;
@@ -162,6 +166,14 @@ impl<W: Word> Encoder<W> {
         let coefficient = |k: usize| lift.centred((0..basis.len()).map(|i| words[i * n + k])) * scale;
         let pair = |k: usize| Complex64::new(coefficient(k), coefficient(k + n / 2));
         let mut values: Vec<Complex64> = (0..n / 2).into_par_iter().map(pair).collect();
+        let expected = (Double::from(params.level(plaintext.level)?.log_q - 1.0) - plaintext.log_scale)
+            .exp2()
+            * (63.0 / 64.0);
+        let found = values.iter().fold(0f64, |most, z| most.max(z.re.abs()).max(z.im.abs()));
+        // Asked this way round, what is infinite on both sides is left to the slots.
+        if found > expected {
+            return Err(Error::OutOfRange { operation: "decode", expected, found });
+        }
         self.fft.embed(&mut values);
         if let Some(slot) = values.iter().position(|z| !z.is_finite()) {
             return Err(Error::NotFinite { slot, value: values[slot].to_string() });

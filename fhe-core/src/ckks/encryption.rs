@@ -79,7 +79,8 @@ impl<W: Word> Encryptor<W> {
     }
 }
 
-/// Decrypts. The result is exact, noise included: do not hand it to others (CPA-D, ePrint 2020/1533).
+/// Decrypts. The result is exact, noise included: do not hand it to others (CPA-D, ePrint 2020/1533), but what
+/// [`Self::decrypt_shareable`] gives.
 #[derive(Clone, Debug)]
 pub struct Decryptor<W> {
     ring: Ring<W>,

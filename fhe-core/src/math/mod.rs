@@ -2,6 +2,7 @@
 
 pub mod double;
 pub mod fft;
+pub mod gaussian;
 pub mod modulus;
 pub mod naive;
 pub mod ntt;

@@ -54,6 +54,11 @@ impl Randomness {
         self.insecure
     }
 
+    /// 64 uniform bits.
+    pub(super) fn bits(&mut self) -> u64 {
+        self.rng.next_u64()
+    }
+
     /// A fresh seed for a public expansion.
     pub fn seed(&mut self) -> Seed {
         let mut seed = [0; 32];

@@ -38,6 +38,9 @@ pub enum Scales {
     FromBottom {
         /// The highest level whose scale is nominal; the levels above are bootstrapping's, of any scale.
         working: u32,
+        /// log2 of the scale of level 0: the nominal one, or less, where bootstrapping wants a message smaller beside the modulus of
+        /// level 0. The step to level 0 is larger by twice the difference.
+        base: u32,
     },
 }
 
@@ -96,11 +99,17 @@ impl ParamsLiteral {
         if let Some(unused) = (0..n_main as u32).find(|&i| !held(i)) {
             return refuse(format!("no level has main prime {unused}, expected that they use all {n_main}"));
         }
-        if let Scales::FromBottom { working } = self.scales
-            && working as usize >= self.levels.len()
-        {
-            let top = self.levels.len() - 1;
-            return refuse(format!("the scale is nominal up to level {working}, expected at most {top}"));
+        if let Scales::FromBottom { working, base } = self.scales {
+            if working as usize >= self.levels.len() {
+                let top = self.levels.len() - 1;
+                return refuse(format!("the scale is nominal up to level {working}, expected at most {top}"));
+            }
+            let (least, nominal) = (MIN_CHAIN_LOG_SCALE, self.log_scale);
+            if base > nominal || (base < nominal && base < least) {
+                return refuse(format!(
+                    "log2 of the scale of level 0 is {base}, expected from {least} to the nominal {nominal}"
+                ));
+            }
         }
         if self.log_scale < 10 || self.log_scale > 100 {
             return refuse(format!("log2 of the scale is {}, expected 10 to 100", self.log_scale));
@@ -134,7 +143,9 @@ impl ParamsLiteral {
             let nominal = f64::from(self.log_scale);
             let checked = match self.scales {
                 Scales::FromTop => true,
-                Scales::FromBottom { working } => l <= working as usize,
+                Scales::FromBottom { working, base } => {
+                    l <= working as usize && (l > 0 || base == self.log_scale)
+                }
             };
             let drift = if checked { (log_scale.to_f64() - nominal).abs() } else { 0.0 };
             if drift > MAX_SCALE_DRIFT || log_q < log_scale.to_f64() + 1.0 {
@@ -156,7 +167,11 @@ impl ParamsLiteral {
             .windows(2)
             .map(|pair| log2(&without(&pair[1], &pair[0])) - log2(&without(&pair[0], &pair[1])))
             .collect();
-        let mut log_scale = Double::from(f64::from(self.log_scale));
+        let start = match self.scales {
+            Scales::FromTop => self.log_scale,
+            Scales::FromBottom { base, .. } => base,
+        };
+        let mut log_scale = Double::from(f64::from(start));
         let mut scales = vec![log_scale];
         match self.scales {
             Scales::FromTop => {
@@ -193,9 +208,12 @@ impl ParamsLiteral {
             word(level.len() as u64);
             level.iter().for_each(|&i| word(u64::from(i)));
         }
-        // What was written before there was a choice has no such field.
-        if let Scales::FromBottom { working } = self.scales {
+        // What was written before there was a choice has no such fields.
+        if let Scales::FromBottom { working, base } = self.scales {
             word(u64::from(working));
+            if base != self.log_scale {
+                word(u64::from(base));
+            }
         }
         out
     }

@@ -13,6 +13,7 @@
 
 mod ids;
 pub mod literal;
+mod prefix;
 mod presets;
 mod rational;
 pub mod security;
@@ -20,7 +21,8 @@ pub mod security;
 pub use ids::{GaloisElement, Level, LimbIdx};
 use literal::without;
 pub use literal::{ParamsLiteral, Scales};
-pub use presets::{Preset, scale_primes};
+pub use prefix::{PrefixChain, scale_primes};
+pub use presets::Preset;
 pub use rational::RationalChain;
 pub use security::Security;
 
@@ -211,7 +213,7 @@ impl Params {
     pub fn working_level(&self) -> Level {
         match self.0.literal.scales {
             Scales::FromTop => self.max_level(),
-            Scales::FromBottom { working } => Level(working),
+            Scales::FromBottom { working, .. } => Level(working),
         }
     }
 

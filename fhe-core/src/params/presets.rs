@@ -1,10 +1,10 @@
 //! Named parameters. Each is found by a deterministic search, so the doc says shapes, not primes.
 //!
 //! In 32-bit words a level is a *pair* of primes near 2^(scale/2), chosen so that the canonical scale of the
-//! next level is as near as possible to the nominal one; in 64-bit words it is one prime. Presets for bootstrapping have a rational
-//! chain.
+//! next level is as near as possible to the nominal one; in 64-bit words it is one prime. `boot16` has a rational chain.
 
-use super::{Params, ParamsLiteral, RationalChain, Scales, Security};
+use super::prefix::{per_level, prefixes};
+use super::{Params, ParamsLiteral, PrefixChain, RationalChain, Scales, Security, scale_primes};
 use crate::error::{Error, Result};
 use crate::math::primes;
 use crate::math::word::WordKind;
@@ -24,18 +24,42 @@ use core::str::FromStr;
 /// | `n15w` | 15 | u64 | 11 | 2^50 | 850 | 3 | 128 | 33.7 | 32.7 | 22.7 |
 /// | `toy10`, `toy11`, `toy12` | 10..12 | u32 | 5 | 2^50 | 430 | 3 | none | | | |
 /// | `toy10w` | 10 | u64 | 5 | 2^50 | 430 | 3 | none | | | |
-/// | `boot16` | 16 | u32 | 16 + 12 | 2^40 | 1747 | 4 | 128 | | | |
-/// | `toy13`, `toy12r` | 13, 12 | u32 | 16 + 12 | 2^40 | 1750 | 4 | none | | | |
+/// | `boot16` | 16 | u32 | 16 + 12 | 2^40 | 1747 | 4 | 128 | 22.7 | 21.7 | 6.6 |
+/// | `boot16p` | 16 | u32 | 11 + 12 | 2^55 | 1743 | 4 | 128 | 37.7 | 36.7 | 26.7 |
+/// | `boot16w` | 16 | u64 | 11 + 12 | 2^55 | 1744 | 4 | 128 | 37.7 | 36.7 | 26.7 |
+/// | `toy13` | 13 | u32 | 16 + 12 | 2^40 | 1750 | 4 | none | 25.7 | 24.7 | 9.7 |
+/// | `toy12r` | 12 | u32 | 16 + 12 | 2^40 | 1750 | 4 | none | 26.7 | 25.7 | 10.7 |
+/// | `toy12p` | 12 | u32 | 11 + 12 | 2^55 | 1744 | 4 | none | 41.7 | 40.7 | 30.7 |
+/// | `toy12w` | 12 | u64 | 11 + 12 | 2^55 | 1744 | 4 | none | 41.7 | 40.7 | 30.7 |
 ///
-/// The last two rows bootstrap: 43 main, 4 terminal and 12 special primes; 16 levels of 40 bits, above them 8 of 60 for `eval_mod` and 4
-/// of 55 for `coeffs_to_slots`. They return level 13. The mean error of bootstrapping full complex slots in the square from -1 to 1 is 2^-22.0
-/// (`boot16`; 2^-21.5 in a second round), 2^-25.7 (`toy13`, five rounds), 2^-27.0 (`toy12r`, three rounds); measured by the example `bootstrap`, 2026-11-26. See
-/// [`crate::bootstrap`].
+/// The last three columns are the mean of `-log2 |error|` over full complex slots of modulus 1: after public-key encryption (6 to
+/// 8 bits more under the secret key), after one square, and after a chain of squares through every level (every working one), each
+/// of which doubles the error of its operand.
 ///
-/// The last three columns are mean `-log2 |error|` on full complex slots of modulus 1: after public-key encryption (7 to
-/// 8 bits more under the secret key), after one square, and after a chain of squares through every level, each
-/// of which doubles the error of its operand. Measured by `cargo run --release -p fhe-core --example precision`,
-/// 2026-11-22.
+/// The last seven bootstrap. A rational chain (`boot16`) has 43 main, 4 terminal and 12 special primes; 16 levels of 40 bits, above them 8 of 60 for
+/// `eval_mod` and 4 of 55 for `coeffs_to_slots`, and returns level 13. A prefix chain (`boot16p` of pairs, `boot16w` of single primes) has 48 or 24 main
+/// and 12 or 6 special primes; a level 0 of 60 bits at scale 2^50 ([`super::PrefixChain`]), 11 levels of 55, 8 of 60 and 4 of 58 and 60, and returns
+/// level 8. After bootstrapping full complex slots that fill the square from -1 to 1, `-log2` of the modulus of the error:
+///
+/// | name | round | min | mean | median | max | std |
+/// |---|---|---|---|---|---|---|
+/// | `boot16` | 1 | 20.1 | 22.3 | 22.1 | 29.7 | 0.9 |
+/// | `boot16` | 2 | 19.8 | 21.8 | 21.6 | 29.6 | 0.9 |
+/// | `boot16p` | 1 | 20.3 | 22.3 | 22.1 | 29.5 | 0.9 |
+/// | `boot16p` | 2 | 19.7 | 21.8 | 21.6 | 29.0 | 0.9 |
+/// | `boot16w` | 1 | 20.2 | 22.4 | 22.2 | 30.3 | 0.9 |
+/// | `boot16w` | 2 | 19.7 | 21.9 | 21.7 | 28.7 | 0.9 |
+/// | `toy13` | 1 | 24.8 | 26.7 | 26.6 | 32.2 | 0.9 |
+/// | `toy13` | 3 | 23.2 | 25.9 | 25.8 | 32.2 | 0.9 |
+/// | `toy12r` | 1 | 26.0 | 27.9 | 27.7 | 32.6 | 0.9 |
+/// | `toy12r` | 3 | 24.6 | 26.6 | 26.5 | 32.0 | 0.9 |
+/// | `toy12p` | 1 | 26.1 | 27.9 | 27.7 | 32.6 | 0.9 |
+/// | `toy12p` | 3 | 24.9 | 26.7 | 26.5 | 33.0 | 0.9 |
+/// | `toy12w` | 1 | 26.0 | 27.9 | 27.8 | 34.0 | 0.9 |
+/// | `toy12w` | 3 | 24.9 | 26.7 | 26.5 | 33.0 | 0.9 |
+///
+/// In the mean of the moduli themselves this is 2^-22.0 for the presets at log N 16. `cargo run --release --example precision -- --preset NAME --rounds
+/// 3` prints all of it, for every operation, real and imaginary parts too; measured 2026-11-26. See [`crate::bootstrap`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the table above says what each is")]
 pub enum Preset {
@@ -53,6 +77,10 @@ pub enum Preset {
     Boot16,
     Toy13,
     Toy12r,
+    Boot16p,
+    Boot16w,
+    Toy12p,
+    Toy12w,
 }
 
 /// What tells one preset from another.
@@ -73,11 +101,12 @@ struct Shape {
 enum Kind {
     Prefix(Shape),
     Rational(&'static str, RationalChain),
+    Boot(&'static str, PrefixChain),
 }
 
 impl Preset {
     /// Every preset.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::N13,
         Self::N14,
         Self::N15,
@@ -92,6 +121,10 @@ impl Preset {
         Self::Boot16,
         Self::Toy13,
         Self::Toy12r,
+        Self::Boot16p,
+        Self::Boot16w,
+        Self::Toy12p,
+        Self::Toy12w,
     ];
 
     fn kind(self) -> Kind {
@@ -142,6 +175,22 @@ impl Preset {
             };
             Kind::Rational(name, chain)
         };
+        // The same bits in pairs and in single primes. The first matrix of coeffs_to_slots comes down from the scale q_0 and has what the modulus
+        // leaves: its diagonals are the less precise the less its step has.
+        let boot = |name, log_n, word, security| {
+            let digit_limbs = if word == U32 { 12 } else { 6 };
+            let chain = PrefixChain {
+                log_n,
+                word,
+                log_scale: 55,
+                working: 11,
+                boot_steps: [[60; 8].as_slice(), &[58, 58, 58, 60]].concat(),
+                n_special: digit_limbs,
+                digit_limbs,
+                security,
+            };
+            Kind::Boot(name, chain)
+        };
         match self {
             Self::N13 => shape("n13", 13, U32, 2, 46, Bits128),
             Self::N14 => shape("n14", 14, U32, 5, 50, Bits128),
@@ -157,6 +206,10 @@ impl Preset {
             Self::Boot16 => rational("boot16", 16, Bits128),
             Self::Toy13 => rational("toy13", 13, Insecure),
             Self::Toy12r => rational("toy12r", 12, Insecure),
+            Self::Boot16p => boot("boot16p", 16, U32, Bits128),
+            Self::Boot16w => boot("boot16w", 16, U64, Bits128),
+            Self::Toy12p => boot("toy12p", 12, U32, Insecure),
+            Self::Toy12w => boot("toy12w", 12, U64, Insecure),
         }
     }
 
@@ -164,7 +217,7 @@ impl Preset {
     pub fn name(self) -> &'static str {
         match self.kind() {
             Kind::Prefix(shape) => shape.name,
-            Kind::Rational(name, _) => name,
+            Kind::Rational(name, _) | Kind::Boot(name, _) => name,
         }
     }
 
@@ -173,9 +226,10 @@ impl Preset {
         let s = match self.kind() {
             Kind::Prefix(shape) => shape,
             Kind::Rational(_, chain) => return chain.literal(),
+            Kind::Boot(_, chain) => return chain.literal(),
         };
         let log_two_n = s.log_n + 1;
-        let per_level = if s.word == WordKind::U32 { 2 } else { 1 };
+        let per_level = per_level(s.word);
         let mut large = primes::descending(s.special_bits, log_two_n);
         let special_primes: Vec<u64> = large.by_ref().take(s.n_special).collect();
         let base: Vec<u64> = if s.base_bits == s.special_bits {
@@ -185,13 +239,12 @@ impl Preset {
         };
         let scale_primes = scale_primes(s.log_scale, log_two_n, s.depth, per_level);
         let main_primes: Vec<u64> = base.into_iter().chain(scale_primes).collect();
-        let levels = (1..=s.depth + 1).map(|l| (0..(l * per_level) as u32).collect()).collect();
         ParamsLiteral {
             log_n: s.log_n,
             word: s.word,
             main_primes,
             special_primes,
-            levels,
+            levels: prefixes(s.depth + 1, per_level),
             digit_limbs: s.digit_limbs,
             log_scale: s.log_scale,
             scales: Scales::FromTop,
@@ -206,37 +259,6 @@ impl Preset {
     pub fn params(self) -> Result<Params> {
         Params::new(self.literal())
     }
-}
-
-/// The primes of `depth` levels of `per_level` primes each, one or two, lowest level first. From the top down, each level
-/// takes the unused primes whose product is nearest to `S_l^2 / 2^log_scale`, which brings `S_{l-1}` back to
-/// the nominal scale.
-pub fn scale_primes(log_scale: u32, log_two_n: u32, depth: usize, per_level: usize) -> Vec<u64> {
-    let mut pool = primes::nearest(log_scale / per_level as u32, log_two_n, depth * per_level + 16);
-    let nominal = f64::from(log_scale);
-    let mut log_scale = nominal;
-    let mut chosen = Vec::with_capacity(depth * per_level);
-    for _ in 0..depth {
-        let target = 2.0 * log_scale - nominal;
-        let log2 = |q: u64| (q as f64).log2();
-        let mut best = (f64::INFINITY, 0, 0);
-        for i in 0..pool.len() {
-            for j in (if per_level == 1 { i..i + 1 } else { i + 1..pool.len() }).rev() {
-                let product = if per_level == 1 { log2(pool[i]) } else { log2(pool[i]) + log2(pool[j]) };
-                let away = (product - target).abs();
-                if away < best.0 {
-                    best = (away, i, j);
-                }
-            }
-        }
-        let (_, i, j) = best;
-        let mut level: Vec<u64> = if per_level == 1 { vec![pool[i]] } else { vec![pool[i], pool[j]] };
-        pool.retain(|q| !level.contains(q));
-        log_scale = 2.0 * log_scale - level.iter().map(|&q| log2(q)).sum::<f64>();
-        chosen.append(&mut level);
-    }
-    chosen.reverse();
-    chosen
 }
 
 impl fmt::Display for Preset {
@@ -267,16 +289,26 @@ mod tests {
             let (log_scale, depth, dnum) = match preset.kind() {
                 Kind::Prefix(s) => (s.log_scale, s.depth, if s.depth == 22 { 4 } else { 3 }),
                 Kind::Rational(..) => (40, 28, 4),
+                Kind::Boot(..) => (55, 23, 4),
             };
             assert_eq!(params.max_level(), Level(depth as u32));
             assert_eq!(params.digits().len(), dnum, "{preset}");
-            let most = if params.is_rational() { 0.15 } else { 1e-2 };
-            for l in 0..=params.working_level().0 {
+            let most = match preset.kind() {
+                Kind::Prefix(_) => 1e-2,
+                Kind::Rational(..) => 0.15,
+                Kind::Boot(..) => 0.05,
+            };
+            let first = u32::from(matches!(preset.kind(), Kind::Boot(..)));
+            for l in first..=params.working_level().0 {
                 let drift = params.level(Level(l)).unwrap().log_scale.to_f64() - f64::from(log_scale);
                 assert!(drift.abs() < most, "{preset} level {l} drifts by {drift}");
             }
             assert_eq!(preset.name().parse::<Preset>().unwrap(), preset);
+            assert!(
+                params.security() == Security::Insecure || params.log_n() < 16 || params.log_qp() <= 1747.0
+            );
             let expected = match depth {
+                23 => 1743.0,
                 2 => 206.0,
                 5 => 430.0,
                 11 => 850.0,

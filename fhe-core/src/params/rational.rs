@@ -118,7 +118,7 @@ impl RationalChain {
             levels: levels.iter().map(indexes).collect(),
             digit_limbs: self.digit_limbs,
             log_scale: self.log_scale,
-            scales: Scales::FromBottom { working },
+            scales: Scales::FromBottom { working, base: self.log_scale },
             security: self.security,
         }
     }

@@ -234,3 +234,71 @@ fn the_secret_holds_all_three_values_in_equal_shares() {
     let other = generator.secret_key(&mut randomness);
     assert_ne!(secret.coefficients(), other.coefficients());
 }
+
+/// Uniform over `[0, q)` in each limb, in both domains: 64 bins of 16 or more.
+fn assert_uniform<W: Word>(ring: &Ring<W>, what: &str, p: &RnsPoly<W, Eval>) {
+    let coefficients = ring.intt(p.clone());
+    for (position, &limb) in p.basis().iter().enumerate() {
+        let q = u128::from(ring.params().prime(limb));
+        for (domain, words) in [("values", p.limb(position)), ("coefficients", coefficients.limb(position))] {
+            let mut bins = [0f64; 64];
+            words.iter().for_each(|x| bins[(u128::from(x.to_u64()) * 64 / q) as usize] += 1.0);
+            let expected = words.len() as f64 / 64.0;
+            let chi: f64 = bins.iter().map(|b| (b - expected).powi(2) / expected).sum();
+            // 63 degrees of freedom: outside once in 10^7, of some thousand.
+            assert!((19.0..139.0).contains(&chi), "{what}, {domain} of limb {}: {chi}", limb.0);
+        }
+    }
+}
+
+fn what_goes_to_a_server_is_uniform<W: Word>(preset: Preset) {
+    let Fixture { ring, generator, secret, mut randomness } = fixture::<W>(preset);
+    let public = generator.public_key(&secret, &mut randomness).unwrap();
+    let elements = [ring.params().galois_element(1).unwrap(), ring.params().galois_conjugate()];
+    let keys = generator.evaluation_keys(&secret, true, &elements, &mut randomness, |_, _| ()).unwrap();
+    let encapsulation = generator.encapsulation_keys(&secret, 32, &mut randomness).unwrap();
+    let other = generator.secret_key(&mut randomness);
+    let switching = generator.key_switching_key(&secret, &other, &mut randomness).unwrap();
+    // Both halves: `b` is uniform to whoever has not the secret.
+    let mut halves = vec![("public key", &public.b), ("public key", &public.a)];
+    let to_sparse = encapsulation.to_sparse();
+    halves.extend([("to the sparse secret", &to_sparse.b), ("to the sparse secret", &to_sparse.a)]);
+    let mut evaluation = vec![
+        ("relinearization", keys.relinearization().unwrap().key()),
+        ("from the sparse secret", encapsulation.to_dense()),
+        ("from secret to secret", &switching),
+    ];
+    for (what, element) in ["rotation", "conjugation"].into_iter().zip(elements) {
+        evaluation.push((what, keys.galois(element).unwrap().key()));
+    }
+    for (what, key) in evaluation {
+        halves.extend(key.digits().iter().flat_map(|pair| [(what, &pair.b), (what, &pair.a)]));
+    }
+    halves.iter().for_each(|(what, half)| assert_uniform(&ring, what, half));
+
+    let (plain, encryptor) = (message(&ring), Encryptor::new(&ring));
+    let seeded = encryptor.encrypt_seeded(&plain, &secret, &mut randomness).unwrap().expand(&ring).unwrap();
+    let under_public = encryptor.encrypt(&plain, &public, &mut randomness).unwrap();
+    for (what, ciphertext) in [("seeded", &seeded), ("under the public key", &under_public)] {
+        ciphertext.polys().iter().for_each(|half| assert_uniform(&ring, what, half));
+    }
+    // No two uniform halves are the same.
+    let all: Vec<&RnsPoly<W, Eval>> = halves.iter().map(|(_, half)| *half).collect();
+    for (i, half) in all.iter().enumerate() {
+        assert!(all[..i].iter().all(|before| before.words() != half.words()), "half {i} is there twice");
+    }
+}
+
+#[test]
+fn both_halves_of_every_key_and_encryption_are_uniform() {
+    what_goes_to_a_server_is_uniform::<u32>(Preset::Toy10);
+    what_goes_to_a_server_is_uniform::<u64>(Preset::Toy10w);
+}
+
+/// The test itself: what is not uniform fails it.
+#[test]
+#[should_panic(expected = "coefficients of limb")]
+fn a_biased_half_is_not_uniform() {
+    let Fixture { ring, secret, .. } = fixture::<u32>(Preset::Toy10);
+    assert_uniform(&ring, "the secret", secret.poly());
+}

@@ -12,10 +12,14 @@
 //!     64      .  payload: 8-byte fields, then limbs as raw words
 //! ```
 //!
+//! What has no blob is made again where it is wanted: raised ciphertexts and plaintexts, hoisted digits, encoded matrices. A single key of a
+//! set travels as a set of one.
+//!
 //! Uniform halves travel as their seed. Every length is bounded before anything is allocated; a truncated,
 //! altered or foreign blob gives [`Error::Wire`] or [`Error::ParamsMismatch`], never a partial object. The
 //! checksum finds accidents, not attackers: who sends keys must be authenticated by other means.
 
+mod keys;
 mod objects;
 mod reader;
 
@@ -49,16 +53,28 @@ pub enum Kind {
     Ciphertext = 5,
     /// [`crate::ckks::SeededCiphertext`].
     SeededCiphertext = 6,
+    /// [`crate::ckks::Plaintext`].
+    Plaintext = 7,
+    /// [`crate::rlwe::EvaluationKey`].
+    EvaluationKey = 8,
+    /// [`crate::bootstrap::SparseCiphertext`].
+    SparseCiphertext = 9,
+    /// [`crate::bootstrap::BootstrapPlan`].
+    BootstrapPlan = 10,
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 10] = [
         Self::Params,
         Self::SecretKey,
         Self::PublicKey,
         Self::EvaluationKeySet,
         Self::Ciphertext,
         Self::SeededCiphertext,
+        Self::Plaintext,
+        Self::EvaluationKey,
+        Self::SparseCiphertext,
+        Self::BootstrapPlan,
     ];
 
     const fn name(self) -> &'static str {
@@ -69,6 +85,10 @@ impl Kind {
             Self::EvaluationKeySet => "evaluation keys",
             Self::Ciphertext => "ciphertext",
             Self::SeededCiphertext => "seeded ciphertext",
+            Self::Plaintext => "plaintext",
+            Self::EvaluationKey => "evaluation key",
+            Self::SparseCiphertext => "sparse ciphertext",
+            Self::BootstrapPlan => "bootstrapping plan",
         }
     }
 }

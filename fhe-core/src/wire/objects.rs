@@ -1,17 +1,14 @@
-//! The payload of each kind of object.
+//! The payloads of parameters, messages, ciphertexts and plans.
 
 use super::{Kind, Reader, Writer, open, seal};
-use crate::ckks::{Ciphertext, SeededCiphertext};
+use crate::bootstrap::{BootstrapLiteral, BootstrapPlan, Slots, SparseCiphertext};
+use crate::ckks::{Ciphertext, Plaintext, SeededCiphertext};
 use crate::error::Result;
+use crate::math::double::Double;
 use crate::math::sampling::Seed;
 use crate::math::word::{Word, WordKind};
-use crate::params::{GaloisElement, Level, LimbIdx, Params, ParamsLiteral, Scales, Security};
+use crate::params::{Level, LimbIdx, Params, ParamsLiteral, Scales, Security};
 use crate::ring::{Eval, Ring, RnsPoly};
-use crate::rlwe::{
-    EncapsulationKeys, EvaluationKey, EvaluationKeySet, GaloisKey, PublicKey, RelinearizationKey, SecretId,
-    SecretKey, check_weight, encapsulation_basis,
-};
-use zeroize::Zeroizing;
 
 /// Reads what [`ParamsLiteral::encode`] wrote. Only shapes are checked here; [`Params::new`] checks the rest.
 pub(super) fn read_literal(reader: &mut Reader<'_>) -> Result<ParamsLiteral> {
@@ -39,9 +36,17 @@ pub(super) fn read_literal(reader: &mut Reader<'_>) -> Result<ParamsLiteral> {
         let basis = (0..n).map(|_| Ok(reader.bounded("prime index", 1023)? as u32)).collect::<Result<_>>()?;
         levels.push(basis);
     }
-    let scales = match reader.is_at_end() {
-        true => Scales::FromTop,
-        false => Scales::FromBottom { working: reader.bounded("working level", 1023)? as u32 },
+    let scales = if reader.is_at_end() {
+        Scales::FromTop
+    } else {
+        let working = reader.bounded("working level", 1023)? as u32;
+        let base = if reader.is_at_end() {
+            log_scale
+        } else {
+            // The nominal scale is said by saying nothing, so that a literal has one form.
+            reader.bounded("log2 of the scale of level 0", u64::from(log_scale).saturating_sub(1))? as u32
+        };
+        Scales::FromBottom { working, base }
     };
     Ok(ParamsLiteral {
         log_n,
@@ -56,7 +61,7 @@ pub(super) fn read_literal(reader: &mut Reader<'_>) -> Result<ParamsLiteral> {
     })
 }
 
-fn read_poly<W: Word>(
+pub(super) fn read_poly<W: Word>(
     ring: &Ring<W>,
     basis: &[LimbIdx],
     reader: &mut Reader<'_>,
@@ -68,27 +73,14 @@ fn read_poly<W: Word>(
     }
 }
 
-fn read_seed(reader: &mut Reader<'_>) -> Result<Seed> {
+pub(super) fn read_seed(reader: &mut Reader<'_>) -> Result<Seed> {
     let mut seed = [0; 32];
     seed.copy_from_slice(reader.bytes(32)?);
     Ok(Seed(seed))
 }
 
-fn read_id(reader: &mut Reader<'_>) -> Result<SecretId> {
-    let mut id = [0; 16];
-    id.copy_from_slice(reader.bytes(16)?);
-    Ok(SecretId(id))
-}
-
-fn main_limbs(params: &Params) -> Vec<LimbIdx> {
-    (0..params.n_main()).map(|i| LimbIdx(i as u32)).collect()
-}
-
-/// Level and scale of a ciphertext; the scale must leave the modulus some room.
-fn read_level_and_scale(
-    params: &Params,
-    reader: &mut Reader<'_>,
-) -> Result<(Level, crate::math::double::Double)> {
+/// Level and scale of a ciphertext or a plaintext; the scale must leave the modulus some room.
+fn read_level_and_scale(params: &Params, reader: &mut Reader<'_>) -> Result<(Level, Double)> {
     let level = Level(reader.bounded("level", u64::from(params.max_level().0))? as u32);
     let log_scale = reader.double()?;
     let log_q = params.level(level)?.log_q;
@@ -101,15 +93,58 @@ fn read_level_and_scale(
     Ok((level, log_scale))
 }
 
-impl<W: Word> Ciphertext<W> {
-    /// As a blob: its polynomials in full.
+fn write_ciphertext<W: Word>(kind: Kind, ciphertext: &Ciphertext<W>) -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer.u64(u64::from(ciphertext.level.0));
+    writer.double(ciphertext.log_scale);
+    writer.u64(ciphertext.polys.len() as u64);
+    ciphertext.polys.iter().for_each(|p| writer.words(p.words()));
+    seal(kind, ciphertext.params.digest(), writer.blob)
+}
+
+fn read_ciphertext<W: Word>(ring: &Ring<W>, mut reader: Reader<'_>, most: u64) -> Result<Ciphertext<W>> {
+    let params = ring.params();
+    let (level, log_scale) = read_level_and_scale(params, &mut reader)?;
+    let n_polys = reader.bounded("polynomials", most)?;
+    if n_polys < 2 {
+        return reader.fail(format!("polynomials: expected 2 to {most}, found {n_polys}"));
+    }
+    let basis = params.level(level)?.basis.clone();
+    let polys = (0..n_polys).map(|_| read_poly(ring, &basis, &mut reader)).collect::<Result<_>>()?;
+    reader.finish()?;
+    Ciphertext::new(params, polys, level, log_scale)
+}
+
+impl<W: Word> Plaintext<W> {
+    /// As a blob, in the clear: for weights that are encoded once, and for owners of messages.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         writer.u64(u64::from(self.level.0));
         writer.double(self.log_scale);
-        writer.u64(self.polys.len() as u64);
-        self.polys.iter().for_each(|p| writer.words(p.words()));
-        seal(Kind::Ciphertext, self.params.digest(), writer.blob)
+        writer.words(self.poly.words());
+        seal(Kind::Plaintext, self.params.digest(), writer.blob)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Wire`], [`crate::Error::ParamsMismatch`].
+    pub fn from_bytes(ring: &Ring<W>, bytes: &[u8]) -> Result<Self> {
+        let params = ring.params();
+        let (_, digest, payload) = open(bytes, &[Kind::Plaintext])?;
+        params.check_digest(digest)?;
+        let mut reader = Reader::new("plaintext", payload);
+        let (level, log_scale) = read_level_and_scale(params, &mut reader)?;
+        let poly = read_poly(ring, &params.level(level)?.basis, &mut reader)?;
+        reader.finish()?;
+        Ok(Self { params: params.clone(), poly, level, log_scale })
+    }
+}
+
+impl<W: Word> Ciphertext<W> {
+    /// As a blob: its polynomials in full.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        write_ciphertext(Kind::Ciphertext, self)
     }
 
     /// Reads a ciphertext, or a seeded one, which is expanded.
@@ -120,19 +155,74 @@ impl<W: Word> Ciphertext<W> {
         let params = ring.params();
         let (kind, digest, payload) = open(bytes, &[Kind::Ciphertext, Kind::SeededCiphertext])?;
         params.check_digest(digest)?;
-        let mut reader = Reader::new("ciphertext", payload);
-        if kind == Kind::SeededCiphertext {
-            return read_seeded(ring, reader)?.expand(ring);
+        let reader = Reader::new("ciphertext", payload);
+        match kind {
+            Kind::SeededCiphertext => read_seeded(ring, reader)?.expand(ring),
+            _ => read_ciphertext(ring, reader, 3),
         }
-        let (level, log_scale) = read_level_and_scale(params, &mut reader)?;
-        let n_polys = reader.bounded("polynomials", 3)?;
-        if n_polys < 2 {
-            return reader.fail(format!("polynomials: expected 2 or 3, found {n_polys}"));
-        }
-        let basis = params.level(level)?.basis.clone();
-        let polys = (0..n_polys).map(|_| read_poly(ring, &basis, &mut reader)).collect::<Result<_>>()?;
+    }
+}
+
+impl<W: Word> SparseCiphertext<W> {
+    /// As a blob of a kind of its own: it is under another secret than ciphertexts.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        write_ciphertext(Kind::SparseCiphertext, &self.0)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Wire`], [`crate::Error::ParamsMismatch`].
+    pub fn from_bytes(ring: &Ring<W>, bytes: &[u8]) -> Result<Self> {
+        let (_, digest, payload) = open(bytes, &[Kind::SparseCiphertext])?;
+        ring.params().check_digest(digest)?;
+        read_ciphertext(ring, Reader::new("sparse ciphertext", payload), 2).map(SparseCiphertext)
+    }
+}
+
+impl BootstrapPlan {
+    /// As a blob: the literal, from which a client sees which keys it takes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let literal = self.literal();
+        let mut writer = Writer::new();
+        writer.u64(literal.coeffs_to_slots as u64);
+        writer.u64(literal.slots_to_coeffs as u64);
+        writer.u64(literal.weight as u64);
+        writer.u64(u64::from(literal.bound));
+        writer.u64(u64::from(literal.double_angles));
+        writer.u64(u64::from(literal.log_gain));
+        writer.u64(match literal.slots {
+            Slots::Complex => 0,
+            Slots::RealPair => 1,
+            Slots::Periodic { period } => period as u64,
+        });
+        seal(Kind::BootstrapPlan, self.params().digest(), writer.blob)
+    }
+
+    /// Reads a literal and checks it as [`BootstrapPlan::new`] does.
+    ///
+    /// # Errors
+    /// [`crate::Error::Wire`], [`crate::Error::ParamsMismatch`], and those of [`BootstrapPlan::new`].
+    pub fn from_bytes(params: &Params, bytes: &[u8]) -> Result<Self> {
+        let (_, digest, payload) = open(bytes, &[Kind::BootstrapPlan])?;
+        params.check_digest(digest)?;
+        let mut reader = Reader::new("bootstrapping plan", payload);
+        let most = params.n() as u64;
+        let literal = BootstrapLiteral {
+            coeffs_to_slots: reader.bounded("matrices of coeffs_to_slots", most)? as usize,
+            slots_to_coeffs: reader.bounded("matrices of slots_to_coeffs", most)? as usize,
+            weight: reader.bounded("weight of the sparse secret", most)? as usize,
+            bound: reader.bounded("bound of c / q", 64)? as u32,
+            double_angles: reader.bounded("double angles", 8)? as u32,
+            log_gain: reader.bounded("log2 of the gain", 64)? as u32,
+            slots: match reader.bounded("period", most)? {
+                0 => Slots::Complex,
+                1 => Slots::RealPair,
+                period => Slots::Periodic { period: period as usize },
+            },
+        };
         reader.finish()?;
-        Self::new(params, polys, level, log_scale)
+        Self::new(params, &literal)
     }
 }
 
@@ -165,138 +255,4 @@ fn read_seeded<W: Word>(ring: &Ring<W>, mut reader: Reader<'_>) -> Result<Seeded
     let c0 = read_poly(ring, &params.level(level)?.basis, &mut reader)?;
     reader.finish()?;
     Ok(SeededCiphertext { params: params.clone(), c0, seed, level, log_scale })
-}
-
-impl<W: Word> PublicKey<W> {
-    /// As a blob: the secret's id, a seed and one polynomial.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut writer = Writer::new();
-        writer.bytes(&self.secret.0);
-        writer.bytes(&self.seed.0);
-        writer.words(self.b.words());
-        seal(Kind::PublicKey, self.params.digest(), writer.blob)
-    }
-
-    /// Reads and expands it.
-    ///
-    /// # Errors
-    /// [`crate::Error::Wire`], [`crate::Error::ParamsMismatch`].
-    pub fn from_bytes(ring: &Ring<W>, bytes: &[u8]) -> Result<Self> {
-        let (_, digest, payload) = open(bytes, &[Kind::PublicKey])?;
-        ring.params().check_digest(digest)?;
-        let mut reader = Reader::new("public key", payload);
-        let (secret, seed) = (read_id(&mut reader)?, read_seed(&mut reader)?);
-        let b = read_poly(ring, &main_limbs(ring.params()), &mut reader)?;
-        reader.finish()?;
-        Ok(Self::new(ring, secret, seed, b))
-    }
-}
-
-impl<W: Word> SecretKey<W> {
-    /// As a blob, which is as secret as the key: it is overwritten when dropped; keep it so.
-    pub fn to_secret_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let mut writer = Writer::new();
-        writer.blob.reserve_exact(16 + self.coefficients().len());
-        writer.bytes(&self.id().0);
-        writer.blob.extend(self.coefficients().iter().map(|&c| (c + 1) as u8));
-        Zeroizing::new(seal(Kind::SecretKey, self.params().digest(), writer.blob))
-    }
-
-    /// Reads it.
-    ///
-    /// # Errors
-    /// [`crate::Error::Wire`], [`crate::Error::ParamsMismatch`].
-    pub fn from_secret_bytes(ring: &Ring<W>, bytes: &[u8]) -> Result<Self> {
-        let (_, digest, payload) = open(bytes, &[Kind::SecretKey])?;
-        ring.params().check_digest(digest)?;
-        let mut reader = Reader::new("secret key", payload);
-        let id = read_id(&mut reader)?;
-        let coefficients = reader.bytes(ring.n())?;
-        if let Some(k) = coefficients.iter().position(|&c| c > 2) {
-            return reader.fail(format!("coefficient {k}: expected 0, 1 or 2"));
-        }
-        reader.finish()?;
-        let ternary = Zeroizing::new(coefficients.iter().map(|&c| c as i8 - 1).collect::<Vec<i8>>());
-        Ok(Self::from_coefficients(ring, id, ternary))
-    }
-}
-
-fn write_key<W: Word>(writer: &mut Writer, key: &EvaluationKey<W>) {
-    writer.bytes(&key.secret.0);
-    writer.bytes(&key.seed.0);
-    key.digits.iter().for_each(|pair| writer.words(pair.b.words()));
-}
-
-fn read_key<W: Word>(ring: &Ring<W>, reader: &mut Reader<'_>) -> Result<EvaluationKey<W>> {
-    let (secret, seed) = (read_id(reader)?, read_seed(reader)?);
-    let basis: Vec<LimbIdx> = (0..ring.params().primes().len()).map(|i| LimbIdx(i as u32)).collect();
-    let digits = 0..ring.params().digits().len();
-    let b = digits.map(|_| read_poly(ring, &basis, reader)).collect::<Result<_>>()?;
-    Ok(EvaluationKey::new(ring, secret, seed, b))
-}
-
-impl<W: Word> EvaluationKeySet<W> {
-    /// As a blob: the secret's id, a seed and half of the words for each key.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut writer = Writer::new();
-        let relinearization = self.relinearization().ok();
-        let elements: Vec<GaloisElement> = self.galois_elements().collect();
-        let encapsulation = self.encapsulation().ok();
-        writer.u64(u64::from(relinearization.is_some()) | u64::from(encapsulation.is_some()) << 1);
-        writer.u64(elements.len() as u64);
-        if let Some(key) = relinearization {
-            write_key(&mut writer, &key.0);
-        }
-        for key in elements.into_iter().filter_map(|e| self.galois(e).ok()) {
-            writer.u64(u64::from(key.element.0));
-            write_key(&mut writer, &key.key);
-        }
-        if let Some(keys) = encapsulation {
-            writer.u64(keys.weight as u64);
-            writer.bytes(&keys.seed.0);
-            writer.words(keys.pair.b.words());
-            write_key(&mut writer, &keys.to_dense);
-        }
-        seal(Kind::EvaluationKeySet, self.params().digest(), writer.blob)
-    }
-
-    /// Reads and expands every key.
-    ///
-    /// # Errors
-    /// [`crate::Error::Wire`], [`crate::Error::ParamsMismatch`]; [`crate::Error::WrongKey`] for keys of several
-    /// secrets.
-    pub fn from_bytes(ring: &Ring<W>, bytes: &[u8]) -> Result<Self> {
-        let params = ring.params();
-        let (_, digest, payload) = open(bytes, &[Kind::EvaluationKeySet])?;
-        params.check_digest(digest)?;
-        let mut reader = Reader::new("evaluation keys", payload);
-        let mut keys = Self::new(params);
-        let flags = reader.bounded("kinds of keys", 3)?;
-        let (has_relinearization, has_encapsulation) = (flags & 1 == 1, flags & 2 == 2);
-        let n_galois = reader.bounded("Galois keys", params.n() as u64)?;
-        if has_relinearization {
-            keys.set_relinearization(RelinearizationKey(read_key(ring, &mut reader)?))?;
-        }
-        let mut last = 0;
-        for _ in 0..n_galois {
-            let element = reader.bounded("Galois element", 2 * params.n() as u64 - 1)?;
-            if element % 2 == 0 || element <= last {
-                return reader
-                    .fail(format!("Galois element: expected odd and above {last}, found {element}"));
-            }
-            last = element;
-            let element = GaloisElement(element as u32);
-            keys.insert_galois(GaloisKey { element, key: read_key(ring, &mut reader)? })?;
-        }
-        if has_encapsulation {
-            let weight = reader.bounded("weight of the sparse secret", params.n() as u64 / 2)? as usize;
-            check_weight(params, weight)?;
-            let seed = read_seed(&mut reader)?;
-            let b = read_poly(ring, &encapsulation_basis(params)?, &mut reader)?;
-            let to_dense = read_key(ring, &mut reader)?;
-            keys.set_encapsulation(EncapsulationKeys::new(ring, weight, seed, b, to_dense))?;
-        }
-        reader.finish()?;
-        Ok(keys)
-    }
 }
