@@ -15,8 +15,10 @@
 //! ring    RNS polynomials whose domain is in their type, basis conversion, automorphisms
 //! params  literal -> checked parameters, level table, security table, presets
 //! math    words, moduli, primes, NTT, special FFT, sampling
+//! approximation  polynomials near functions, with interval and error; f64 only
 //! ```
 
+pub mod approximation;
 pub mod bootstrap;
 pub mod ckks;
 pub mod error;
