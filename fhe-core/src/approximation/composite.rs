@@ -25,8 +25,10 @@ use core::f64::consts::PI;
 const DENSITY: u64 = 32;
 /// `1 / cos(pi / 64)`.
 const BETWEEN: f64 = 1.001_206_000_236_04;
-/// The error of a factor is bounded that narrowly.
-const NARROW: f64 = 1.0 / 1_073_741_824.0;
+/// The error of a factor is bounded that narrowly: relative, and absolute.
+const NARROW: [f64; 2] = [1.0 / (1u64 << 28) as f64, 1.0 / (1u64 << 48) as f64];
+/// Coefficients below this part of the largest are roundings.
+const NOISE: f64 = 1.0 / (1u64 << 46) as f64;
 /// Points at which a ReLU is bounded near 0.
 const NEAR_ZERO: u32 = 4096;
 
@@ -45,10 +47,15 @@ pub(super) struct Factor {
 }
 
 impl Factor {
-    /// The best of an odd degree.
+    /// The best of an odd degree. Where `low` is near 1 and the error of a lower degree is at the roundings already, of that one.
     pub(super) fn new(degree: usize, low: f64) -> Self {
         let squares = low * low..=1.0;
-        let q = minimax(|y| y.sqrt().recip(), f64::sqrt, &squares, degree / 2);
+        let mut q = minimax(|y| y.sqrt().recip(), f64::sqrt, &squares, degree / 2);
+        // On a short interval, the roundings of high coefficients would grow large towards 0.
+        let least = NOISE * q.iter().fold(0.0, |a: f64, c| a.max(c.abs()));
+        let needed = q.iter().rposition(|c| c.abs() > least).unwrap_or(0);
+        q.truncate(needed + 1);
+        let degree = 2 * needed + 1;
         let (from, length) = (low * low, 1.0 - low * low);
         let p = |x: f64| x * clenshaw(&q, (2.0 * (x * x - from) - length) / length);
         let mut coefficients = interpolant(p, &(-1.0..=1.0), degree);
@@ -59,7 +66,7 @@ impl Factor {
         Self { coefficients, error }
     }
 
-    /// A bound of `|p - 1|` on `[low, 1]`, at most 2^-30 above its maximum.
+    /// A bound of `|p - 1|` on `[low, 1]`, at most a part in 2^28 and 2^-48 above its maximum.
     ///
     /// `g(theta) = p(x) - 1` with `x = (1 + low) / 2 + (1 - low) / 2 cos(theta)` is a trigonometric polynomial of degree `d`. With its values
     /// at distances `h` it is at most their largest over `cos(d h / 2)` (Ehlich and Zeller, Math. Z. 86, 1964), `G`, and `|g''| <= d^2 G`
@@ -79,8 +86,9 @@ impl Factor {
         let first = (0..steps).zip(values.windows(2));
         let mut cells: Vec<(u64, u64, f64, f64)> =
             first.map(|(i, ends)| (i, steps, ends[0].max(ends[1]), beyond)).collect();
+        let narrow = |largest: f64| largest * (1.0 + NARROW[0]) + NARROW[1];
         while let Some((i, steps, ends, beyond)) = cells.pop() {
-            if ends + beyond <= largest + NARROW {
+            if ends + beyond <= narrow(largest) {
                 continue;
             }
             let middle = off(2 * i + 1, 2 * steps);
@@ -89,7 +97,7 @@ impl Factor {
                 cells.push((half, 2 * steps, ends.max(middle), beyond / 4.0));
             }
         }
-        largest + NARROW
+        narrow(largest)
     }
 
     /// The lower end of the next factor's interval, where the upper is 1.
@@ -118,7 +126,8 @@ impl Composite {
         }
     }
 
-    /// The sign by factors of given degrees, which are odd, as well as it can be.
+    /// The sign by factors of given degrees, which are odd, as well as it can be. A factor is of a lower degree where more would only be
+    /// roundings.
     ///
     /// # Errors
     /// [`Error::Interval`] unless `0 < epsilon < bound`; [`Error::InvalidParams`] for no degree and for one that is even or above 63.
@@ -134,6 +143,10 @@ impl Composite {
         for (i, &degree) in degrees.iter().enumerate() {
             let mut factor = Factor::new(degree, low);
             (low, error) = (factor.next_low(), factor.error);
+            if error >= 1.0 || error.is_nan() {
+                let (low, found, expected) = (epsilon, error, 1.0);
+                return Err(Error::NotApproximated { low, high: bound, degree, found, expected });
+            }
             if i + 1 < degrees.len() {
                 factor.coefficients.iter_mut().for_each(|c| *c /= 1.0 + error);
             }

@@ -15,6 +15,8 @@ pub(super) const MAX_DEGREE: usize = 31;
 const LEVELS: core::ops::RangeInclusive<usize> = 2..=5;
 /// The deepest composition that is tried.
 const MAX_DEPTH: usize = 40;
+/// Below this errors are roundings: no more depth makes them less.
+const LEAST: f64 = 1.0 / (1u64 << 44) as f64;
 
 #[derive(Clone)]
 struct Composition {
@@ -70,6 +72,10 @@ pub(super) fn cheapest(low: f64, error: f64) -> Result<Vec<usize>, f64> {
         let best = kept.iter().map(|c| c.error).fold(f64::INFINITY, f64::min);
         least = least.min(best);
         of_depth.push(kept);
+        let recent = of_depth.iter().rev().take(*LEVELS.end());
+        if least < LEAST || recent.filter(|kept| !kept.is_empty()).count() == 0 {
+            break;
+        }
     }
     Err(least)
 }
@@ -78,7 +84,7 @@ pub(super) fn cheapest(low: f64, error: f64) -> Result<Vec<usize>, f64> {
 fn lowered(mut degrees: Vec<usize>, low: f64, error: f64) -> Vec<usize> {
     for i in (0..degrees.len()).rev() {
         // 2^(l - 1) + 1 is the least odd degree of l levels.
-        let least = (degrees[i] + 1) / 2 + 1;
+        let least = degrees[i].div_ceil(2) + 1;
         while degrees[i] > least {
             degrees[i] -= 2;
             if error_of(&degrees, low) > error {

@@ -48,7 +48,7 @@ pub fn minimax(
     n: usize,
 ) -> Vec<f64> {
     let (centre, half) = centre_and_half(interval);
-    let steps = DENSITY * (n as u64 + 1) << HALVINGS;
+    let steps = (DENSITY * (n as u64 + 1)) << HALVINGS;
     let point = |at: u64| {
         let u = cos_pi(at, steps);
         let x = (centre + half * u).clamp(*interval.start(), *interval.end());
@@ -61,8 +61,12 @@ pub fn minimax(
     for _ in 0..MAX_EXCHANGES {
         let Some((coefficients, levelled)) = levelled(&reference) else { break };
         let error = |p: &Point| p.weight * (p.value - clenshaw(&coefficients, p.u));
+        let errors: Vec<f64> = grid.iter().map(error).collect();
+        let mut largest = errors.iter().map(|e| e.abs()).fold(0.0, f64::max);
         // Fewer changes of sign than there must be: the errors are roundings.
-        let Some(peaks) = exchanged(&grid.iter().map(error).collect::<Vec<f64>>(), n + 2) else { break };
+        let Some(peaks) = exchanged(&errors, n + 2) else {
+            return if largest < best.0 { coefficients } else { best.1 };
+        };
         let climb = |from: Point| {
             let nearer = |from: Point, log: u32| {
                 let sides =
@@ -73,7 +77,7 @@ pub fn minimax(
             (0..HALVINGS).rev().fold(from, nearer)
         };
         reference = peaks.into_iter().map(|i| climb(grid[i])).collect();
-        let largest = reference.iter().map(|p| error(p).abs()).fold(0.0, f64::max);
+        largest = reference.iter().map(|p| error(p).abs()).fold(largest, f64::max);
         in_vain += 1;
         if largest < best.0 {
             (best, in_vain) = ((largest, coefficients.clone()), 0);

@@ -20,9 +20,11 @@ mod chebyshev;
 mod composite;
 mod degrees;
 pub mod elementary;
+mod iteration;
 mod minimax;
 
 pub(crate) use chebyshev::check_interval;
 pub use chebyshev::{Approximation, MAX_DEGREE, clenshaw, interpolant, nodes};
 pub use composite::Composite;
+pub use iteration::{Iteration, Target, check_positive};
 pub use minimax::minimax;

@@ -8,6 +8,7 @@ mod ciphertext;
 mod encoder;
 mod encryption;
 mod evaluator;
+mod functions;
 mod linear_transform;
 mod polynomial;
 pub mod precision;

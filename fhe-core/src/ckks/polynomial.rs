@@ -281,6 +281,17 @@ impl<W: Word> Evaluator<W> {
         log_scale: Double,
         key: &RelinearizationKey<W>,
     ) -> Result<Ciphertext<W>> {
+        self.evaluate_series(a, series, |_| Ok(log_scale), key)
+    }
+
+    /// The same, at a scale for the level of the result.
+    pub(super) fn evaluate_series(
+        &self,
+        a: &Ciphertext<W>,
+        series: &ChebyshevSeries,
+        log_scale: impl Fn(Level) -> Result<Double>,
+        key: &RelinearizationKey<W>,
+    ) -> Result<Ciphertext<W>> {
         self.own(a)?;
         self.check_degree("evaluate_chebyshev", a, 1)?;
         let levels = series.depth();
@@ -306,7 +317,7 @@ impl<W: Word> Evaluator<W> {
         for n in needed {
             powers.make(n)?;
         }
-        powers.evaluate(p, levels, log_scale)
+        powers.evaluate(p, levels, log_scale(Level(top.0 - levels))?)
     }
 
     /// `u` at about the scale from which the powers `T_2, T_4, ..` of a series of this depth end where their step leaves them alone: a deviation
@@ -413,12 +424,12 @@ mod tests {
     /// The numbers of products that the literature gives for dense polynomials at the least depth.
     #[test]
     fn dense_polynomials_take_few_products() {
-        for (degree, expected) in [(3, 2), (7, 5), (15, 8), (30, 12), (31, 13), (63, 18)] {
-            let p: Vec<f64> = (0..=degree).map(|i| 1.0 + (i as f64).sqrt()).collect();
+        for (degree, expected) in [(3u32, 2), (7, 5), (15, 8), (30, 12), (31, 13), (63, 18)] {
+            let p: Vec<f64> = (0..=degree).map(|i| 1.0 + f64::from(i).sqrt()).collect();
             assert_eq!(ChebyshevSeries::new(p, -1.0..=1.0).unwrap().products(), expected, "degree {degree}");
         }
-        for (degree, expected) in [(3, 2), (7, 5), (15, 8), (27, 11), (31, 12)] {
-            let p: Vec<f64> = (0..=degree).map(|i| (i % 2) as f64 * (1.0 + (i as f64).sqrt())).collect();
+        for (degree, expected) in [(3u32, 2), (7, 5), (15, 8), (27, 11), (31, 12)] {
+            let p: Vec<f64> = (0..=degree).map(|i| f64::from(i % 2) * (1.0 + f64::from(i).sqrt())).collect();
             assert_eq!(ChebyshevSeries::new(p, -1.0..=1.0).unwrap().products(), expected, "odd, {degree}");
         }
     }
