@@ -67,7 +67,7 @@ impl Approximation {
         });
         let degree = found.as_ref().map_or(MAX_DEGREE + 1, |found| found.len() - 1);
         // One level less, if that is possible: all degrees from 2^(k-1) to 2^k - 1 take k.
-        let shallower = (degree + 1).next_power_of_two() / 2 - 1;
+        let shallower = ((degree + 1).next_power_of_two() / 2).saturating_sub(1);
         let best = || {
             let near = measure.sample(&interpolant(&f, &interval, shallower)) <= NEARER * max_error;
             let best = near.then(|| minimax(&f, &weight, &interval, shallower))?;
@@ -185,7 +185,8 @@ impl Measure {
     }
 }
 
-pub(crate) fn check_interval(interval: &RangeInclusive<f64>) -> Result<()> {
+/// Refuses intervals that are empty or not finite.
+pub fn check_interval(interval: &RangeInclusive<f64>) -> Result<()> {
     let (low, high) = (*interval.start(), *interval.end());
     if low < high && (high - low).is_finite() {
         return Ok(());

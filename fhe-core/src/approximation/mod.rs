@@ -23,8 +23,7 @@ pub mod elementary;
 mod iteration;
 mod minimax;
 
-pub(crate) use chebyshev::check_interval;
-pub use chebyshev::{Approximation, MAX_DEGREE, clenshaw, interpolant, nodes};
+pub use chebyshev::{Approximation, MAX_DEGREE, check_interval, clenshaw, interpolant, nodes};
 pub use composite::Composite;
 pub use iteration::{Iteration, Target, check_positive};
 pub use minimax::minimax;
