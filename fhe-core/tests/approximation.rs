@@ -277,9 +277,12 @@ fn what_is_no_interval_and_what_cannot_be_is_refused() {
         assert!(interval(Composite::sign(bound, epsilon, 0.1)), "{epsilon} to {bound}");
         assert!(interval(Composite::sign_of_degrees(&[3], bound, epsilon)), "{epsilon} to {bound}");
     }
-    for (bound, error) in [(1.0, 0.0), (1.0, -0.1), (1.0, 0.5), (0.0, 0.1), (1.0, f64::NAN)] {
+    for (bound, error) in
+        [(1.0, 0.0), (1.0, -0.1), (0.0, 0.1), (-1.0, 0.1), (f64::INFINITY, 0.1), (1.0, f64::NAN)]
+    {
         assert!(interval(Composite::relu(bound, error)), "{error} of {bound}");
     }
+    assert_eq!(Composite::relu(4.0, 100.0), Composite::relu(4.0, 0.5));
     for degrees in [&[][..], &[2], &[3, 65]] {
         let refused = Composite::sign_of_degrees(degrees, 1.0, 0.1);
         assert!(matches!(refused, Err(Error::InvalidParams(_))), "{degrees:?}");

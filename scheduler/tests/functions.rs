@@ -3,12 +3,11 @@
 #[cfg(test)]
 mod common;
 
-use common::functions::{levels, n16, number, points, program, real, run};
-use common::{Client, check_everywhere_on, deep_toy};
+use common::functions::{levels, n16, noise, number, points, products, program, real, run};
+use common::{check_everywhere_on, deep_toy};
 use expect_test::expect;
 use fhe_core::params::{Level, Preset};
 use scheduler::dsl::{self, Encrypted, functions};
-use scheduler::interp::{self, Env};
 use scheduler::{Error, Options, Result};
 
 #[test]
@@ -41,11 +40,11 @@ fn functions_of_one_slot_are_within_their_relative_error() {
         let worst = worst.fold(0.0, f64::max);
         assert!(worst <= error, "{name} from {low} to {high} is off by {worst}, expected {error}");
         assert!(worst > error * 1e-6, "{name} from {low} to {high}: {worst} is better than was paid for");
-        let products = made.function().values.iter().filter(|v| v.op.name() == "mul").count();
         lines += &format!(
-            "{name} {low} to {high}, 2^{}: levels {}, products {products}\n",
+            "{name} {low} to {high}, 2^{}: levels {}, products {}\n",
             error.log2(),
-            levels(&made)
+            levels(&made),
+            products(&made)
         );
     }
     expect![[r#"
@@ -183,15 +182,8 @@ fn softmax_and_layer_norm_encrypted() {
         (256, program(256, |x| functions::layer_norm(x, &weights, &weights, 1e-5, 0.1..=10.0, error))),
     ];
     for (n, program) in programs {
-        let mut client = Client::<u32>::of(&deep_toy());
-        let compiled = scheduler::compile(&program, client.params(), &Options::default()).unwrap();
         let x: Vec<f64> = (0..n).map(|i| 4.0 * number(i, 3) - 2.0).collect();
-        let (keys, inputs) = (client.keys(&compiled), client.encrypt(&compiled, &[real(&x)]));
-        let constants = &compiled.manifest.constants;
-        let env = Env { ring: &client.ring, keys: &keys, constants, inputs: &inputs };
-        let found = client.decrypt(&interp::ckks_exact::run(&compiled.placed, &env).unwrap()[0]);
-        let worst = found.iter().zip(run(&program, &x)).map(|(y, expected)| (y - expected).norm());
-        let worst = worst.fold(0.0, f64::max);
+        let worst = noise(&program, &deep_toy(), &x);
         assert!(worst < 2f64.powi(-34), "off by {worst}");
     }
 }

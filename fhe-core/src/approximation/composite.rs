@@ -156,22 +156,24 @@ impl Composite {
         Ok(Self { factors, epsilon, error })
     }
 
-    /// `s` with `|x s(x) - max(x, 0)| <= error` for `|x| <= bound`: a ReLU is a product more.
+    /// `s` with `|x s(x) - max(x, 0)| <= error` for `|x| <= bound`: a ReLU is a product more. An error above an eighth of the bound is taken
+    /// as that.
     ///
     /// With `s = (1 + p) / 2` for a `p` near the sign, up to `t`, the error is at most `x t / 2` from `epsilon` on. Before, where `p`
     /// increases from 0, it is `x (1 - p(x)) / 2`: the largest `epsilon` out of 16 to 2 times the error is taken for which
     /// that is small enough, by `(x + h) (1 - p(x)) / 2` at points a distance `h` apart.
     ///
     /// # Errors
-    /// As [`Composite::sign`].
+    /// [`Error::Interval`] unless both are positive and the bound is finite; [`Error::NotApproximated`].
     pub fn relu(bound: f64, error: f64) -> Result<Self> {
+        let error = if error > bound / 8.0 { bound / 8.0 } else { error };
         let relative = error / bound;
         let mut refused = Error::Interval {
             low: error,
             high: bound,
-            expected: "an error above 0, below a quarter of the bound",
+            expected: "a positive error and a positive finite bound",
         };
-        if !(relative > 0.0 && relative < 0.25 && bound.is_finite()) {
+        if !(relative > 0.0 && bound > 0.0 && bound.is_finite()) {
             return Err(refused);
         }
         for times in (2..=16).rev().map(f64::from).filter(|times| times * relative < 1.0) {

@@ -4,8 +4,12 @@ use std::sync::OnceLock;
 
 use fhe_core::Complex64;
 use fhe_core::params::{Level, Params, Preset};
+use scheduler::ckks_ir::Op;
 use scheduler::dsl::{self, Encrypted, Program};
-use scheduler::{Result, interp, passes};
+use scheduler::interp::{self, Env};
+use scheduler::{Options, Result, passes};
+
+use super::Client;
 
 pub(crate) fn n16() -> &'static Params {
     static PARAMS: OnceLock<Params> = OnceLock::new();
@@ -43,4 +47,38 @@ pub(crate) fn points(low: f64, high: f64, n: usize, bend: f64) -> Vec<f64> {
 /// Numbers in `[0, 1)` without a pattern.
 pub(crate) fn number(i: usize, seed: usize) -> f64 {
     ((i * 7919 + seed * 104_729 + 13) % 2003) as f64 / 2003.0
+}
+
+/// Products one after the other: levels that a program takes, where no preset has so many.
+pub(crate) fn depth(program: &Program) -> u32 {
+    let mut depths: Vec<u32> = Vec::new();
+    for value in &program.function().values {
+        let own = match value.op {
+            Op::Mul(..) | Op::MulPlain(..) => 1,
+            Op::MulScalar(_, s) => u32::from(![1.0, -1.0, 2.0].contains(&s.value())),
+            _ => 0,
+        };
+        let operands = value.op.operands().map(|a| depths[a.0 as usize]);
+        depths.push(own + operands.max().unwrap_or(0));
+    }
+    let depth = depths.into_iter().max().unwrap();
+    assert!(depth > 22 || levels(program).0 == depth, "{depth}, placed at {}", levels(program));
+    depth
+}
+
+/// Products of two ciphertexts.
+pub(crate) fn products(program: &Program) -> usize {
+    program.function().values.iter().filter(|v| v.op.name() == "mul").count()
+}
+
+/// How far a program's decrypted results are from what it means, computed exactly on these parameters.
+pub(crate) fn noise(program: &Program, params: &Params, x: &[f64]) -> f64 {
+    let mut client = Client::<u32>::of(params);
+    let compiled = scheduler::compile(program, client.params(), &Options::default()).unwrap();
+    let (keys, inputs) = (client.keys(&compiled), client.encrypt(&compiled, &[real(x)]));
+    let constants = &compiled.manifest.constants;
+    let env = Env { ring: &client.ring, keys: &keys, constants, inputs: &inputs };
+    let found = client.decrypt(&interp::ckks_exact::run(&compiled.placed, &env).unwrap()[0]);
+    let worst = found.iter().zip(run(program, x)).map(|(y, expected)| (y - expected).norm());
+    worst.fold(0.0, f64::max)
 }

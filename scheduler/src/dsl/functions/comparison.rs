@@ -174,12 +174,18 @@ pub(super) fn tournament<'g>(x: Encrypted<'g>, n: usize, step: &Composite) -> En
 
 /// The result of a tournament times a factor, in every slot.
 #[track_caller]
-pub(super) fn everywhere(most: Encrypted<'_>, n: usize, factor: f64) -> Result<Encrypted<'_>> {
+fn everywhere(most: Encrypted<'_>, n: usize, factor: f64) -> Result<Encrypted<'_>> {
     if 1 << rounds(n) == most.period() {
         return Ok(if factor == 1.0 { most } else { most * factor });
     }
-    let first: Vec<f64> = (0..most.period()).map(|i| if i == 0 { factor } else { 0.0 }).collect();
-    Ok((most * most.graph().plain("first slot", &first)?).sum_strided(1, most.period()))
+    from_first(most, factor)
+}
+
+/// Slot 0 times a factor, in every slot.
+#[track_caller]
+pub(super) fn from_first(x: Encrypted<'_>, factor: f64) -> Result<Encrypted<'_>> {
+    let first: Vec<f64> = (0..x.period()).map(|i| if i == 0 { factor } else { 0.0 }).collect();
+    Ok((x * x.graph().plain("first slot", &first)?).sum_strided(1, x.period()))
 }
 
 /// `factor x` in the first `n` slots, `factor value` in those behind.
@@ -225,7 +231,7 @@ fn excess<'g>(
 
 #[track_caller]
 pub(super) fn step(x: Encrypted<'_>, bound: f64, error: f64) -> Result<Composite> {
-    x.graph().located(Composite::relu(bound, at_most(error, bound / 8.0)))
+    x.graph().located(Composite::relu(bound, error))
 }
 
 /// An error, or a limit; what is no number stays none.

@@ -5,7 +5,7 @@ use core::ops::RangeInclusive;
 use fhe_core::approximation::elementary::exp as exp_of;
 use fhe_core::approximation::{Approximation, Composite, Iteration, Target, check_interval};
 
-use super::comparison::{at_most, blanked, check_count, everywhere, rounds, tournament};
+use super::comparison::{at_most, blanked, check_count, from_first, rounds, tournament};
 use super::folding_factor;
 use super::iteration::{cheapest, inverse};
 use crate::ckks_ir::Location;
@@ -58,7 +58,7 @@ pub fn softmax(
     })
 }
 
-/// What may be missed of the largest score: that is subtracted from all, so that it changes no result. A narrow miss takes a deep tournament, a
+/// What may be missed of the largest score: one number is subtracted from all scores, whatever it is. A narrow miss takes a deep tournament, a
 /// wide one a deep inverse.
 const MISSES: [f64; 6] = [0.5, 1.0, 1.5, 2.0, 3.0, 4.0];
 
@@ -82,8 +82,8 @@ const MISSES: [f64; 6] = [0.5, 1.0, 1.5, 2.0, 3.0, 4.0];
 /// As [`softmax`].
 ///
 /// # Cost
-/// Levels: those of [`super::maximum_of`] with an error of `m`, of a series for `e^x` on an interval longer by `2 m`, of [`inverse`], and one
-/// for their product; if `n` is less than the period one more to blank slots.
+/// Levels: those of [`super::maximum_of`] with an error of `m`, of a series for `e^x` on an interval longer by `2 m`, of [`inverse`], one
+/// to bring the maximum to every slot and one for the last product; if `n` is less than the period one more to blank slots.
 #[track_caller]
 pub fn stable_softmax(
     x: Encrypted<'_>,
@@ -99,7 +99,8 @@ pub fn stable_softmax(
         let way = graph.located(Stable::cheapest(n, high - low, error))?;
         let scaled = blanked(x, n, way.scale, low)?;
         let below = match &way.step {
-            Some(step) => scaled - everywhere(tournament(scaled, n, step), n, 1.0)?,
+            // Each slot misses by something else: what is subtracted must be one number.
+            Some(step) => scaled - from_first(tournament(scaled, n, step), 1.0)?,
             None => scaled - way.scale * (low + high) / 2.0,
         };
         shares(blanked(below.approximation(&way.exp), n, 1.0, 0.0)?, way.sums, error / 3.0)
@@ -130,8 +131,7 @@ impl Stable {
         let rounds = if by_tournament { rounds(n) } else { 0 };
         let differences = if by_tournament { -length - miss..=miss } else { -miss..=miss };
         let scale = 2.0 / (differences.end() - differences.start());
-        let step = by_tournament
-            .then(|| Composite::relu(2.0, at_most(scale * miss / f64::from(rounds.max(1)), 0.25)));
+        let step = by_tournament.then(|| Composite::relu(2.0, scale * miss / f64::from(rounds.max(1))));
         let exp = Approximation::of(
             |u| factor * exp_of(u / scale),
             scale * differences.start()..=scale * differences.end(),
@@ -144,16 +144,26 @@ impl Stable {
 
     /// The way of the least depth; of equals, that with the narrowest miss.
     fn cheapest(n: usize, length: f64, error: f64) -> fhe_core::Result<Self> {
+        if error.is_nan() || error <= 0.0 {
+            let expected = "a positive error";
+            return Err(fhe_core::Error::Interval { low: error, high: length, expected });
+        }
         let levels = |way: &fhe_core::Result<Self>| way.as_ref().map_or(u32::MAX, Self::levels);
         let ways = MISSES.into_iter().filter(|miss| 2.0 * miss < length);
         let by_tournament = ways.map(|miss| Self::new(n, length, miss, error, true));
         let none = Self::new(n, length, length / 2.0, error, false);
-        by_tournament.fold(none, |best, way| if levels(&way) < levels(&best) { way } else { best })
+        by_tournament.fold(none, |best, way| {
+            let is_better = best.is_err() || levels(&way) < levels(&best);
+            if is_better { way } else { best }
+        })
     }
 
     fn levels(&self) -> u32 {
         let round = self.step.as_ref().map_or(0, |step| step.depth() + 1);
-        self.rounds * round + self.exp.series().depth() + self.inverse.depth()
+        self.rounds * round
+            + u32::from(self.step.is_some())
+            + self.exp.series().depth()
+            + self.inverse.depth()
     }
 }
 
