@@ -166,7 +166,8 @@ fn a_stable_softmax_is_within_its_error_on_long_intervals() {
         5 of 16 slots, 0 to 20, 2^-10: levels 30, products 48
         4 of 4 slots, -0.5 to 0.5, 2^-10: levels 8, products 11
         1 of 2 slots, -9 to 9, 2^-10: levels 11, products 12
-    "#]].assert_eq(&lines);
+    "#]]
+    .assert_eq(&lines);
 }
 
 #[test]
@@ -179,7 +180,8 @@ fn activations_and_norms_encrypted() {
         ("sigmoid", 256, 8.0, program(256, |x| functions::sigmoid(x, -8.0..=8.0, error))),
         ("tanh", 256, 2.0, program(256, |x| functions::tanh(x, -2.0..=2.0, error))),
         ("rms", 256, 2.0, program(256, |x| functions::rms_norm(x, &weights, 1e-5, 0.1..=10.0, error))),
-        ("softmax", 2, 4.0, program(2, |x| functions::stable_softmax(x, 2, -4.0..=4.0, error))),
+        ("softmax by squares", 4, 8.0, program(4, |x| functions::softmax(x, 4, -8.0..=8.0, error))),
+        ("stable softmax", 2, 4.0, program(2, |x| functions::stable_softmax(x, 2, -4.0..=4.0, error))),
     ];
     for (name, n, bound, made) in cases {
         let x = points(-bound, bound, n, 1.0);

@@ -4,22 +4,11 @@
 mod common;
 
 use common::deep_toy;
-use common::functions::{depth, noise, number, points, products, program, real, run};
+use common::functions::{depth, noise, number, points, products, program, program_of_two, real, run};
 use expect_test::expect;
 use fhe_core::params::{Params, Preset};
 use scheduler::dsl::{self, Encrypted, Program, functions};
 use scheduler::{Error, Result, interp};
-
-fn of_two(
-    period: usize,
-    body: impl for<'g> FnOnce(Encrypted<'g>, Encrypted<'g>) -> Result<Encrypted<'g>>,
-) -> Program {
-    dsl::build("function", |g| {
-        let (a, b) = (g.input("a", period)?, g.input("b", period)?);
-        g.output("y", body(a, b)?, period)
-    })
-    .unwrap()
-}
 
 #[test]
 fn signs_are_within_their_error() {
@@ -82,7 +71,7 @@ fn relus_maxima_and_minima_are_within_their_error() {
             0 => low + bound * number(i, 2),
             1 => a[i] + bound * (number(i, 3) - 0.5) * 2f64.powi(-((i / 3 % 14) as i32)),
             _ => {
-                if i % 2 == 0 {
+                if i.is_multiple_of(2) {
                     low
                 } else {
                     high
@@ -93,10 +82,10 @@ fn relus_maxima_and_minima_are_within_their_error() {
         for (name, made, expected) in [
             (
                 "maximum",
-                of_two(n, |a, b| functions::maximum(a, b, low..=high, error)),
+                program_of_two(n, |a, b| functions::maximum(a, b, low..=high, error)),
                 f64::max as fn(f64, f64) -> f64,
             ),
-            ("minimum", of_two(n, |a, b| functions::minimum(a, b, low..=high, error)), f64::min),
+            ("minimum", program_of_two(n, |a, b| functions::minimum(a, b, low..=high, error)), f64::min),
         ] {
             let found = &interp::slots::run(made.function(), n, &[real(&a), real(&b)]).unwrap()[0];
             let off = found.iter().zip(a.iter().zip(&b)).map(|(y, (&a, &b))| (y.re - expected(a, b)).abs());

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod common;
 
-use common::functions::{levels, n16, noise, number, points, products, program, real, run};
+use common::functions::{depth, levels, n16, noise, number, points, products, program, real, run};
 use common::{check_everywhere_on, deep_toy};
 use expect_test::expect;
 use fhe_core::params::{Level, Preset};
@@ -77,10 +77,15 @@ fn softmax_is_within_its_relative_error_and_n16() {
         (128, 128, -8.0, 0.0, -10),
         (100, 128, -2.0, 2.0, -16),
         (1, 4, -1.0, 1.0, -8),
+        // By squares.
+        (8, 8, -30.0, 30.0, -10),
+        (128, 128, -8.0, 8.0, -10),
+        (100, 128, -64.0, 0.0, -12),
+        (5, 16, 1000.0, 1020.0, -10),
     ] {
         let error = 2f64.powi(log_error);
         let made = program(period, |x| functions::softmax(x, n, low..=high, error));
-        let levels = levels(&made);
+        let levels = depth(&made);
         lines += &format!("{n} of {period} slots, {low} to {high}, 2^{log_error}: levels {levels}\n");
         // Sums from the least to the greatest, and between.
         let one_high = |i: usize| if i == 0 { high } else { low };
@@ -108,6 +113,10 @@ fn softmax_is_within_its_relative_error_and_n16() {
         128 of 128 slots, -8 to 0, 2^-10: levels 15
         100 of 128 slots, -2 to 2, 2^-16: levels 12
         1 of 4 slots, -1 to 1, 2^-8: levels 9
+        8 of 8 slots, -30 to 30, 2^-10: levels 35
+        128 of 128 slots, -8 to 8, 2^-10: levels 24
+        100 of 128 slots, -64 to 0, 2^-12: levels 42
+        5 of 16 slots, 1000 to 1020, 2^-10: levels 25
     "#]]
     .assert_eq(&lines);
 }

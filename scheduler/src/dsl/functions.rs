@@ -16,12 +16,14 @@ mod comparison;
 mod iteration;
 mod normalisation;
 mod softmax;
+mod stable;
 
 pub use activation::{exp, gelu, sigmoid, silu, tanh};
 pub use comparison::{maximum, maximum_of, minimum, relu, sign};
 pub use iteration::{inverse, inverse_square_root};
 pub use normalisation::{layer_norm, rms_norm};
-pub use softmax::{softmax, stable_softmax};
+pub use softmax::softmax;
+pub use stable::stable_softmax;
 
 /// What makes an interval of a length one of length 4, on which a Chebyshev series costs no change of variable.
 fn folding_factor(length: f64) -> f64 {

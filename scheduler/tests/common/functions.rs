@@ -24,6 +24,17 @@ pub(crate) fn program(period: usize, body: impl FnOnce(Encrypted<'_>) -> Result<
     .unwrap()
 }
 
+pub(crate) fn program_of_two(
+    period: usize,
+    body: impl for<'g> FnOnce(Encrypted<'g>, Encrypted<'g>) -> Result<Encrypted<'g>>,
+) -> Program {
+    dsl::build("function", |g| {
+        let (a, b) = (g.input("a", period)?, g.input("b", period)?);
+        g.output("y", body(a, b)?, period)
+    })
+    .unwrap()
+}
+
 /// Runs a program on slots, on real numbers.
 pub(crate) fn run(program: &Program, x: &[f64]) -> Vec<f64> {
     let y = interp::slots::run(program.function(), x.len(), &[real(x)]).unwrap();

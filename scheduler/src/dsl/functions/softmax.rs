@@ -1,23 +1,37 @@
-//! Softmax, with and without the maximum subtracted.
+//! Softmax of scores in an interval of any length, by squares of a softmax of smaller scores.
+//!
+//! ```text
+//! y = softmax(x / 2^k),   then k times   y_i <- y_i^2 / sum_l y_l^2
+//! ```
+//!
+//! is `softmax(x)`, and no number is large or small on the way: `e^x` is needed on an interval that is `2^k` times shorter, and a sum of squares
+//! of shares is from `1/n` to 1 (Cho, Hanrot, Kim, Park and Stehlé, "Fast and accurate homomorphic softmax evaluation", arXiv 2410.11184).
 
 use core::ops::RangeInclusive;
 
 use fhe_core::approximation::elementary::exp as exp_of;
-use fhe_core::approximation::{Approximation, Composite, Iteration, Target, check_interval};
+use fhe_core::approximation::{Approximation, Target, check_interval};
 
-use super::comparison::{at_most, blanked, check_count, from_first, rounds, tournament};
+use super::comparison::{at_most, blanked, check_count};
 use super::folding_factor;
 use super::iteration::{cheapest, inverse};
 use crate::ckks_ir::Location;
 use crate::dsl::Encrypted;
+use crate::dsl::polynomial::is_folded;
 use crate::error::Result;
+
+/// The most squarings that are tried.
+const MAX_SQUARINGS: i32 = 8;
+/// A relative error of `r / 7` in shares and of `r / 4` in an inverse make at most `r` of a squaring, for `r` up to 1/4:
+/// `((1 + r/7) / (1 - r/7))^2 (1 + r/4) <= 1 + r`.
+const OF_SHARES: f64 = 1.0 / 7.0;
+const OF_INVERSE: f64 = 0.25;
 
 /// `e^(x_i) / sum_(j < n) e^(x_j)` for the first `n` slots `x_i` in an interval, with a relative error of at most `error` for
 /// each; an error above 1/4 is taken as 1/4.
 ///
-/// The maximum is not subtracted, so the sum may be anything from `n e^a` to `n e^b`: [`inverse`] takes more levels the longer
-/// the interval is, and [`stable_softmax`] reaches further. Where `n` is less than the period of `x`, the slots behind do not count, but
-/// must be in the interval as well; they become 0.
+/// The number of squarings is that of the least depth: none on short intervals. Where `n` is less than the period of `x`, the slots behind do
+/// not count, but must be in the interval as well; they become 0.
 ///
 /// ```
 /// use scheduler::dsl::{self, functions};
@@ -29,11 +43,11 @@ use crate::error::Result;
 /// ```
 ///
 /// # Errors
-/// [`Error::Length`] for `n` of 0 or above the period; [`Error::Interval`]; [`Error::NotApproximated`].
+/// [`crate::Error::Length`] for `n` of 0 or above the period; [`crate::Error::Interval`]; [`crate::Error::NotApproximated`].
 ///
 /// # Cost
-/// Levels: those of [`super::exp`] and [`inverse`], one for their product, one to blank slots if `n` is less than the period.
-/// `log2` of the period rotations.
+/// Levels: those of [`super::exp`] and [`inverse`], one for their product, one to blank slots if `n` is less than the period; for each squaring
+/// two and those of [`inverse`] from `1/n` to 1. `log2` of the period rotations, so many more for each squaring.
 #[track_caller]
 pub fn softmax(
     x: Encrypted<'_>,
@@ -45,130 +59,79 @@ pub fn softmax(
     graph.within(Location::here(), || {
         graph.located(check_interval(&interval))?;
         check_count("softmax", x, n)?;
-        // 1 + error is more than (1 + e) / (1 - e) (1 + i) for the errors e and i of the parts, up to an error of 1/4.
-        let error = at_most(error, 0.25);
-        let (of_exp, of_inverse) = (error / 5.0, error / 2.0);
-        let (low, high) = (exp_of(*interval.start()), exp_of(*interval.end()));
-        let (least, most) = (low * (1.0 - of_exp), high * (1.0 + of_exp));
-        let factor = folding_factor(n as f64 * (most - least));
-        let found = Approximation::relative(|x| factor * exp_of(x), interval, of_exp);
-        let e = blanked(x.approximation(&graph.located(found)?), n, 1.0, 0.0)?;
-        let scale = factor * n as f64;
-        shares(e, scale * least..=scale * most, of_inverse)
+        let way = graph.located(Squarings::cheapest(n, &interval, at_most(error, 0.25)))?;
+        let e = blanked(x.approximation(&way.exp), n, 1.0, 0.0)?;
+        let first = shares(e, &way.first)?;
+        way.squared.iter().try_fold(first, |y, sum| shares(y.square(), sum))
     })
 }
 
-/// What may be missed of the largest score: one number is subtracted from all scores, whatever it is. A narrow miss takes a deep tournament, a
-/// wide one a deep inverse.
-const MISSES: [f64; 6] = [0.5, 1.0, 1.5, 2.0, 3.0, 4.0];
-
-/// `e^(x_i) / sum_(j < n) e^(x_j)` for the first `n` slots `x_i` in an interval, up to `error`, absolutely; an error above 1/4 is taken as
-/// 1/4.
-///
-/// The maximum is subtracted first, as far as a tournament finds it: up to a miss `m` of at most 4. So the sum is from `e^-m` to `n e^m` for
-/// an interval of any length, and `e^x` needs to be near only absolutely. The `m` of the least depth is taken; on short intervals that is the
-/// middle of the interval instead of a maximum. Slots behind the first `n` as in [`softmax`].
-///
-/// ```
-/// use scheduler::dsl::{self, functions};
-/// let program = dsl::build("attention", |g| {
-///     let scores = g.input("scores", 8)?;
-///     g.output("weights", functions::stable_softmax(scores, 8, -30.0..=30.0, 1e-3)?, 8)
-/// })?;
-/// # Ok::<(), scheduler::Error>(())
-/// ```
-///
-/// # Errors
-/// As [`softmax`].
-///
-/// # Cost
-/// Levels: those of [`super::maximum_of`] with an error of `m`, of a series for `e^x` on an interval longer by `2 m`, of [`inverse`], one
-/// to bring the maximum to every slot and one for the last product; if `n` is less than the period one more to blank slots.
-#[track_caller]
-pub fn stable_softmax(
-    x: Encrypted<'_>,
-    n: usize,
-    interval: RangeInclusive<f64>,
-    error: f64,
-) -> Result<Encrypted<'_>> {
-    let graph = x.graph();
-    graph.within(Location::here(), || {
-        graph.located(check_interval(&interval))?;
-        check_count("stable_softmax", x, n)?;
-        let (low, high, error) = (*interval.start(), *interval.end(), at_most(error, 0.25));
-        let way = graph.located(Stable::cheapest(n, high - low, error))?;
-        let scaled = blanked(x, n, way.scale, low)?;
-        let below = match &way.step {
-            // Each slot misses by something else: what is subtracted must be one number.
-            Some(step) => scaled - from_first(tournament(scaled, n, step), 1.0)?,
-            None => scaled - way.scale * (low + high) / 2.0,
-        };
-        shares(blanked(below.approximation(&way.exp), n, 1.0, 0.0)?, way.sums, error / 3.0)
-    })
+/// An interval of a sum, and the relative error for its inverse.
+pub(super) struct Sum {
+    pub(super) interval: RangeInclusive<f64>,
+    pub(super) error: f64,
 }
 
-/// How to compute a stable softmax.
-struct Stable {
-    rounds: u32,
-    /// Of the tournament, if there is one.
-    step: Option<Composite>,
-    /// What scores are multiplied by, so that intervals are folded.
-    scale: f64,
-    /// A multiple of `e^(u / scale)` on what scores are after the subtraction, and an interval of its sum.
+impl Sum {
+    /// Levels from the sum to the share.
+    fn levels(&self) -> fhe_core::Result<u32> {
+        let found = cheapest(Target::Inverse, &self.interval, self.error)?;
+        let change = u32::from(!is_folded(&self.interval, found.guess().degree()));
+        Ok(found.depth() + change + 1)
+    }
+}
+
+/// How to compute a softmax.
+struct Squarings {
+    /// A multiple of `e^(x / 2^k)`.
     exp: Approximation,
-    sums: RangeInclusive<f64>,
-    inverse: Iteration,
+    first: Sum,
+    /// Of squares of shares, for each squaring.
+    squared: Vec<Sum>,
+    levels: u32,
 }
 
-impl Stable {
-    /// With `e_i` off by `h` and a sum from `s` on, `e_i / sum` is off by `(n + 1) h / (s - n h)`, here half the error; a relative third of it
-    /// is left for the inverse.
-    fn new(n: usize, length: f64, miss: f64, error: f64, by_tournament: bool) -> fhe_core::Result<Self> {
-        let (slots, least) = (n as f64, exp_of(-miss));
-        let h = least * error / 2.0 / ((slots + 1.0) * (1.0 + error / 2.0));
-        let sums = least - slots * h..=slots * (exp_of(miss) + h);
-        let factor = folding_factor(sums.end() - sums.start());
-        let rounds = if by_tournament { rounds(n) } else { 0 };
-        let differences = if by_tournament { -length - miss..=miss } else { -miss..=miss };
-        let scale = 2.0 / (differences.end() - differences.start());
-        let step = by_tournament.then(|| Composite::relu(2.0, scale * miss / f64::from(rounds.max(1))));
-        let exp = Approximation::of(
-            |u| factor * exp_of(u / scale),
-            scale * differences.start()..=scale * differences.end(),
-            factor * h,
-        )?;
-        let sums = factor * sums.start()..=factor * sums.end();
-        let inverse = cheapest(Target::Inverse, &sums, error / 3.0)?;
-        Ok(Self { rounds, step: step.transpose()?, scale, exp, sums, inverse })
-    }
-
-    /// The way of the least depth; of equals, that with the narrowest miss.
-    fn cheapest(n: usize, length: f64, error: f64) -> fhe_core::Result<Self> {
-        if error.is_nan() || error <= 0.0 {
-            let expected = "a positive error";
-            return Err(fhe_core::Error::Interval { low: error, high: length, expected });
+impl Squarings {
+    fn new(n: usize, interval: &RangeInclusive<f64>, error: f64, k: i32) -> fhe_core::Result<Self> {
+        let slots = n as f64;
+        let errors: Vec<f64> =
+            (0..k).scan(error, |r, _| Some(core::mem::replace(r, *r * OF_SHARES))).collect();
+        let of_squared = |r: &f64| {
+            let (least, most) = (1.0 - r * OF_SHARES, 1.0 + r * OF_SHARES);
+            Sum { interval: least * least / slots..=most * most, error: r * OF_INVERSE }
+        };
+        let squared: Vec<Sum> = errors.iter().rev().map(of_squared).collect();
+        // 1 + error is more than (1 + e) / (1 - e) (1 + i) for the errors e and i of the parts, up to an error of 1/4.
+        let first = errors.last().map_or(error, |r| r * OF_SHARES);
+        let (of_exp, of_inverse) = (first / 5.0, first / 2.0);
+        let (high, shrunk) = (*interval.end(), 1.0 / f64::from(1 << k));
+        let least = exp_of((interval.start() - high) * shrunk) * (1.0 - of_exp);
+        let most = 1.0 + of_exp;
+        let factor = folding_factor(slots * (most - least));
+        let exp =
+            Approximation::relative(|x| factor * exp_of((x - high) * shrunk), interval.clone(), of_exp)?;
+        let scale = factor * slots;
+        let first = Sum { interval: scale * least..=scale * most, error: of_inverse };
+        let series = exp.series();
+        let change = u32::from(!is_folded(series.interval(), series.degree()));
+        let mut levels = series.depth() + change + first.levels()?;
+        for sum in &squared {
+            levels += 1 + sum.levels()?;
         }
-        let levels = |way: &fhe_core::Result<Self>| way.as_ref().map_or(u32::MAX, Self::levels);
-        let ways = MISSES.into_iter().filter(|miss| 2.0 * miss < length);
-        let by_tournament = ways.map(|miss| Self::new(n, length, miss, error, true));
-        let none = Self::new(n, length, length / 2.0, error, false);
-        by_tournament.fold(none, |best, way| {
-            let is_better = best.is_err() || levels(&way) < levels(&best);
-            if is_better { way } else { best }
-        })
+        Ok(Self { exp, first, squared, levels })
     }
 
-    fn levels(&self) -> u32 {
-        let round = self.step.as_ref().map_or(0, |step| step.depth() + 1);
-        self.rounds * round
-            + u32::from(self.step.is_some())
-            + self.exp.series().depth()
-            + self.inverse.depth()
+    /// The way of the least depth; of equals, that with the fewest squarings.
+    fn cheapest(n: usize, interval: &RangeInclusive<f64>, error: f64) -> fhe_core::Result<Self> {
+        let levels = |way: &fhe_core::Result<Self>| way.as_ref().map_or(u32::MAX, |way| way.levels);
+        let more = (1..=MAX_SQUARINGS).map(|k| Self::new(n, interval, error, k));
+        let none = Self::new(n, interval, error, 0);
+        more.fold(none, |best, way| if levels(&way) < levels(&best) { way } else { best })
     }
 }
 
-/// `e_i / sum_j e_j` for a sum in an interval.
+/// `e_i / sum_j e_j`.
 #[track_caller]
-fn shares(e: Encrypted<'_>, sums: RangeInclusive<f64>, error: f64) -> Result<Encrypted<'_>> {
-    Ok(e * inverse(e.sum_strided(1, e.period()), sums, error)?)
+pub(super) fn shares<'g>(e: Encrypted<'g>, sum: &Sum) -> Result<Encrypted<'g>> {
+    Ok(e * inverse(e.sum_strided(1, e.period()), sum.interval.clone(), sum.error)?)
 }
