@@ -15,8 +15,9 @@
 //! ring    RNS polynomials whose domain is in their type, basis conversion, automorphisms
 //! params  literal -> checked parameters, level table, security table, presets
 //! math    words, moduli, primes, NTT, special FFT, sampling
-//! approximation  polynomials near functions, with interval and error; f64 only
 //! ```
+//!
+//! Beside these stands `approximation`: polynomials near functions, with interval and error, in `f64`.
 
 pub mod approximation;
 pub mod bootstrap;

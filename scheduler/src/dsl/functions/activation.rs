@@ -87,7 +87,7 @@ pub fn tanh(x: Encrypted<'_>, interval: RangeInclusive<f64>, error: f64) -> Resu
 ///
 /// # Cost
 /// That of a Chebyshev series, which is less deep than [`super::relu`] for the same error: from -8 to 8 with `2^-10` 6 levels, where a
-/// ReLU takes 9.
+/// ReLU takes 15; from -30 to 30 with `2^-8` 8.
 #[track_caller]
 pub fn gelu(x: Encrypted<'_>, interval: RangeInclusive<f64>, error: f64) -> Result<Encrypted<'_>> {
     by_series(x, || Approximation::gelu(interval, error))
