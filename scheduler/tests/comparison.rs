@@ -3,12 +3,12 @@
 #[cfg(test)]
 mod common;
 
-use common::deep_toy;
 use common::functions::{depth, noise, number, points, products, program, program_of_two, real, run};
+use common::{check_everywhere_on, deep_toy};
 use expect_test::expect;
 use fhe_core::params::{Params, Preset};
 use scheduler::dsl::{self, Encrypted, Program, functions};
-use scheduler::{Error, Result, interp};
+use scheduler::{Error, Options, Result, interp};
 
 #[test]
 fn signs_are_within_their_error() {
@@ -176,6 +176,24 @@ fn comparisons_encrypted() {
         let worst = noise(made, params, x);
         assert!(worst < 2f64.powi(bits), "{name} is off by 2^{}", worst.log2());
     }
+}
+
+/// Bit for bit in every interpreter, at what few levels allow.
+#[test]
+fn functions_of_few_levels_everywhere() {
+    let made = dsl::build("functions", |g| {
+        let (x, y) = (g.input("x", 16)?, g.input("y", 16)?);
+        g.output("relu", functions::relu(x, 1.0, 0.05)?, 16)?;
+        g.output("maximum", functions::maximum(x, y, -0.5..=0.5, 0.05)?, 16)?;
+        g.output("minimum", functions::minimum(x, y, -0.5..=0.5, 0.05)?, 16)?;
+        g.output("sign", functions::sign(x - y, 1.0, 0.125, 0.2)?, 16)?;
+        g.output("gelu", functions::gelu(x * 2.0, -1.0..=1.0, 1e-3)?, 16)?;
+        g.output("tanh", functions::tanh(y, -1.0..=1.0, 1e-3)?, 16)
+    })
+    .unwrap();
+    let x = points(-0.5, 0.5, 16, 1.0);
+    let y: Vec<f64> = (0..16).map(|i| number(i, 7) - 0.5).collect();
+    check_everywhere_on::<u32>(&made, &[real(&x), real(&y)], Preset::Toy10, &Options::default(), 1e-6);
 }
 
 #[test]

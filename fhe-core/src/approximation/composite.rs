@@ -9,9 +9,9 @@
 //! `[-1, -l]` and `[l, 1]`, when it is so on one; and with `x q(x^2)` for it, `q` is the best polynomial for `1 / sqrt(y)` on `[l^2, 1]`
 //! under the weight `sqrt(y)`, on which Chebyshev series are well conditioned. Every factor is scaled so that the next takes `[-1, 1]`.
 //!
-//! **Bounds.** Each `t_i` is a bound of the polynomial's error between the points at which it is measured ([`Factor::bound`]), roundings
-//! included. So the error of the whole is proved, not sampled. Between `-epsilon` and `epsilon` a factor increases: its error alternates at `(d + 3) / 2` points of either side, so all
-//! `d - 1` zeros of its derivative lie at or between those; and so does the whole.
+//! **Bounds.** Each `t_i` is a bound of the polynomial's error also between the points at which it is measured (`Factor::bound`), with an
+//! allowance for roundings. So the error of the whole is proved, not sampled. Between `-epsilon` and `epsilon` a factor increases: its error
+//! alternates at `(d + 3) / 2` points of either side, so all `d - 1` zeros of its derivative lie between those; and so does the whole.
 
 use super::chebyshev::{clenshaw, interpolant};
 use super::degrees;
