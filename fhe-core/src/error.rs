@@ -70,6 +70,41 @@ pub enum Error {
         /// Its value as text.
         value: String,
     },
+    /// An interval that is empty or not finite, or on which a function is not defined.
+    #[error("interval from {low} to {high}, expected {expected}")]
+    Interval {
+        /// Its lower end.
+        low: f64,
+        /// Its upper end.
+        high: f64,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// A function that is no finite number somewhere in its interval.
+    #[error("the function is {found} at {x}, expected a finite number")]
+    FunctionNotFinite {
+        /// Where.
+        x: f64,
+        /// What it is there.
+        found: f64,
+    },
+    /// A function that no polynomial is near enough to.
+    #[error(
+        "no polynomial of degree up to {degree} found within {expected} of the function from {low} to {high}, \
+         the last one is off by {found}: shorten the interval or allow a larger error"
+    )]
+    NotApproximated {
+        /// Lower end of the interval.
+        low: f64,
+        /// Upper end of the interval.
+        high: f64,
+        /// The highest degree.
+        degree: usize,
+        /// The error at that degree.
+        found: f64,
+        /// The error that was asked for.
+        expected: f64,
+    },
     /// The message does not fit the modulus at this scale.
     #[error(
         "message too large: log2 of its largest coefficient is {found:.2} at this scale, expected below \

@@ -16,7 +16,10 @@
 //! params  literal -> checked parameters, level table, security table, presets
 //! math    words, moduli, primes, NTT, special FFT, sampling
 //! ```
+//!
+//! Beside these stands `approximation`: polynomials near functions, with interval and error, in `f64`.
 
+pub mod approximation;
 pub mod bootstrap;
 pub mod ckks;
 pub mod error;

@@ -3,62 +3,12 @@
 #[cfg(test)]
 mod common;
 
-use common::{Client, check_everywhere_on, deep_toy};
+use common::functions::{depth, levels, n16, noise, number, points, products, program, real, run};
+use common::{check_everywhere_on, deep_toy};
 use expect_test::expect;
-use fhe_core::Complex64;
-use fhe_core::params::{Level, Params, Preset};
-use scheduler::dsl::{self, Encrypted, Program, functions};
-use scheduler::interp::{self, Env};
-use scheduler::{Error, Options, Result, passes};
-use std::sync::OnceLock;
-
-#[cfg(test)]
-mod helpers {
-    use super::*;
-
-    pub(crate) fn n16() -> &'static Params {
-        static PARAMS: OnceLock<Params> = OnceLock::new();
-        PARAMS.get_or_init(|| Preset::N16.params().unwrap())
-    }
-
-    pub(crate) fn program(
-        period: usize,
-        body: impl FnOnce(Encrypted<'_>) -> Result<Encrypted<'_>>,
-    ) -> Program {
-        dsl::build("function", |g| {
-            let x = g.input("x", period)?;
-            g.output("y", body(x)?, period)
-        })
-        .unwrap()
-    }
-
-    /// Runs a program on slots, on real numbers.
-    pub(crate) fn run(program: &Program, x: &[f64]) -> Vec<f64> {
-        let y = interp::slots::run(program.function(), x.len(), &[real(x)]).unwrap();
-        y[0].iter().map(|y| y.re).collect()
-    }
-
-    pub(crate) fn real(x: &[f64]) -> Vec<Complex64> {
-        x.iter().map(|&x| Complex64::new(x, 0.0)).collect()
-    }
-
-    pub(crate) fn levels(program: &Program) -> Level {
-        let placed = passes::run_ckks(program.function().clone(), n16(), &mut |_| {}).unwrap();
-        placed.values.iter().filter_map(|v| v.kind).map(|kind| kind.level).max().unwrap()
-    }
-
-    /// `n` points of an interval, both ends among them; dense at the lower end when `bend` is above 1.
-    pub(crate) fn points(low: f64, high: f64, n: usize, bend: f64) -> Vec<f64> {
-        (0..n).map(|i| low + (high - low) * (i as f64 / (n - 1) as f64).powf(bend)).collect()
-    }
-
-    /// Numbers in `[0, 1)` without a pattern.
-    pub(crate) fn number(i: usize, seed: usize) -> f64 {
-        ((i * 7919 + seed * 104_729 + 13) % 2003) as f64 / 2003.0
-    }
-}
-
-use helpers::{levels, number, points, program, real, run};
+use fhe_core::params::{Level, Preset};
+use scheduler::dsl::{self, Encrypted, functions};
+use scheduler::{Error, Options, Result};
 
 #[test]
 fn functions_of_one_slot_are_within_their_relative_error() {
@@ -90,16 +40,16 @@ fn functions_of_one_slot_are_within_their_relative_error() {
         let worst = worst.fold(0.0, f64::max);
         assert!(worst <= error, "{name} from {low} to {high} is off by {worst}, expected {error}");
         assert!(worst > error * 1e-6, "{name} from {low} to {high}: {worst} is better than was paid for");
-        let products = made.function().values.iter().filter(|v| v.op.name() == "mul").count();
         lines += &format!(
-            "{name} {low} to {high}, 2^{}: levels {}, products {products}\n",
+            "{name} {low} to {high}, 2^{}: levels {}, products {}\n",
             error.log2(),
-            levels(&made)
+            levels(&made),
+            products(&made)
         );
     }
     expect![[r#"
         exp -1 to 1, 2^-20: levels 3, products 5
-        exp -4 to 4, 2^-12: levels 5, products 7
+        exp -4 to 4, 2^-12: levels 5, products 6
         exp -8 to 0, 2^-20: levels 5, products 8
         inverse 0.01 to 1, 2^-20: levels 7, products 18
         inverse 0.001 to 4.001, 2^-10: levels 10, products 21
@@ -127,10 +77,15 @@ fn softmax_is_within_its_relative_error_and_n16() {
         (128, 128, -8.0, 0.0, -10),
         (100, 128, -2.0, 2.0, -16),
         (1, 4, -1.0, 1.0, -8),
+        // By squares.
+        (8, 8, -30.0, 30.0, -10),
+        (128, 128, -8.0, 8.0, -10),
+        (100, 128, -64.0, 0.0, -12),
+        (5, 16, 1000.0, 1020.0, -10),
     ] {
         let error = 2f64.powi(log_error);
         let made = program(period, |x| functions::softmax(x, n, low..=high, error));
-        let levels = levels(&made);
+        let levels = depth(&made);
         lines += &format!("{n} of {period} slots, {low} to {high}, 2^{log_error}: levels {levels}\n");
         // Sums from the least to the greatest, and between.
         let one_high = |i: usize| if i == 0 { high } else { low };
@@ -158,6 +113,10 @@ fn softmax_is_within_its_relative_error_and_n16() {
         128 of 128 slots, -8 to 0, 2^-10: levels 15
         100 of 128 slots, -2 to 2, 2^-16: levels 12
         1 of 4 slots, -1 to 1, 2^-8: levels 9
+        8 of 8 slots, -30 to 30, 2^-10: levels 35
+        128 of 128 slots, -8 to 8, 2^-10: levels 24
+        100 of 128 slots, -64 to 0, 2^-12: levels 42
+        5 of 16 slots, 1000 to 1020, 2^-10: levels 25
     "#]]
     .assert_eq(&lines);
 }
@@ -202,7 +161,7 @@ fn both_compile_for_n16() {
         program(256, |x| functions::layer_norm(x, &ones, &ones, 1e-5, 0.1..=10.0, 2f64.powi(-10))),
     ];
     for program in programs {
-        let compiled = scheduler::compile(&program, helpers::n16(), &Options::default()).unwrap();
+        let compiled = scheduler::compile(&program, n16(), &Options::default()).unwrap();
         assert_eq!(compiled.manifest.outputs[0].level, Level(0));
         assert!(compiled.manifest.inputs[0].level <= Level(22));
         assert!(compiled.manifest.needs_relinearization);
@@ -232,15 +191,8 @@ fn softmax_and_layer_norm_encrypted() {
         (256, program(256, |x| functions::layer_norm(x, &weights, &weights, 1e-5, 0.1..=10.0, error))),
     ];
     for (n, program) in programs {
-        let mut client = Client::<u32>::of(&deep_toy());
-        let compiled = scheduler::compile(&program, client.params(), &Options::default()).unwrap();
         let x: Vec<f64> = (0..n).map(|i| 4.0 * number(i, 3) - 2.0).collect();
-        let (keys, inputs) = (client.keys(&compiled), client.encrypt(&compiled, &[real(&x)]));
-        let constants = &compiled.manifest.constants;
-        let env = Env { ring: &client.ring, keys: &keys, constants, inputs: &inputs };
-        let found = client.decrypt(&interp::ckks_exact::run(&compiled.placed, &env).unwrap()[0]);
-        let worst = found.iter().zip(run(&program, &x)).map(|(y, expected)| (y - expected).norm());
-        let worst = worst.fold(0.0, f64::max);
+        let worst = noise(&program, &deep_toy(), &x);
         assert!(worst < 2f64.powi(-34), "off by {worst}");
     }
 }
@@ -273,11 +225,11 @@ fn domains_and_sizes_are_checked() {
     expect![[r#"
         interval from 0 to 1, expected positive ends 
         interval from 1 to 1, expected finite ends, the lower one first 
-        no polynomial of degree up to 127 found within 0.001 of the function from 0.000000001 to 1, the last one is off by 0.8744009347767502 
+        no polynomial of degree up to 127 found within 0.001 of the function from 0.000000001 to 1, the last one is off by 0.8744009350328376 
         no polynomial of degree up to 127 found within 0 of the function from 0.5 to 1, the last one is off by 0.0000000000000002220446049250313 
         interval from -1 to 1, expected positive ends 
         no polynomial of degree up to 127 found within 0.001 of the function from 0.000000001 to 1, the last one is off by inf 
-        no polynomial of degree up to 255 found within 0.000000000000000000004248354255291589 of the function from -40 to 0, the last one is off by 0.0000000000000058883140379525696 
+        no polynomial of degree up to 255 found within 0.001 of the function from -40 to 0, the last one is off by 58.685311541938496 
         softmax of 5, expected 4 
         softmax of 0, expected 4 
         interval from -1 to NaN, expected finite ends, the lower one first 

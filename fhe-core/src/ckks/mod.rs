@@ -9,6 +9,7 @@ mod encoder;
 mod encryption;
 mod evaluator;
 pub mod flooding;
+mod functions;
 mod linear_transform;
 mod polynomial;
 pub mod precision;

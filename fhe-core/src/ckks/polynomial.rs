@@ -15,6 +15,7 @@
 use super::ciphertext::Ciphertext;
 use super::evaluator::Evaluator;
 use super::scalar;
+use crate::approximation::check_interval;
 use crate::error::{Error, Result};
 use crate::math::double::Double;
 use crate::math::word::Word;
@@ -22,7 +23,7 @@ use crate::params::{Level, Params};
 use crate::ring::RnsPoly;
 use crate::rlwe::RelinearizationKey;
 use core::ops::RangeInclusive;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A scale may be so many bits above the settled one: with four doublings the last power is 12 bits above.
 const MAX_ABOVE: f64 = 0.75;
@@ -43,18 +44,12 @@ impl ChebyshevSeries {
     /// From its coefficients, that of `T_0 = 1` first.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] for a coefficient or an end of the interval; [`Error::InvalidParams`] for an empty interval.
+    /// [`Error::NotFinite`] for a coefficient; [`Error::Interval`] for an interval that is empty or not finite.
     pub fn new(coefficients: Vec<f64>, interval: RangeInclusive<f64>) -> Result<Self> {
-        let (a, b) = (*interval.start(), *interval.end());
-        let all = coefficients.iter().copied().chain([a, b, b - a]);
-        if let Some((slot, value)) = all.enumerate().find(|(_, c)| !c.is_finite()) {
+        if let Some((slot, value)) = coefficients.iter().enumerate().find(|(_, c)| !c.is_finite()) {
             return Err(Error::NotFinite { slot, value: value.to_string() });
         }
-        if a >= b {
-            return Err(Error::InvalidParams(format!(
-                "interval from {a} to {b}, expected the lower end first"
-            )));
-        }
+        check_interval(&interval)?;
         Ok(Self { coefficients, interval })
     }
 
@@ -76,6 +71,22 @@ impl ChebyshevSeries {
     /// Levels that an evaluation takes: at least one.
     pub fn depth(&self) -> u32 {
         depth_of(self.degree() + 1).max(1)
+    }
+
+    /// Products of two ciphertexts that an evaluation takes.
+    pub fn products(&self) -> usize {
+        let p = &self.coefficients[..(self.degree() + 1).min(self.coefficients.len())];
+        let (k, levels) = (baby_steps(p), self.depth());
+        let mut left = Vec::new();
+        collect(p, levels, k, &mut left);
+        let mut made = BTreeSet::new();
+        while let Some(n) = left.pop() {
+            if n > 1 && made.insert(n) {
+                let a = n.next_power_of_two() / 2;
+                left.extend([a, n - a, 2 * a - n]);
+            }
+        }
+        made.len() + products(p, levels, k)
     }
 
     /// The value at `x`, by Clenshaw's recurrence.
@@ -270,6 +281,17 @@ impl<W: Word> Evaluator<W> {
         log_scale: Double,
         key: &RelinearizationKey<W>,
     ) -> Result<Ciphertext<W>> {
+        self.evaluate_series(a, series, |_| Ok(log_scale), key)
+    }
+
+    /// The same, at a scale for the level of the result.
+    pub(super) fn evaluate_series(
+        &self,
+        a: &Ciphertext<W>,
+        series: &ChebyshevSeries,
+        log_scale: impl Fn(Level) -> Result<Double>,
+        key: &RelinearizationKey<W>,
+    ) -> Result<Ciphertext<W>> {
         self.own(a)?;
         self.check_degree("evaluate_chebyshev", a, 1)?;
         let levels = series.depth();
@@ -295,7 +317,7 @@ impl<W: Word> Evaluator<W> {
         for n in needed {
             powers.make(n)?;
         }
-        powers.evaluate(p, levels, log_scale)
+        powers.evaluate(p, levels, log_scale(Level(top.0 - levels))?)
     }
 
     /// `u` at about the scale from which the powers `T_2, T_4, ..` of a series of this depth end where their step leaves them alone: a deviation
@@ -402,26 +424,19 @@ mod tests {
     /// The numbers of products that the literature gives for dense polynomials at the least depth.
     #[test]
     fn dense_polynomials_take_few_products() {
-        for (degree, expected) in [(3, 2), (7, 5), (15, 8), (30, 12), (31, 13), (63, 18)] {
-            let p: Vec<f64> = (0..=degree).map(|i| 1.0 + (i as f64).sqrt()).collect();
-            let (k, levels) = (baby_steps(&p), depth_of(degree + 1));
-            let mut needed = Vec::new();
-            collect(&p, levels, k, &mut needed);
-            let mut powers: std::collections::BTreeSet<usize> = std::collections::BTreeSet::new();
-            let mut left = needed;
-            while let Some(n) = left.pop() {
-                if n > 1 && powers.insert(n) {
-                    let a = n.next_power_of_two() / 2;
-                    left.extend([a, n - a, 2 * a - n]);
-                }
-            }
-            assert_eq!(powers.len() + products(&p, levels, k), expected, "degree {degree}, {k} baby steps");
+        for (degree, expected) in [(3u32, 2), (7, 5), (15, 8), (30, 12), (31, 13), (63, 18)] {
+            let p: Vec<f64> = (0..=degree).map(|i| 1.0 + f64::from(i).sqrt()).collect();
+            assert_eq!(ChebyshevSeries::new(p, -1.0..=1.0).unwrap().products(), expected, "degree {degree}");
+        }
+        for (degree, expected) in [(3u32, 2), (7, 5), (15, 8), (27, 11), (31, 13)] {
+            let p: Vec<f64> = (0..=degree).map(|i| f64::from(i % 2) * (1.0 + f64::from(i).sqrt())).collect();
+            assert_eq!(ChebyshevSeries::new(p, -1.0..=1.0).unwrap().products(), expected, "odd, {degree}");
         }
     }
 
     #[test]
     fn what_is_no_series_is_refused() {
-        assert!(matches!(ChebyshevSeries::new(vec![1.0], 1.0..=1.0), Err(Error::InvalidParams(_))));
+        assert!(matches!(ChebyshevSeries::new(vec![1.0], 1.0..=1.0), Err(Error::Interval { .. })));
         assert!(matches!(
             ChebyshevSeries::new(vec![0.0, f64::NAN], 0.0..=1.0),
             Err(Error::NotFinite { slot: 1, .. })

@@ -28,22 +28,23 @@
 //!
 //! Even ones take 1, 3, 6, 9 and 14 products (their degree is one less), odd ones 2, 5, 8, 12 and 17.
 
-mod approximation;
 mod evaluation;
 
-pub(super) use approximation::{clenshaw, nodes};
 pub(super) use evaluation::{Basis, depth, evaluate_with};
 
 use core::ops::RangeInclusive;
 
-pub use approximation::{Approximation, MAX_DEGREE, interpolant};
+use fhe_core::approximation::check_interval;
+pub use fhe_core::approximation::{Approximation, MAX_DEGREE, interpolant};
 
-use super::Encrypted;
+use super::{Encrypted, Graph};
 use crate::ckks_ir::Location;
 use crate::error::{Error, Result};
 
-/// How many bits the sizes of Dickson polynomials may differ by, before a scalar product is paid for equal ones.
-const MAX_SPREAD: f64 = 6.0;
+/// By which factor the sizes of Dickson polynomials may differ, before a scalar product is paid for equal ones.
+const MAX_SPREAD: f64 = 64.0;
+/// What is nearer to 1 differs by roundings.
+const ROUNDINGS: f64 = 1.0 / (1u64 << 40) as f64;
 /// The largest number of times that a vector is added to itself, before a scalar product is paid.
 const MAX_TIMES: f64 = 64.0;
 
@@ -89,7 +90,7 @@ impl<'g> Encrypted<'g> {
         let here = Location::here();
         self.graph.within(here, || {
             self.check_coefficients(coefficients)?;
-            check_interval(&interval, Some(self.graph.locate(Location::here())))?;
+            self.graph.located(check_interval(&interval))?;
             Ok(self.chebyshev_series(coefficients, &interval))
         })
     }
@@ -110,10 +111,12 @@ impl<'g> Encrypted<'g> {
     ) -> Result<Self> {
         let here = Location::here();
         self.graph.within(here, || {
-            let at = Some(self.graph.locate(Location::here()));
-            let found = Approximation::find(f, interval, max_error, at)?;
-            Ok(self.chebyshev_series(found.coefficients(), found.interval()))
+            Ok(self.approximation(&self.graph.located(Approximation::of(f, interval, max_error))?))
         })
+    }
+
+    pub(super) fn approximation(self, found: &Approximation) -> Self {
+        self.chebyshev_series(found.series().coefficients(), found.series().interval())
     }
 
     /// The series, of arguments that were checked.
@@ -125,8 +128,8 @@ impl<'g> Encrypted<'g> {
             None => (self * (2.0 / half) - 2.0 * centre / half, 1.0),
         };
         let mut series = coefficients.to_vec();
-        for (n, c) in (0..).zip(&mut series).skip(1) {
-            *c /= 2.0 * r.powi(n);
+        for (n, c) in series.iter_mut().enumerate().skip(1) {
+            *c /= 2.0 * power(r, n);
         }
         evaluation::evaluate(v, Basis::Dickson { r }, &series)
     }
@@ -145,15 +148,27 @@ pub fn is_folded(interval: &RangeInclusive<f64>, degree: usize) -> bool {
     folding(centre_and_half(interval).1, degree).is_some()
 }
 
-pub(super) fn check_interval(interval: &RangeInclusive<f64>, at: Option<Location>) -> Result<()> {
-    let (low, high) = (*interval.start(), *interval.end());
-    if low < high && (high - low).is_finite() {
-        return Ok(());
+impl Graph {
+    /// What fhe-core refuses, refused with the user's line.
+    #[track_caller]
+    pub(super) fn located<T>(&self, result: fhe_core::Result<T>) -> Result<T> {
+        use fhe_core::Error as Core;
+        let at = Some(self.locate(Location::here()));
+        result.map_err(|error| match error {
+            Core::Interval { low, high, expected } => Error::Interval { low, high, expected, at },
+            Core::FunctionNotFinite { x, found } => {
+                let name = format!("function at {x}");
+                Error::NotFinite { name, index: 0, value: found.to_string(), at }
+            }
+            Core::NotApproximated { low, high, degree, found, expected } => {
+                Error::NotApproximated { low, high, degree, found, expected, at }
+            }
+            other => Error::Core(other),
+        })
     }
-    Err(Error::Interval { low, high, expected: "finite ends, the lower one first", at })
 }
 
-pub(super) fn centre_and_half(interval: &RangeInclusive<f64>) -> (f64, f64) {
+fn centre_and_half(interval: &RangeInclusive<f64>) -> (f64, f64) {
     let (a, b) = (interval.start(), interval.end());
     ((a + b) / 2.0, (b - a) / 2.0)
 }
@@ -161,13 +176,26 @@ pub(super) fn centre_and_half(interval: &RangeInclusive<f64>) -> (f64, f64) {
 /// The `j` that keeps `r^degree` near enough to 1.
 fn folding(half: f64, degree: usize) -> Option<u32> {
     let j = (2.0 / half).round().max(1.0);
-    let spread = (j * half / 2.0).log2().abs() * degree as f64;
-    (j <= MAX_TIMES && (degree <= 1 || spread <= MAX_SPREAD)).then_some(j as u32)
+    let spread = power(j * half / 2.0, degree);
+    let is_narrow = (1.0 / MAX_SPREAD..=MAX_SPREAD).contains(&spread);
+    (j <= MAX_TIMES && (degree <= 1 || is_narrow)).then_some(j as u32)
+}
+
+/// `r^n` by squaring: the same bits on every machine, unlike `powi`.
+fn power(r: f64, n: usize) -> f64 {
+    let (mut power, mut square, mut left) = (1.0, r, n);
+    while left > 0 {
+        if left % 2 == 1 {
+            power *= square;
+        }
+        (square, left) = (square * square, left / 2);
+    }
+    power
 }
 
 /// A factor of 1 is no product: what is that only after rounding is taken as 1, at 2^-40 for each degree.
 fn exactly_one(r: f64) -> f64 {
-    if (r - 1.0).abs() <= 2f64.powi(-40) { 1.0 } else { r }
+    if (r - 1.0).abs() <= ROUNDINGS { 1.0 } else { r }
 }
 
 /// The index of the last coefficient that is not zero.

@@ -1,6 +1,8 @@
 //! What the tests share: random programs, keys, and running a program in every interpreter.
 #![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses a part of it")]
 
+pub(crate) mod functions;
+
 use std::sync::Arc;
 
 use expect_test::Expect;

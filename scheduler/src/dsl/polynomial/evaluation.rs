@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::degree;
+use super::{degree, power};
 use crate::dsl::Encrypted;
 use crate::dsl::values::is_free;
 
@@ -23,7 +23,7 @@ impl Basis {
     fn correction(self, m: usize, n: usize) -> f64 {
         match self {
             Self::Power => 0.0,
-            Self::Dickson { r } => r.powi(2 * n as i32) * if m == n { 2.0 } else { 1.0 },
+            Self::Dickson { r } => power(r, 2 * n) * if m == n { 2.0 } else { 1.0 },
         }
     }
 
