@@ -154,12 +154,20 @@ fn missing(call: &Call) -> Error {
     Error::Verify { after: "specialise".to_owned(), rule: "call", problem }
 }
 
-/// The levels of a callee's inputs.
+/// The levels of a function's inputs.
 fn inputs_of_callee(callee: &Function, outputs: &[Level]) -> Result<Vec<Level>> {
     let inner = keys(callee, outputs)?;
     place::inputs_needed(callee, outputs, &mut |c, call, _| {
         inner.get(&c).map(|(_, interface)| interface.clone()).ok_or_else(|| missing(call))
     })
+}
+
+/// The levels of a program's inputs with all its calls, whatever the parameters have.
+///
+/// # Errors
+/// [`Error::Override`], for what is no mistake once calls are expanded too.
+pub(super) fn inputs_needed(function: &Function) -> Result<Vec<Level>> {
+    inputs_of_callee(function, &vec![Level(0); function.outputs.len()])
 }
 
 /// A callee with those outputs only that have a level.

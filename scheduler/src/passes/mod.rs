@@ -16,6 +16,7 @@ mod min_cut;
 pub mod order;
 mod overrides;
 pub mod place;
+pub mod place_bootstraps;
 pub mod raise;
 pub mod scalars_in_sums;
 pub mod simplify;
@@ -62,6 +63,8 @@ pub const CKKS: &[CkksPass] = &[
     CkksPass { name: "cse", run: |f, _| each(f, |f| Ok(cse::cse(f))) },
     // Dead values would ask for levels.
     CkksPass { name: "dce", run: |f, _| each(f, |f| Ok(dce::dce(f))) },
+    // Of the whole program, since a bootstrap in one place saves those in others.
+    CkksPass { name: "place_bootstraps", run: place_bootstraps::place_bootstraps },
     // Calls, so that bootstrapping is compiled once where there are several.
     CkksPass {
         name: "expand_bootstraps",
