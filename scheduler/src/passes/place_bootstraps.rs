@@ -7,6 +7,7 @@
 //!
 //! Reference for the problem: Cheon et al., "DaCapo: automatic bootstrapping management for efficient fully homomorphic encryption", USENIX Security 2024.
 
+mod boundaries;
 mod flow;
 mod search;
 #[cfg(test)]

@@ -1,32 +1,23 @@
-//! Where to cut: dynamic programming over boundaries of a potential ([`super::flow`]), each a minimum cut.
+//! The cheapest set of bootstraps that is found: boundaries ([`super::boundaries`]) searched in several ways, and then improved.
 //!
-//! A *window* `(i0, i)` is a boundary that may be anywhere between the two: what is canonical up to `i0` comes before it, what is after `i` comes after it, and
-//! in between the cheapest set of values with all uses across is found ([`min_cut`]). So 16 rotations of a value cost one bootstrap of it.
-//! From one window to the next, and to the end,
+//! A bootstrap on every path that is too long is a vertex cover of paths, which is hard already where each level needs one; so this is a search. What boundaries
+//! do not see:
 //!
-//! ```text
-//! (h0, h) before (i0, i)  if  h <= i0, h < i, i - h0 <= levels that are returned        at most i - h0 are taken in between
-//!
-//! best(i0, i) = min  best(h0, h) + operations in (h, i] at the levels up to i + bootstraps at (i0, i) of what has none yet
-//! ```
-//!
-//! A value that crosses several boundaries is bootstrapped once: levels fall along paths, and a bootstrap waits for its use. Sources cross for nothing. So
-//! in the end some bootstraps are not needed at all, where the long way round is fresh enough: those are taken away, the dearest first. What is a long way
-//! round cannot be known before; so boundaries are searched with all uses that cross and with those of few places only, along two potentials, and the best is
-//! taken. Then single values are bootstrapped too if others can do without.
+//! * Some bootstraps are not needed at all, where the long way round is fresh enough: those are taken away, the dearest first.
+//! * What is a long way round cannot be known before; so boundaries are searched with all uses that cross and with those of few places only, along two
+//!   potentials, and the best is taken.
+//! * A value that is no neighbour may replace several: each is tried, for all its users, if others can do without then.
 
 use core::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use fhe_core::params::Level;
 
-use super::flow::{Flow, Split, Takers, Use};
+use super::boundaries::Boundaries;
+use super::flow::{Flow, Split, Takers};
 use crate::ckks_ir::ValueId;
 use crate::cost::OperationCosts;
-use crate::passes::min_cut::{FORBIDDEN, Graph, NO, YES};
 
-/// The widest window: wider ones find little more, and cost a minimum cut each.
-const WIDEST: u32 = 6;
 /// Uses that count, by how many places they cross.
 const REACHES: [u32; 3] = [u32::MAX, 3, 1];
 /// Values that a walk over a function may see before the last step is given up.
@@ -94,7 +85,12 @@ impl Search<'_> {
         sum
     }
 
-    fn operation(&self, v: usize, level: u32) -> u64 {
+    /// What a bootstrap of a value costs if each real one has another to go with.
+    pub(super) fn share(&self, v: usize) -> u64 {
+        if self.real[v] { self.prices[v].div_ceil(2) } else { self.prices[v] }
+    }
+
+    pub(super) fn operation(&self, v: usize, level: u32) -> u64 {
         self.costs.cost(self.flow.function, ValueId(v as u32), Level(level), self.flow.owed[v])
     }
 
@@ -144,254 +140,5 @@ impl Search<'_> {
             }
         }
         split
-    }
-}
-
-/// A window with its cut.
-struct Window {
-    low: u32,
-    high: u32,
-    /// Of what is bootstrapped there, without what comes from below the window and goes on beyond it.
-    price: u64,
-    /// Of what of the window is bootstrapped there and used beyond `high + k` too, by `k`.
-    beyond: Vec<u64>,
-    /// The values of the window that come after the boundary.
-    after: Vec<usize>,
-    /// Up to here, with what went before.
-    best: Option<(u64, Option<usize>)>,
-}
-
-/// The boundaries of a potential.
-struct Boundaries<'a> {
-    search: &'a Search<'a>,
-    /// Where the canonical form of each value is.
-    at: Vec<u32>,
-    /// Where the last use of each value is.
-    last: Vec<u32>,
-    movable: Vec<bool>,
-    /// The values of each place.
-    layers: Vec<Vec<usize>>,
-    /// By `i` and `w`: the prices of what is up to `i - w` and used beyond `i`; none where there is one that is not movable.
-    crossing: Vec<Vec<Option<u64>>>,
-    /// By place and `k`: what its operations cost, at levels for `k` places more.
-    operations: Vec<Vec<u64>>,
-    /// Nodes of the window at hand.
-    nodes: Vec<usize>,
-}
-
-impl<'a> Boundaries<'a> {
-    fn new(search: &'a Search<'a>, potential: &[u32], reach: u32) -> Self {
-        let flow = search.flow;
-        let at: Vec<u32> = (0..flow.n()).map(|v| potential[v] + flow.owes(v)).collect();
-        let (mut last, movable) = (at.clone(), flow.movable());
-        for u in 0..flow.n() {
-            for &Use { a, .. } in flow.uses(u) {
-                if at[u] - at[a] <= reach || !movable[a] {
-                    last[a] = last[a].max(at[u]);
-                }
-            }
-        }
-        let end = at.iter().copied().max().unwrap_or(0) as usize;
-        let mut layers = vec![Vec::new(); end + 1];
-        (0..flow.n()).for_each(|v| layers[at[v] as usize].push(v));
-        let fresh = flow.limits.fresh;
-        let mut operations = vec![vec![0; fresh as usize + 1]; end + 1];
-        for v in 0..flow.n() {
-            for (k, sum) in (0u32..).zip(&mut operations[at[v] as usize]) {
-                *sum += search.operation(v, k + flow.owes(v));
-            }
-        }
-        let mut out = Self {
-            search,
-            at,
-            last,
-            movable,
-            layers,
-            crossing: Vec::new(),
-            operations,
-            nodes: vec![0; flow.n()],
-        };
-        out.crossing = out.crossing();
-        out
-    }
-
-    fn end(&self) -> u32 {
-        self.layers.len() as u32 - 1
-    }
-
-    /// See the field.
-    fn crossing(&self) -> Vec<Vec<Option<u64>>> {
-        let (end, widest) = (self.layers.len(), self.search.flow.limits.fresh as usize);
-        // Both the sum of prices and the number of those that cannot.
-        let mut sums = vec![(0u64, 0u64); end];
-        let mut own = vec![vec![(0u64, 0u64); widest + 1]; end];
-        for (v, (&at, &last)) in
-            self.at.iter().zip(&self.last).enumerate().filter(|(_, (at, last))| at < last)
-        {
-            let own_price = if self.movable[v] { (self.search.prices[v], 0) } else { (0, 1) };
-            for i in at..last {
-                let (sum, i) = (&mut sums[i as usize], i as usize);
-                *sum = (sum.0 + own_price.0, sum.1 + own_price.1);
-                if let Some(own) = own[i].get_mut(i - at as usize) {
-                    *own = (own.0 + own_price.0, own.1 + own_price.1);
-                }
-            }
-        }
-        let up_to = |(sum, own): ((u64, u64), Vec<(u64, u64)>)| {
-            let mut left = sum;
-            let step = |(price, n): (u64, u64)| {
-                let here = (left.1 == 0).then_some(left.0);
-                left = (left.0 - price, left.1 - n);
-                here
-            };
-            own.into_iter().map(step).collect()
-        };
-        sums.into_iter().zip(own).map(up_to).collect()
-    }
-
-    /// Prices of what is up to `a` and used beyond `i`.
-    fn crosses(&self, a: u32, i: u32) -> Option<u64> {
-        self.crossing.get(i as usize)?.get((i - a) as usize).copied().flatten()
-    }
-
-    /// What the operations in `(h, i]` cost.
-    fn between(&self, h: Option<u32>, i: u32) -> u64 {
-        let places = h.map_or(0, |h| h + 1)..=i;
-        let here = |place: u32| self.operations.get(place as usize)?.get((i - place) as usize);
-        places.filter_map(here).sum()
-    }
-
-    /// The best way to the end.
-    fn cheapest(mut self) -> Option<Split> {
-        let (end, limits) = (self.end(), self.search.flow.limits);
-        let mut windows: Vec<Window> = Vec::new();
-        // The first window that ends at or after each place.
-        let mut first_at: Vec<usize> = Vec::with_capacity(end as usize + 1);
-        for high in 0..end {
-            first_at.push(windows.len());
-            for low in high.saturating_sub(WIDEST.min(limits.returned.saturating_sub(1)))..=high {
-                let Some(mut window) = self.window(low, high) else { continue };
-                window.best = self.best(&windows, &first_at, &window);
-                if window.best.is_some() {
-                    windows.push(window);
-                }
-            }
-        }
-        first_at.push(windows.len());
-        let after = |(w, window): (usize, &Window)| {
-            let (cost, _) = window.best.filter(|_| end - window.low <= limits.returned)?;
-            Some((cost + self.between(Some(window.high), end), w))
-        };
-        let from = first_at.get(end.saturating_sub(limits.returned) as usize).copied().unwrap_or(0);
-        let (_, last) = windows.iter().enumerate().skip(from).filter_map(after).min()?;
-        Some(self.split(&windows, last))
-    }
-
-    /// The best way to a window: its cost, and the window before it.
-    fn best(&self, windows: &[Window], first_at: &[usize], window: &Window) -> Option<(u64, Option<usize>)> {
-        let limits = self.search.flow.limits;
-        let (low, high) = (window.low, window.high);
-        let crossing = self.crosses(low, high)?;
-        let fresh =
-            (high <= limits.fresh).then(|| (self.between(None, high) + window.price + crossing, None));
-        let from = first_at.get(high.saturating_sub(limits.returned) as usize).copied().unwrap_or(0);
-        let before = windows.iter().enumerate().skip(from);
-        let before =
-            before.filter(|(_, w)| w.high <= low && w.high < high && high - w.low <= limits.returned);
-        let after = before.filter_map(|(i, before)| {
-            let known = self.crosses(before.low, high)? + before.beyond.get((high - before.high) as usize)?;
-            let (cost, _) = before.best?;
-            let new = (window.price + crossing).saturating_sub(known);
-            Some((cost + self.between(Some(before.high), high) + new, Some(i)))
-        });
-        after.chain(fresh).min()
-    }
-
-    /// The cheapest cut between two places; none where there is none.
-    fn window(&mut self, low: u32, high: u32) -> Option<Window> {
-        let flow = self.search.flow;
-        let inside: Vec<usize> = (low + 1..=high).flat_map(|i| self.layers[i as usize].clone()).collect();
-        let mut graph = Graph::new();
-        for &v in &inside {
-            self.nodes[v] = graph.node();
-        }
-        // The node that is yes where a value is bootstrapped.
-        let mut crossing: BTreeMap<usize, usize> = BTreeMap::new();
-        let (nodes, prices, movable, last) = (&self.nodes, self.search.prices, &self.movable, &self.last);
-        let mut crosses = |graph: &mut Graph, from: usize, v: usize, to: usize| {
-            if !movable[v] {
-                return graph.edge(from, to, FORBIDDEN);
-            }
-            let cut = *crossing.entry(v).or_insert_with(|| {
-                let cut = graph.node();
-                graph.edge(from, cut, prices[v]);
-                cut
-            });
-            graph.edge(cut, to, FORBIDDEN);
-        };
-        for &u in &inside {
-            for used in flow.uses(u) {
-                let a = used.a;
-                if self.at[a] > low {
-                    graph.edge(nodes[u], nodes[a], FORBIDDEN);
-                    crosses(&mut graph, nodes[a], a, nodes[u]);
-                } else if last[a] <= high && self.at[u] <= last[a] {
-                    crosses(&mut graph, YES, a, nodes[u]);
-                }
-            }
-            if last[u] > high {
-                crosses(&mut graph, nodes[u], u, NO);
-            }
-        }
-        let yes = graph.solve();
-        let is_before = |v: usize| if self.at[v] > low { yes[nodes[v]] } else { true };
-        let mut window = Window {
-            low,
-            high,
-            price: 0,
-            beyond: vec![0; flow.limits.returned as usize + 1],
-            after: inside.iter().copied().filter(|&v| !is_before(v)).collect(),
-            best: None,
-        };
-        for (&v, &cut) in &crossing {
-            if !yes[cut] || !is_before(v) {
-                continue;
-            }
-            window.price += prices[v];
-            let ends = last[v].saturating_sub(high) as usize;
-            if self.at[v] > low {
-                window.beyond.iter_mut().take(ends).for_each(|sum| *sum += prices[v]);
-            }
-        }
-        let broken = |&u: &usize| {
-            let across = |v: usize| !movable[v] && is_before(v) && !is_before(u);
-            flow.uses(u).iter().any(|used| across(used.a)) || (!movable[u] && is_before(u) && last[u] > high)
-        };
-        (!inside.iter().any(broken)).then_some(window)
-    }
-
-    /// The split whose last window that is.
-    fn split(&self, windows: &[Window], last: usize) -> Split {
-        let n = self.search.flow.n();
-        let mut chain = Vec::new();
-        let mut at = Some(last);
-        while let Some(window) = at.and_then(|i| windows.get(i)) {
-            chain.push(window);
-            at = window.best.and_then(|(_, before)| before);
-        }
-        let mut stretch = vec![0; n];
-        for window in chain {
-            (0..n).filter(|&v| self.at[v] > window.high).for_each(|v| stretch[v] += 1);
-            window.after.iter().for_each(|&v| stretch[v] += 1);
-        }
-        let mut takers = vec![Takers::None; n];
-        for u in 0..n {
-            for &Use { a, .. } in self.search.flow.uses(u) {
-                if stretch[a] < stretch[u] && !self.search.flow.is_source(a) {
-                    takers[a] = Takers::Later;
-                }
-            }
-        }
-        Split { stretch, takers }
     }
 }
