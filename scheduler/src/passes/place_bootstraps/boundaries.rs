@@ -56,6 +56,8 @@ struct Window {
     beyond: Vec<Load>,
     /// The values of the window that come after the boundary.
     after: Vec<usize>,
+    /// What their operations cost if the next boundary is `k` above this one, by `k`.
+    moved: Vec<u64>,
     /// Up to here, with what went before.
     best: Option<(u64, Option<usize>)>,
 }
@@ -74,7 +76,9 @@ pub(super) struct Boundaries<'a> {
     crossing: Vec<Vec<Load>>,
     /// Half a bootstrap of the dearest real value.
     half: u64,
-    /// By place and `k`: what its operations cost, at levels for `k` places more.
+    /// By value and `k`: what its operations cost if the boundary is `k` above it.
+    own: Vec<Vec<u64>>,
+    /// The same by place.
     operations: Vec<Vec<u64>>,
     /// Nodes of the window at hand.
     nodes: Vec<usize>,
@@ -96,11 +100,11 @@ impl<'a> Boundaries<'a> {
         let mut layers = vec![Vec::new(); end + 1];
         (0..flow.n()).for_each(|v| layers[at[v] as usize].push(v));
         let fresh = flow.limits.fresh;
+        let own = |v: usize| (0..=fresh).map(|k| search.operation(v, k + flow.owes(v))).collect();
+        let own: Vec<Vec<u64>> = (0..flow.n()).map(own).collect();
         let mut operations = vec![vec![0; fresh as usize + 1]; end + 1];
-        for v in 0..flow.n() {
-            for (k, sum) in (0u32..).zip(&mut operations[at[v] as usize]) {
-                *sum += search.operation(v, k + flow.owes(v));
-            }
+        for (own, at) in own.iter().zip(&at) {
+            operations[*at as usize].iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
         }
         let mut out = Self {
             search,
@@ -110,6 +114,7 @@ impl<'a> Boundaries<'a> {
             layers,
             crossing: Vec::new(),
             half: (0..flow.n()).filter(|&v| search.real[v]).map(|v| search.share(v)).max().unwrap_or(0),
+            own,
             operations,
             nodes: vec![0; flow.n()],
         };
@@ -167,11 +172,12 @@ impl<'a> Boundaries<'a> {
         (load.fixed == 0).then(|| load.price + if load.real % 2 == 1 { self.half } else { 0 })
     }
 
-    /// What the operations in `(h, i]` cost.
-    fn between(&self, h: Option<u32>, i: u32) -> u64 {
-        let places = h.map_or(0, |h| h + 1)..=i;
+    /// What the operations up to `i` cost that come after a window.
+    fn between(&self, before: Option<&Window>, i: u32) -> u64 {
+        let places = before.map_or(0, |window| window.high + 1)..=i;
         let here = |place: u32| self.operations.get(place as usize)?.get((i - place) as usize);
-        places.filter_map(here).sum()
+        let moved = before.and_then(|window| window.moved.get((i - window.high) as usize));
+        places.filter_map(here).sum::<u64>() + moved.unwrap_or(&0)
     }
 
     /// The best way to the end.
@@ -193,7 +199,7 @@ impl<'a> Boundaries<'a> {
         first_at.push(windows.len());
         let after = |(w, window): (usize, &Window)| {
             let (cost, _) = window.best.filter(|_| end - window.low <= limits.returned)?;
-            Some((cost + self.between(Some(window.high), end), w))
+            Some((cost + self.between(Some(window), end), w))
         };
         let from = first_at.get(end.saturating_sub(limits.returned) as usize).copied().unwrap_or(0);
         let (_, last) = windows.iter().enumerate().skip(from).filter_map(after).min()?;
@@ -206,7 +212,9 @@ impl<'a> Boundaries<'a> {
         let (low, high) = (window.low, window.high);
         let load = window.load.plus(self.crosses(low, high)?);
         let all = self.cost(load)?;
-        let fresh = (high <= limits.fresh).then(|| (self.between(None, high) + all, None));
+        // Those that come after it are counted later.
+        let later = window.moved.first().unwrap_or(&0);
+        let fresh = (high <= limits.fresh).then(|| (self.between(None, high) - later + all, None));
         let from = first_at.get(high.saturating_sub(limits.returned) as usize).copied().unwrap_or(0);
         let before = windows.iter().enumerate().skip(from);
         let before =
@@ -215,7 +223,7 @@ impl<'a> Boundaries<'a> {
             let beyond = before.beyond.get((high - before.high) as usize)?;
             let new = self.cost(load.minus(self.crosses(before.low, high)?.plus(*beyond)))?;
             let (cost, _) = before.best?;
-            Some((cost + self.between(Some(before.high), high) + new, Some(i)))
+            Some((cost + self.between(Some(before), high) - later + new, Some(i)))
         });
         after.chain(fresh).min()
     }
@@ -258,19 +266,20 @@ impl<'a> Boundaries<'a> {
         }
         let yes = graph.solve();
         let is_before = |v: usize| if self.at[v] > low { yes[nodes[v]] } else { true };
+        let after: Vec<usize> = inside.iter().copied().filter(|&v| !is_before(v)).collect();
+        let moved = (0..=flow.limits.returned)
+            .map(|k| after.iter().filter_map(|&v| self.own[v].get((high + k - self.at[v]) as usize)).sum());
         let mut window = Window {
             low,
             high,
             load: Load::default(),
             beyond: vec![Load::default(); flow.limits.returned as usize + 1],
-            after: inside.iter().copied().filter(|&v| !is_before(v)).collect(),
+            moved: moved.collect(),
+            after,
             best: None,
         };
         for (&v, &cut) in &crossing {
-            if !yes[cut] || !is_before(v) {
-                continue;
-            }
-            if flow.is_source(v) {
+            if yes[cut] || !is_before(v) || flow.is_source(v) {
                 continue;
             }
             let load = self.load(v);
