@@ -166,7 +166,8 @@ pub enum Error {
         at: Option<Location>,
     },
     /// The program multiplies more often in a row than the parameters allow.
-    #[error("the program needs {needed} levels, the parameters have {available}; longest chain: {}", .chain.join(" -> "))]
+    #[error("the program needs {needed} levels, the parameters have {available}; longest chain: {}; choose parameters with \
+         more, or such that bootstrap", .chain.join(" -> "))]
     TooDeep {
         /// Levels from the input to the output.
         needed: u32,

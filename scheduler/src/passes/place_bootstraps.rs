@@ -64,7 +64,7 @@ pub fn place_bootstraps(function: &Function, params: &Params) -> Result<Function
     let search = Search { flow: &flow, prices: &prices, real: &real, costs: &costs };
     let Some(split) = search.run() else {
         // What is written and cannot be is said better by whom it stops.
-        needed(&flat)?;
+        values_needed(&flat)?;
         let (id, needed, available) = flow.excess(&needs).unwrap_or((ValueId(0), fresh, fresh));
         let (name, at) = (flat.describe(id), flat.value(id).at.clone());
         return Err(Error::NoBootstrap { name, needed: needed.0, available, returned, at });
@@ -74,13 +74,31 @@ pub fn place_bootstraps(function: &Function, params: &Params) -> Result<Function
     Ok(out)
 }
 
+/// The levels that a program needs at once under parameters that bootstrap, and how many values it bootstraps.
+///
+/// # Errors
+/// Those of [`place_bootstraps`]; [`Error::Override`]; [`Error::Core`] where the user bootstraps, and the parameters cannot.
+pub fn needed(function: &Function, params: &Params) -> Result<(u32, usize)> {
+    let mut function = function.clone();
+    for pass in super::CKKS.iter().take_while(|pass| pass.name != "expand_bootstraps") {
+        function = (pass.run)(&function, params)?;
+    }
+    let flat = inline_all(&function);
+    let levels = values_needed(&flat)?.into_iter().max().unwrap_or(Level(0));
+    let n_bootstraps = flat.values.iter().filter(|value| matches!(value.op, Op::Bootstrap(..))).count();
+    if n_bootstraps > 0 {
+        Bootstrapping::new(params, SHORTEST_PERIOD as usize)?;
+    }
+    Ok((levels.0, n_bootstraps))
+}
+
 /// Whether a function or what it calls has such an operation.
 fn contains(function: &Function, is: &dyn Fn(&Op) -> bool) -> bool {
     function.values.iter().any(|value| is(&value.op)) || function.callees.iter().any(|f| contains(f, is))
 }
 
 /// The levels of the values of a function without calls, whatever the parameters have.
-fn needed(function: &Function) -> Result<Vec<Level>> {
+fn values_needed(function: &Function) -> Result<Vec<Level>> {
     place::values_needed(function, &vec![Level(0); function.outputs.len()], &mut |_, call, _| {
         let problem = format!("{:?} is still called", call.name);
         Err(Error::Verify { after: "place_bootstraps".to_owned(), rule: "call", problem })
@@ -89,7 +107,7 @@ fn needed(function: &Function) -> Result<Vec<Level>> {
 
 /// That `place` will find as many levels as there are.
 fn check(function: &Function, fresh: Level, returned: Level) -> Result<()> {
-    let levels = needed(function)?;
+    let levels = values_needed(function)?;
     for id in function.ids() {
         let limit = match function.value(id).op {
             Op::Input(_) => fresh,
