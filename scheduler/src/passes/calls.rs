@@ -167,7 +167,7 @@ fn inputs_of_callee(callee: &Function, outputs: &[Level]) -> Result<Vec<Level>> 
 /// # Errors
 /// [`Error::Override`], for what is no mistake once calls are expanded too.
 pub(super) fn inputs_needed(function: &Function) -> Result<Vec<Level>> {
-    inputs_of_callee(function, &vec![Level(0); function.outputs.len()])
+    inputs_of_callee(function, &place::output_levels(function))
 }
 
 /// A callee with those outputs only that have a level.

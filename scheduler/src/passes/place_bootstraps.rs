@@ -99,7 +99,7 @@ fn contains(function: &Function, is: &dyn Fn(&Op) -> bool) -> bool {
 
 /// The levels of the values of a function without calls, whatever the parameters have.
 fn values_needed(function: &Function) -> Result<Vec<Level>> {
-    place::values_needed(function, &vec![Level(0); function.outputs.len()], &mut |_, call, _| {
+    place::values_needed(function, &place::output_levels(function), &mut |_, call, _| {
         let problem = format!("{:?} is still called", call.name);
         Err(Error::Verify { after: "place_bootstraps".to_owned(), rule: "call", problem })
     })
