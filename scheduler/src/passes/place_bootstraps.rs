@@ -17,16 +17,13 @@ use std::collections::BTreeMap;
 
 use fhe_core::params::{Level, Params};
 
-use super::{calls, cse, dce, expand_bootstraps, place, simplify};
+use super::{calls, cse, dce, expand_bootstraps, overrides, place, simplify};
 use crate::ckks_ir::{Function, Op, ValueId, inline_all};
 use crate::cost::OperationCosts;
 use crate::dsl::Bootstrapping;
 use crate::error::{Error, Result};
-use flow::{Flow, Limits, Split};
+use flow::{Flow, Limits, Needs, Split};
 use search::Search;
-
-/// Shorter periods are bootstrapped as this one: four matrices take as many bits of the period.
-const SHORTEST_PERIOD: u32 = 16;
 
 /// Places bootstraps in a program without kinds.
 ///
@@ -44,7 +41,7 @@ pub fn place_bootstraps(function: &Function, params: &Params) -> Result<Function
         return Ok(function.clone());
     }
     // Without, it is for `expand_bootstraps` and `place` to say.
-    let Ok(bootstrapping) = Bootstrapping::new(params, SHORTEST_PERIOD as usize) else {
+    let Ok(bootstrapping) = Bootstrapping::new(params, 1) else {
         return Ok(function.clone());
     };
     let returned = bootstrapping.output_level();
@@ -53,7 +50,8 @@ pub fn place_bootstraps(function: &Function, params: &Params) -> Result<Function
         // Bodies meet their surroundings.
         false => dce::dce(&cse::cse(&simplify::simplify(&inline_all(function), params))),
     };
-    let flow = Flow::new(&flat, Limits { fresh: fresh.0, returned: returned.0 })?;
+    let limits = Limits { fresh: fresh.0, returned: returned.0 };
+    let flow = Flow::new(&flat, limits)?;
     let needs = flow.needs(&Split::none(flow.n()));
     if flow.fits(&needs) {
         return Ok(function.clone());
@@ -63,11 +61,7 @@ pub fn place_bootstraps(function: &Function, params: &Params) -> Result<Function
     let prices = prices(&flat, &periods, &costs, params)?;
     let search = Search { flow: &flow, prices: &prices, real: &real, costs: &costs };
     let Some(split) = search.run() else {
-        // What is written and cannot be is said better by whom it stops.
-        values_needed(&flat)?;
-        let (id, needed, available) = flow.excess(&needs).unwrap_or((ValueId(0), fresh, fresh));
-        let (name, at) = (flat.describe(id), flat.value(id).at.clone());
-        return Err(Error::NoBootstrap { name, needed: needed.0, available, returned, at });
+        return Err(refusal(&flow, &needs, limits));
     };
     let out = rewrite(&flat, &flow, &split, &periods);
     check(&out, fresh, returned)?;
@@ -87,9 +81,25 @@ pub fn needed(function: &Function, params: &Params) -> Result<(u32, usize)> {
     let levels = values_needed(&flat)?.into_iter().max().unwrap_or(Level(0));
     let n_bootstraps = flat.values.iter().filter(|value| matches!(value.op, Op::Bootstrap(..))).count();
     if n_bootstraps > 0 {
-        Bootstrapping::new(params, SHORTEST_PERIOD as usize)?;
+        Bootstrapping::new(params, 1)?;
     }
     Ok((levels.0, n_bootstraps))
+}
+
+/// Why no bootstraps do. Where levels are written, it is mostly these.
+fn refusal(flow: &Flow<'_>, needs: &Needs, limits: Limits) -> Error {
+    let function = flow.function;
+    if let Err(error) = values_needed(function) {
+        return error;
+    }
+    let (fresh, returned) = (Level(limits.fresh), Level(limits.returned));
+    let (id, needed, available) = flow.excess(needs).unwrap_or((ValueId(0), fresh, fresh));
+    let above = |id: &ValueId| matches!(function.value(*id).op, Op::LevelDrop(_, written) if written > fresh);
+    if let Some(written) = function.ids().find(above) {
+        return overrides::above_the_parameters(function, written, needed, fresh, fresh);
+    }
+    let (name, at) = (function.describe(id), function.value(id).at.clone());
+    Error::NoBootstrap { name, needed: needed.0, available, returned, at }
 }
 
 /// Whether a function or what it calls has such an operation.
@@ -151,7 +161,7 @@ fn prices(function: &Function, periods: &[u32], costs: &OperationCosts, params: 
             prices.push(0);
             continue;
         }
-        let period = periods[id.0 as usize].max(SHORTEST_PERIOD);
+        let period = periods[id.0 as usize];
         prices.push(match known.get(&period) {
             Some(&known) => known,
             None => *known.entry(period).or_insert(price(period, costs, params)?),
@@ -186,7 +196,7 @@ fn rewrite(function: &Function, flow: &Flow<'_>, split: &Split, periods: &[u32])
         });
         new.push(out.push_like(value, own, None));
         if split.bootstraps(u) {
-            let op = Op::Bootstrap(new[u], periods[u].max(SHORTEST_PERIOD));
+            let op = Op::Bootstrap(new[u], periods[u]);
             fresh.insert(id, out.push_form(new[u], op, None));
         }
     }
