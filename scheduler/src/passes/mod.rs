@@ -18,6 +18,7 @@ mod overrides;
 pub mod place;
 pub mod place_bootstraps;
 pub mod raise;
+pub mod realness;
 pub mod scalars_in_sums;
 pub mod simplify;
 
@@ -65,6 +66,8 @@ pub const CKKS: &[CkksPass] = &[
     CkksPass { name: "dce", run: |f, _| each(f, |f| Ok(dce::dce(f))) },
     // Of the whole program, since a bootstrap in one place saves those in others.
     CkksPass { name: "place_bootstraps", run: place_bootstraps::place_bootstraps },
+    // Pairs of real values are one bootstrap, in functions too.
+    CkksPass { name: "mark_real", run: |f, _| Ok(realness::mark_real(f)) },
     // Calls, so that bootstrapping is compiled once where there are several.
     CkksPass {
         name: "expand_bootstraps",

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use fhe_core::params::{Level, Params};
 
-use super::{calls, cse, dce, expand_bootstraps, overrides, place, simplify};
+use super::{calls, cse, dce, overrides, place, realness, simplify};
 use crate::ckks_ir::{Function, Op, ValueId, inline_all};
 use crate::cost::OperationCosts;
 use crate::dsl::Bootstrapping;
@@ -57,7 +57,7 @@ pub fn place_bootstraps(function: &Function, params: &Params) -> Result<Function
         return Ok(function.clone());
     }
     let (periods, costs) = (periods(&flat), OperationCosts::new(params)?);
-    let real = expand_bootstraps::are_real(&flat);
+    let real = realness::are_real(&flat);
     let prices = prices(&flat, &periods, &costs, params)?;
     let search = Search { flow: &flow, prices: &prices, real: &real, costs: &costs };
     let Some(split) = search.run() else {
