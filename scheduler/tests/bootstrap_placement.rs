@@ -8,7 +8,7 @@ mod common;
 use common::{message, worst};
 use fhe_core::params::{Level, Params, Preset};
 use proptest::prelude::*;
-use scheduler::ckks_ir::{Function, Input, InputIdx, Op, Output, ValueId};
+use scheduler::ckks_ir::{Function, Input, InputIdx, Op, Output, ValueId, inline_all};
 use scheduler::dsl::{self, Encrypted, Graph, Program, linear::matvec};
 use scheduler::passes::{self, place_bootstraps::place_bootstraps};
 use scheduler::{Error, interp};
@@ -43,9 +43,10 @@ fn bootstraps(function: &Function) -> Vec<(ValueId, u32)> {
     function.values.iter().filter_map(bootstrap).collect()
 }
 
-/// Levels as `place` finds them without knowing of bootstraps: each is an input, and what it is of an output.
+/// Levels as `place` finds them without knowing of bootstraps: each is an input, and what it is of an output. Without calls.
 #[cfg(test)]
 fn check_levels(function: &Function) {
+    let function = &inline_all(function);
     let mut open = function.clone();
     for id in function.ids() {
         let Op::Bootstrap(value, period) = function.value(id).op else { continue };
@@ -195,20 +196,44 @@ fn what_the_user_bootstraps_stays_and_counts() {
     assert_eq!((bootstraps(&function).len(), names(&function)), (2, 1));
 }
 
-#[test]
-fn functions_are_opened_where_they_must_be() {
-    let program = dsl::build("calls", |g| {
-        let layer = g.function("layer", |[x], p| Ok([squared(x * p.plain("w")?, 6)]));
-        let mut x = g.input("x", 16)?;
-        for i in 0..6 {
-            [x] = layer.call([x], &[("w", &[0.5, f64::from(i) / 8.0])])?;
+/// So many layers of so many levels, two real vectors each.
+#[cfg(test)]
+fn layers(n: usize, depth: u32) -> Program {
+    dsl::build("layers", |g| {
+        let layer = g.function("layer", |[x, y], p| {
+            let weighted = (x + y.rotate(1)) * p.plain("w")?;
+            let turned = (1..8).map(|k| weighted.rotate(k)).fold(weighted, |a, b| a + b);
+            Ok([squared(turned * 0.125, depth - 2), squared(weighted, depth - 1)])
+        });
+        let (mut x, mut y) = (g.input("x", 16)?, g.input("y", 16)?);
+        for i in 0..n {
+            [x, y] = layer.call([x, y], &[("w", &[0.5, i as f64 / 8.0])])?;
         }
-        g.output("y", x, 16)
+        g.output("y", x + y, 16)
     })
-    .unwrap();
-    let function = checked(&program);
-    // 42 levels.
-    assert_eq!((bootstraps(&function).len(), function.calls.len()), (2, 0));
+    .unwrap()
+}
+
+#[test]
+fn functions_are_opened_where_that_saves_bootstraps() {
+    // 42 levels are two cuts, one between any two layers would be six.
+    let function = checked(&layers(7, 6));
+    assert_eq!((bootstraps(&function).len(), function.calls.len()), (4, 0));
+    // One at a time.
+    let function = checked(&layers(7, 13));
+    assert_eq!((bootstraps(&function).len(), function.calls.len(), function.callees.len()), (12, 7, 1));
+    // With bootstraps in the body too: as many of both as in the expanded program.
+    let function = checked(&layers(7, 25));
+    assert_eq!((bootstraps(&function).len(), function.calls.len(), function.callees.len()), (12, 7, 1));
+    assert_eq!(bootstraps(&function.callees[0]).len(), 2);
+    // As the passes go on there is one body for all calls, with a call of bootstrapping for each pair.
+    let mut placed = function;
+    for pass in passes::CKKS.iter().skip_while(|pass| pass.name != "mark_real") {
+        placed = (pass.run)(&placed, &params()).unwrap();
+    }
+    let names = |name: &str| placed.calls.iter().filter(|call| call.name.starts_with(name)).count();
+    assert_eq!((names("layer"), names("bootstrap")), (7, 6));
+    check_meaning(layers(7, 25).function(), &placed);
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub mod realness;
 pub mod scalars_in_sums;
 pub mod simplify;
 
+use std::sync::Arc;
+
 use fhe_core::params::Params;
 
 use crate::ckks_ir;
@@ -56,6 +58,18 @@ fn each(
     function.everywhere(&pass)
 }
 
+/// A function before its callees, which it looks into.
+fn top_down(
+    function: &ckks_ir::Function,
+    pass: &dyn Fn(&ckks_ir::Function) -> Result<ckks_ir::Function>,
+) -> Result<ckks_ir::Function> {
+    let mut out = pass(function)?;
+    for callee in &mut out.callees {
+        *callee = Arc::new(top_down(callee, pass)?);
+    }
+    Ok(out)
+}
+
 /// The pipeline on `ckks_ir`.
 pub const CKKS: &[CkksPass] = &[
     // Products that need no level (x * 2, x * -1) must be gone before levels are counted.
@@ -71,7 +85,7 @@ pub const CKKS: &[CkksPass] = &[
     // Calls, so that bootstrapping is compiled once where there are several.
     CkksPass {
         name: "expand_bootstraps",
-        run: |f, p| each(f, |f| expand_bootstraps::expand_bootstraps(f, p)),
+        run: |f, p| top_down(f, &|f| expand_bootstraps::expand_bootstraps(f, p)),
     },
     // Before levels are counted, for what is expanded is folded with its surroundings.
     CkksPass { name: "inline_calls", run: calls::inline_calls },

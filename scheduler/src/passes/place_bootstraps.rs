@@ -3,10 +3,11 @@
 //! Owns which values are bootstrapped, and which of their users take the bootstrap: [`flow`] says how many levels that takes, [`search`] finds the cheapest.
 //! What a bootstrap is, and which are of two real values, is for [`super::expand_bootstraps`]. The user's own bootstraps stay, and count as fresh.
 //!
-//! Bootstraps may stand within functions of the program: its calls are expanded where it does not fit.
+//! Bootstraps may stand within functions of the program: where it does not fit its calls are expanded, or each body is for itself ([`bodies`]).
 //!
 //! Reference for the problem: Cheon et al., "DaCapo: automatic bootstrapping management for efficient fully homomorphic encryption", USENIX Security 2024.
 
+mod bodies;
 mod boundaries;
 mod flow;
 mod search;
@@ -24,6 +25,9 @@ use crate::dsl::Bootstrapping;
 use crate::error::{Error, Result};
 use flow::{Flow, Limits, Needs, Split};
 use search::Search;
+
+/// Calls stay if the program is at most this part dearer: what is compiled once is planned once.
+const DEARER: u64 = 8;
 
 /// Places bootstraps in a program without kinds.
 ///
@@ -51,21 +55,71 @@ pub fn place_bootstraps(function: &Function, params: &Params) -> Result<Function
         false => dce::dce(&cse::cse(&simplify::simplify(&inline_all(function), params))),
     };
     let limits = Limits { fresh: fresh.0, returned: returned.0 };
-    let flow = Flow::new(&flat, limits)?;
-    let needs = flow.needs(&Split::none(flow.n()));
-    if flow.fits(&needs) {
+    let flow = Flow::new(&flat, limits, &[])?;
+    if flow.fits(&flow.needs(&Split::none(flow.n()))) {
         return Ok(function.clone());
     }
-    let (periods, costs) = (periods(&flat), OperationCosts::new(params)?);
-    let real = realness::are_real(&flat);
-    let prices = prices(&flat, &periods, &costs, params)?;
-    let search = Search { flow: &flow, prices: &prices, real: &real, costs: &costs };
-    let Some(split) = search.run() else {
-        return Err(refusal(&flow, &needs, limits));
-    };
-    let out = rewrite(&flat, &flow, &split, &periods);
-    check(&out, fresh, returned)?;
-    Ok(out)
+    let mut placer = Placer { params, costs: OperationCosts::new(params)?, prices: BTreeMap::new() };
+    let whole = placer.solve(&flat, limits, &[])?;
+    check(&whole.function, limits)?;
+    Ok(match bodies::kept(function, &mut placer, limits)? {
+        Some(kept) if kept.cost <= whole.cost + whole.cost / DEARER => kept.function,
+        _ => whole.function,
+    })
+}
+
+/// With prices by period.
+struct Placer<'a> {
+    params: &'a Params,
+    costs: OperationCosts,
+    prices: BTreeMap<u32, u64>,
+}
+
+/// A function with bootstraps.
+struct Solved {
+    function: Function,
+    cost: u64,
+    /// The levels that its inputs are needed at.
+    inputs: Vec<u32>,
+}
+
+impl Placer<'_> {
+    /// Places bootstraps in a function, whose calls stay: their results are at level 0, their arguments are needed at some levels.
+    fn solve(&mut self, function: &Function, limits: Limits, arguments: &[(ValueId, u32)]) -> Result<Solved> {
+        let flow = Flow::new(function, limits, arguments)?;
+        let periods = periods(function);
+        let prices = periods.iter().map(|&period| self.price(period)).collect::<Result<Vec<u64>>>()?;
+        let real = realness::are_real(function);
+        let search = Search { flow: &flow, prices: &prices, real: &real, costs: &self.costs };
+        let none = Split::none(flow.n());
+        let fitting = search.cost(&none).map(|_| none);
+        let Some(split) = fitting.or_else(|| search.run()) else {
+            return Err(refusal(&flow, &flow.needs(&Split::none(flow.n())), limits));
+        };
+        let (needs, cost) = (flow.needs(&split), search.cost(&split).unwrap_or(u64::MAX));
+        let mut inputs = vec![0; function.inputs.len()];
+        for (value, need) in function.values.iter().zip(&needs.own) {
+            if let Op::Input(i) = value.op {
+                inputs[i.0 as usize] = (*need).max(inputs[i.0 as usize]);
+            }
+        }
+        Ok(Solved { function: rewrite(function, &flow, &split, &periods), cost, inputs })
+    }
+
+    /// What bootstrapping one value of a period costs.
+    fn price(&mut self, period: u32) -> Result<u64> {
+        if let Some(&known) = self.prices.get(&period) {
+            return Ok(known);
+        }
+        let bootstrapping = Bootstrapping::new(self.params, period as usize)?;
+        let (body, level) = (bootstrapping.of_one()?, bootstrapping.output_level());
+        let levels = values_needed_at(&body, &[level])?;
+        let flow = Flow::new(&body, Limits { fresh: self.params.max_level().0, returned: level.0 }, &[])?;
+        let of_value = |(id, owed): (ValueId, &_)| self.costs.cost(&body, id, levels[id.0 as usize], *owed);
+        let price = body.ids().zip(&flow.owed).map(of_value).sum();
+        self.prices.insert(period, price);
+        Ok(price)
+    }
 }
 
 /// The levels that a program needs at once under parameters that bootstrap, and how many values it bootstraps.
@@ -109,29 +163,35 @@ fn contains(function: &Function, is: &dyn Fn(&Op) -> bool) -> bool {
 
 /// The levels of the values of a function without calls, whatever the parameters have.
 fn values_needed(function: &Function) -> Result<Vec<Level>> {
-    place::values_needed(function, &place::output_levels(function), &mut |_, call, _| {
+    values_needed_at(function, &place::output_levels(function))
+}
+
+fn values_needed_at(function: &Function, outputs: &[Level]) -> Result<Vec<Level>> {
+    place::values_needed(function, outputs, &mut |_, call, _| {
         let problem = format!("{:?} is still called", call.name);
         Err(Error::Verify { after: "place_bootstraps".to_owned(), rule: "call", problem })
     })
 }
 
-/// That `place` will find as many levels as there are.
-fn check(function: &Function, fresh: Level, returned: Level) -> Result<()> {
-    let levels = values_needed(function)?;
+/// That `place` will find as many levels as there are, in callees too.
+fn check(function: &Function, limits: Limits) -> Result<()> {
+    let levels = calls::values_needed(function)?;
     for id in function.ids() {
         let limit = match function.value(id).op {
-            Op::Input(_) => fresh,
-            Op::Bootstrap(..) => returned,
+            Op::Input(_) => limits.fresh,
+            Op::Bootstrap(..) => limits.returned,
+            Op::Result(..) => 0,
             _ => continue,
         };
         let level = levels[id.0 as usize];
-        if level > limit {
+        if level.0 > limit {
             let problem =
                 format!("`{}` is needed at level {level}, there are {limit}", function.describe_at(id));
             return Err(Error::Verify { after: "place_bootstraps".to_owned(), rule: "levels", problem });
         }
     }
-    Ok(())
+    let within = Limits { fresh: limits.returned, ..limits };
+    function.callees.iter().try_for_each(|callee| check(callee, within))
 }
 
 /// After how many slots each value repeats.
@@ -149,38 +209,6 @@ fn periods(function: &Function) -> Vec<u32> {
         periods.push(operands.chain(constants).max().unwrap_or(1).max(own));
     }
     periods
-}
-
-/// What a bootstrap of each value costs.
-fn prices(function: &Function, periods: &[u32], costs: &OperationCosts, params: &Params) -> Result<Vec<u64>> {
-    let mut known: BTreeMap<u32, u64> = BTreeMap::new();
-    let mut prices = Vec::with_capacity(periods.len());
-    for id in function.ids() {
-        // Sources are as fresh as can be.
-        if matches!(function.value(id).op, Op::Input(_) | Op::Bootstrap(..)) {
-            prices.push(0);
-            continue;
-        }
-        let period = periods[id.0 as usize];
-        prices.push(match known.get(&period) {
-            Some(&known) => known,
-            None => *known.entry(period).or_insert(price(period, costs, params)?),
-        });
-    }
-    Ok(prices)
-}
-
-/// What bootstrapping one value costs.
-fn price(period: u32, costs: &OperationCosts, params: &Params) -> Result<u64> {
-    let bootstrapping = Bootstrapping::new(params, period as usize)?;
-    let (body, level) = (bootstrapping.of_one()?, bootstrapping.output_level());
-    let levels = place::values_needed(&body, &[level], &mut |_, call, _| {
-        let problem = format!("{:?} is called in bootstrapping", call.name);
-        Err(Error::Verify { after: "place_bootstraps".to_owned(), rule: "call", problem })
-    })?;
-    let flow = Flow::new(&body, Limits { fresh: params.max_level().0, returned: level.0 })?;
-    let of_value = |(id, owed): (ValueId, &_)| costs.cost(&body, id, levels[id.0 as usize], *owed);
-    Ok(body.ids().zip(&flow.owed).map(of_value).sum())
 }
 
 /// The function with these bootstraps, each behind its value.

@@ -45,7 +45,7 @@ pub fn mark_real(function: &Function) -> Function {
 }
 
 /// The same of any function, whose own inputs are as they say.
-fn marked(function: &Function) -> Function {
+pub(super) fn marked(function: &Function) -> Function {
     let mut out = function.clone();
     for callee in &mut out.callees {
         let mut all_real = callee.as_ref().clone();

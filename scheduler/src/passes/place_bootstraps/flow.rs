@@ -86,14 +86,16 @@ pub(super) struct Flow<'a> {
     /// What each value is brought to its canonical form by, if a user takes that.
     pub(super) owed: Vec<Owed>,
     pub(super) limits: Limits,
+    /// Arguments of calls, and the levels that these need.
+    arguments: Vec<(usize, u32)>,
 }
 
 impl<'a> Flow<'a> {
-    /// Of a function without calls.
+    /// Of a function whose calls return level 0 and need some levels of their arguments.
     ///
     /// # Errors
     /// [`crate::Error::Override`].
-    pub(super) fn new(function: &'a Function, limits: Limits) -> Result<Self> {
+    pub(super) fn new(function: &'a Function, limits: Limits, arguments: &[(ValueId, u32)]) -> Result<Self> {
         // A product that was relinearized is as deep whether its users share it or not.
         let shapes = place::shapes(function, &function.ids().collect())?;
         let (mut uses, mut begin) = (Vec::new(), vec![0]);
@@ -118,7 +120,8 @@ impl<'a> Flow<'a> {
             relinearize: canonical && shape.degree > 1,
         };
         let owed = shapes.iter().zip(&canonical).map(once).collect();
-        Ok(Self { function, uses, begin, owes, owed, limits })
+        let arguments = arguments.iter().map(|&(a, level)| (a.0 as usize, level)).collect();
+        Ok(Self { function, uses, begin, owes, owed, limits, arguments })
     }
 
     pub(super) fn n(&self) -> usize {
@@ -154,7 +157,12 @@ impl<'a> Flow<'a> {
 
     /// Where a source begins, so that from 0 to the level of inputs is the first stretch for all of them.
     fn start(&self, v: usize) -> u32 {
-        if matches!(self.op(v), Op::Bootstrap(..)) { self.limits.fresh - self.limits.returned } else { 0 }
+        match self.op(v) {
+            Op::Bootstrap(..) => self.limits.fresh - self.limits.returned,
+            // Nothing is left.
+            Op::Result(..) => self.limits.fresh,
+            _ => 0,
+        }
     }
 
     /// Whether a bootstrap can stand between each value and its users: they take its canonical form.
@@ -192,7 +200,7 @@ impl<'a> Flow<'a> {
     /// The potential that is largest everywhere, of those that are no longer than need be.
     pub(super) fn latest(&self) -> Vec<u32> {
         let needs = self.needs(&Split::none(self.n()));
-        let sources = (0..self.n()).filter(|&v| self.is_source(v));
+        let sources = (0..self.n()).filter(|&v| self.uses(v).is_empty());
         let end = sources.map(|v| self.start(v) + needs.own[v]).max().unwrap_or(0);
         needs.own.iter().map(|need| end.saturating_sub(*need)).collect()
     }
@@ -213,6 +221,9 @@ impl<'a> Flow<'a> {
         for output in &self.function.outputs {
             let v = output.value.0 as usize;
             needs.own[v] = self.owes(v);
+        }
+        for &(a, level) in &self.arguments {
+            needs.own[a] = needs.own[a].max(level + self.owes(a));
         }
         for u in (0..self.n()).rev() {
             match self.op(u) {
@@ -255,6 +266,7 @@ impl<'a> Flow<'a> {
             let own = match self.op(v) {
                 Op::Input(_) => fresh,
                 Op::Bootstrap(..) => returned,
+                Op::Result(..) => 0,
                 // Nothing is above its source.
                 _ => u32::MAX,
             };

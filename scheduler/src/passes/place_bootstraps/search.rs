@@ -69,7 +69,9 @@ impl Search<'_> {
                 .map(|used| depth[used.a] + u32::from(self.flow.takes_bootstrap(split, used.a, u)));
             let own = own.max().unwrap_or(0).max(self.flow.explicit_operand(u).map_or(0, |a| depth[a] + 1));
             depth.push(own);
-            if split.bootstraps(u) {
+            let explicit = self.flow.explicit_operand(u).is_some();
+            let own = own + u32::from(!explicit);
+            if split.bootstraps(u) || explicit {
                 let price = self.prices[u];
                 match self.real[u].then(|| single.remove(&own)).flatten() {
                     Some(first) => sum += price.saturating_sub(first),
@@ -87,7 +89,11 @@ impl Search<'_> {
 
     /// What a bootstrap of a value costs if each real one has another to go with.
     pub(super) fn share(&self, v: usize) -> u64 {
-        if self.real[v] { self.prices[v].div_ceil(2) } else { self.prices[v] }
+        match self.real[v] {
+            _ if self.flow.is_source(v) => 0,
+            true => self.prices[v].div_ceil(2),
+            false => self.prices[v],
+        }
     }
 
     pub(super) fn operation(&self, v: usize, level: u32) -> u64 {

@@ -102,13 +102,14 @@ fn few_sets_are_cheaper_than_the_one_found() {
         let steps = steps(4..12).new_tree(&mut runner).unwrap().current();
         let function = program(&steps, [3, 8][i % 2]);
         let limits = Limits { fresh: 2 + i as u32 % 2, returned: 2 - i as u32 / 2 % 2 };
-        let flow = Flow::new(&function, limits).unwrap();
+        let flow = Flow::new(&function, limits, &[]).unwrap();
         let (prices, real) = (prices(&flow, &steps), vec![false; flow.n()]);
         let search = Search { flow: &flow, prices: &prices, real: &real, costs: &costs };
         let none = Split::none(flow.n());
         if search.cost(&none).is_some() || flow.n() > 16 {
             continue;
         }
+        // The explicit ones cost what they cost.
         let (optimum, found) = (brute_force(&flow, &prices).unwrap(), search.run().unwrap());
         let rewritten = rewrite(&function, &flow, &found, &vec![4; flow.n()]);
         check_levels(&rewritten, limits);
