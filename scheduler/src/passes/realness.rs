@@ -25,7 +25,6 @@ pub fn are_real(function: &Function) -> Vec<bool> {
             Op::ModRaise(..) => false,
             _ => constants.flat_map(|c| &c.values).all(|z| z.im == 0.0),
         };
-        // The unit of `mul_i` is a constant that is not real.
         real.push(own && op.operands().all(|a| real[a.0 as usize]));
     }
     real
@@ -94,6 +93,7 @@ fn bootstraps(function: &Function) -> bool {
 mod tests {
     use super::{are_real, mark_real};
     use crate::ckks_ir::inline_all;
+    use crate::ckks_ir::verify::verify;
     use crate::dsl;
     use crate::passes::expand_bootstraps::expand_bootstraps;
     use fhe_core::params::Preset;
@@ -127,6 +127,7 @@ mod tests {
         assert_eq!(complex(&marked.callees[1]), [true]);
         // No more than the expanded program says.
         let flat = inline_all(program.function());
+        verify(&flat, None, "inline").unwrap();
         let (of_calls, expanded) = (are_real(&marked), are_real(&flat));
         for (called, inlined) in marked.outputs.iter().zip(&flat.outputs) {
             assert!(!of_calls[called.value.0 as usize] || expanded[inlined.value.0 as usize]);
