@@ -21,7 +21,7 @@ use crate::cost::OperationCosts;
 /// Uses that count, by how many places they cross.
 const REACHES: [u32; 3] = [u32::MAX, 3, 1];
 /// Values that a walk over a function may see before the last step is given up.
-const PATIENCE: usize = 1 << 28;
+const PATIENCE: usize = 1 << 26;
 
 /// What is searched with.
 pub(super) struct Search<'a> {
