@@ -54,11 +54,16 @@ pub fn choose(program: &Program) -> Result<Choice> {
             presets.push((preset, params));
         }
     }
-    // Those that bootstrap come last: a bootstrap costs more than any number of levels.
-    presets.sort_by_key(|(_, params)| (params.is_rational(), params.log_n(), params.max_level()));
+    // Those with levels for bootstrapping come last, for a bootstrap costs more than any number of levels; of these the one with most levels beside
+    // it first, for it bootstraps least.
+    let bootstraps = |params: &Params| params.working_level() < params.max_level();
+    presets.sort_by_key(|(_, params)| match bootstraps(params) {
+        true => (true, params.log_n(), u32::MAX - params.working_level().0),
+        false => (false, params.log_n(), params.max_level().0),
+    });
     let mut refused = Vec::new();
     for (preset, params) in presets {
-        let needed = check_slots(function, &params).and_then(|()| match params.is_rational() {
+        let needed = check_slots(function, &params).and_then(|()| match bootstraps(&params) {
             true => passes::place_bootstraps::needed(function, &params),
             false => passes::levels_needed(function, &params).map(|levels| (levels, 0)),
         });

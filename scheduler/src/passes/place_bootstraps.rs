@@ -1,4 +1,4 @@
-//! Bootstraps where a program needs more levels than there are (docs/adr/0021). One that fits stays as it is.
+//! Bootstraps where a program needs more levels than there are (docs/adr/0022). One that fits stays as it is.
 //!
 //! Owns which values are bootstrapped, and which of their users take the bootstrap: [`flow`] says how many levels that takes, [`search`] finds the cheapest.
 //! What a bootstrap is, and which are of two real values, is for [`super::expand_bootstraps`]. The user's own bootstraps stay, and count as fresh.
