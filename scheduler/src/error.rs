@@ -166,7 +166,8 @@ pub enum Error {
         at: Option<Location>,
     },
     /// The program multiplies more often in a row than the parameters allow.
-    #[error("the program needs {needed} levels, the parameters have {available}; longest chain: {}", .chain.join(" -> "))]
+    #[error("the program needs {needed} levels, the parameters have {available}; longest chain: {}; choose parameters with \
+         more, or such that bootstrap", .chain.join(" -> "))]
     TooDeep {
         /// Levels from the input to the output.
         needed: u32,
@@ -174,6 +175,24 @@ pub enum Error {
         available: Level,
         /// Names along the longest chain and where they were written, from the input.
         chain: Vec<String>,
+    },
+    /// A program that is too deep, in which no bootstraps can be placed.
+    #[error(
+        "`{name}`{} is needed at level {needed}, expected at most {available}, and no places for bootstraps (which return level {returned}) \
+         were found: remove `at_level`, `rescaled` and `relinearized` from what it is needed for, or bootstrap there by `bootstrapped`",
+        At(.at)
+    )]
+    NoBootstrap {
+        /// The input, or the bootstrap.
+        name: String,
+        /// The level that its users need.
+        needed: u32,
+        /// The highest that there is for it.
+        available: Level,
+        /// The level of a bootstrap's result.
+        returned: Level,
+        /// Where in the user's source.
+        at: Option<Location>,
     },
     /// A rescale, a relinearization or a level that the user wrote, where it cannot be.
     #[error("`{name}`{}: {problem}", At(.at))]

@@ -10,11 +10,13 @@ use scheduler::ckks_ir::{self, Function, Op};
 use scheduler::interp::{self, Env};
 use scheduler::{Compiled, Manifest, Options, Topology, compile, dsl, passes};
 
+#[cfg(test)]
 fn params() -> Params {
     Preset::Toy12r.params().unwrap()
 }
 
 /// Runs a program in all exact interpreters, which agree; what comes out, decrypted.
+#[cfg(test)]
 fn run(compiled: &Compiled, messages: &[Vec<Complex64>]) -> Vec<Vec<Complex64>> {
     let mut client = Client::<u32>::of(&params());
     let keys = client.keys(compiled);

@@ -529,7 +529,7 @@ fn errors_counts_and_graphs_know_of_calls() {
     let params = Preset::Toy10.params().unwrap();
     let error = compile(&deep.unwrap(), &params, &Options::default()).unwrap_err();
     assert!(matches!(error, Error::TooDeep { needed: 6, .. }), "{error}");
-    expect!["the program needs 6 levels, the parameters have 5; longest chain: x at +3 -> result 0 of f[0] at +5 -> result 0 of f[1] at +5 -> result 0 of f[2] at +5"]
+    expect!["the program needs 6 levels, the parameters have 5; longest chain: x at +3 -> result 0 of f[0] at +5 -> result 0 of f[1] at +5 -> result 0 of f[2] at +5; choose parameters with more, or such that bootstrap"]
         .assert_eq(&common::relative(&error.to_string(), file!(), from));
     // A plaintext that is too long, in a body.
     let long = dsl::build("long", |g| {

@@ -133,7 +133,16 @@ fn the_smallest_preset_that_fits_is_chosen() {
     assert_eq!(chosen(3, 4), Ok(Preset::N14));
     assert_eq!(chosen(6, 4), Ok(Preset::N15));
     assert_eq!(chosen(22, 1 << 15), Ok(Preset::N16));
-    assert!(matches!(chosen(23, 4), Err(Error::TooDeep { needed: 23, .. })));
+    // No levels suffice.
+    let deep = choose(&power("power", 40, 4)).unwrap();
+    assert_eq!((deep.preset, deep.bootstraps), (Preset::Boot16, 2));
+    // 40 in three parts, of which two are at most 13.
+    assert!((14..=16).contains(&deep.levels), "{deep}");
+    let text = deep.to_string();
+    let begin =
+        format!("preset boot16: {} of 16 levels, 4 of 32768 slots, 2 bootstraps; not n13: ", deep.levels);
+    assert!(text.starts_with(&begin), "{text}");
+    assert!(text.contains("; not n16: the program needs 40 levels, the parameters have 22; "), "{text}");
     assert!(matches!(chosen(1, 1 << 16), Err(Error::Period { found: 65536, limit: Some(32768), .. })));
 
     let (choice, compiled) = compile_auto(&power("power", 6, 16384), &Options::default()).unwrap();

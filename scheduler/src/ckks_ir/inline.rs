@@ -113,6 +113,7 @@ impl Inlining {
                 Op::AddPlain(a, c) => Op::AddPlain(a, moved(c)),
                 Op::SubPlain(a, c) => Op::SubPlain(a, moved(c)),
                 Op::MulPlain(a, c) => Op::MulPlain(a, moved(c)),
+                Op::MulI(a, c) => Op::MulI(a, moved(c)),
                 Op::LinearTransform(a, t) => Op::LinearTransform(a, TransformIdx(first_transform + t.0)),
                 Op::Result(c, i) => {
                     let out = &mut self.out;

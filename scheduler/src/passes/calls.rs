@@ -106,7 +106,7 @@ fn switched(function: &Function) -> BTreeSet<InputIdx> {
 }
 
 /// Key switches of a body, those of its calls included; a transform of `n` diagonals counts as `2 sqrt(n)`.
-fn key_switches(function: &Function) -> usize {
+pub(super) fn key_switches(function: &Function) -> usize {
     let of_transform = |t: &Transform| (2.0 * (t.diagonals.len() as f64).sqrt()) as usize;
     let of_value = |op: &Op| match op {
         Op::Rotate(..) | Op::Conjugate(_) | Op::Mul(..) => 1,
@@ -154,11 +154,31 @@ fn missing(call: &Call) -> Error {
     Error::Verify { after: "specialise".to_owned(), rule: "call", problem }
 }
 
-/// The levels of a callee's inputs.
+/// The levels of a function's inputs.
 fn inputs_of_callee(callee: &Function, outputs: &[Level]) -> Result<Vec<Level>> {
     let inner = keys(callee, outputs)?;
     place::inputs_needed(callee, outputs, &mut |c, call, _| {
         inner.get(&c).map(|(_, interface)| interface.clone()).ok_or_else(|| missing(call))
+    })
+}
+
+/// The levels of a program's inputs with all its calls, whatever the parameters have.
+///
+/// # Errors
+/// [`Error::Override`], for what is no mistake once calls are expanded too.
+pub(super) fn inputs_needed(function: &Function) -> Result<Vec<Level>> {
+    inputs_of_callee(function, &place::output_levels(function))
+}
+
+/// The levels of a program's values, with its calls, whatever the parameters have.
+///
+/// # Errors
+/// [`Error::Override`].
+pub(super) fn values_needed(function: &Function) -> Result<Vec<Level>> {
+    let outputs = place::output_levels(function);
+    let keys = keys(function, &outputs)?;
+    place::values_needed(function, &outputs, &mut |c, call, _| {
+        keys.get(&c).map(|(_, interface)| interface.clone()).ok_or_else(|| missing(call))
     })
 }
 

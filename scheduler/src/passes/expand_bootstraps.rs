@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use fhe_core::params::{Level, Params};
 
+use super::realness;
 use crate::ckks_ir::{Call, CallIdx, CalleeIdx, Expansion, Function, Op, Value, ValueId};
 use crate::dsl::Bootstrapping;
 use crate::error::Result;
@@ -80,7 +81,7 @@ fn n_bootstraps(function: &Function) -> Vec<u32> {
 
 /// The pair that each bootstrap is of, if it is of one.
 fn pairs(function: &Function, depth: &[u32]) -> BTreeMap<ValueId, (ValueId, ValueId)> {
-    let real = are_real(function);
+    let real = realness::are_real(function);
     let mut single: BTreeMap<u32, ValueId> = BTreeMap::new();
     let mut pairs = BTreeMap::new();
     for id in function.ids() {
@@ -94,23 +95,6 @@ fn pairs(function: &Function, depth: &[u32]) -> BTreeMap<ValueId, (ValueId, Valu
         }
     }
     pairs
-}
-
-/// Whether all slots of each value are real, as far as operations tell.
-pub(super) fn are_real(function: &Function) -> Vec<bool> {
-    let mut real: Vec<bool> = Vec::with_capacity(function.values.len());
-    for id in function.ids() {
-        let op = &function.value(id).op;
-        let constants = function.constants_of(op).filter_map(|c| function.constants.get(c.0 as usize));
-        let own = match *op {
-            Op::Input(i) => function.inputs.get(i.0 as usize).is_some_and(|input| !input.complex),
-            // What a callee makes of its arguments is not looked at.
-            Op::Result(..) | Op::ModRaise(..) => false,
-            _ => constants.flat_map(|c| &c.values).all(|z| z.im == 0.0),
-        };
-        real.push(own && op.operands().all(|a| real[a.0 as usize]));
-    }
-    real
 }
 
 struct Expander<'a> {

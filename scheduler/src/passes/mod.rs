@@ -16,9 +16,13 @@ mod min_cut;
 pub mod order;
 mod overrides;
 pub mod place;
+pub mod place_bootstraps;
 pub mod raise;
+pub mod realness;
 pub mod scalars_in_sums;
 pub mod simplify;
+
+use std::sync::Arc;
 
 use fhe_core::params::Params;
 
@@ -54,6 +58,18 @@ fn each(
     function.everywhere(&pass)
 }
 
+/// A function before its callees, which it looks into.
+fn top_down(
+    function: &ckks_ir::Function,
+    pass: &dyn Fn(&ckks_ir::Function) -> Result<ckks_ir::Function>,
+) -> Result<ckks_ir::Function> {
+    let mut out = pass(function)?;
+    for callee in &mut out.callees {
+        *callee = Arc::new(top_down(callee, pass)?);
+    }
+    Ok(out)
+}
+
 /// The pipeline on `ckks_ir`.
 pub const CKKS: &[CkksPass] = &[
     // Products that need no level (x * 2, x * -1) must be gone before levels are counted.
@@ -62,10 +78,14 @@ pub const CKKS: &[CkksPass] = &[
     CkksPass { name: "cse", run: |f, _| each(f, |f| Ok(cse::cse(f))) },
     // Dead values would ask for levels.
     CkksPass { name: "dce", run: |f, _| each(f, |f| Ok(dce::dce(f))) },
+    // Of the whole program, since a bootstrap in one place saves those in others.
+    CkksPass { name: "place_bootstraps", run: place_bootstraps::place_bootstraps },
+    // Pairs of real values are one bootstrap, in functions too.
+    CkksPass { name: "mark_real", run: |f, _| Ok(realness::mark_real(f)) },
     // Calls, so that bootstrapping is compiled once where there are several.
     CkksPass {
         name: "expand_bootstraps",
-        run: |f, p| each(f, |f| expand_bootstraps::expand_bootstraps(f, p)),
+        run: |f, p| top_down(f, &|f| expand_bootstraps::expand_bootstraps(f, p)),
     },
     // Before levels are counted, for what is expanded is folded with its surroundings.
     CkksPass { name: "inline_calls", run: calls::inline_calls },

@@ -103,9 +103,22 @@ pub(super) fn inputs_needed(
     Ok(inputs)
 }
 
+/// The levels of the values of a function without kinds whose outputs are needed at some levels, given what calls need. No parameters
+/// limit them, nor what bootstrapping returns.
+///
+/// # Errors
+/// [`Error::Override`].
+pub(super) fn values_needed(
+    function: &Function,
+    outputs: &[Level],
+    calls: &mut CallLevels<'_>,
+) -> Result<Vec<Level>> {
+    Ok(shaped(function, outputs, calls)?.1.levels)
+}
+
 /// Whether a function, or what it calls, bootstraps.
-fn raises(function: &Function) -> bool {
-    function.values.iter().any(|value| matches!(value.op, Op::ModRaise(..)))
+pub(super) fn raises(function: &Function) -> bool {
+    function.values.iter().any(|value| matches!(value.op, Op::ModRaise(..) | Op::Bootstrap(..)))
         || function.callees.iter().any(|callee| raises(callee))
 }
 
@@ -131,9 +144,9 @@ pub(super) fn output_levels(function: &Function) -> Vec<Level> {
 
 /// Scale and degree, without the level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Shape {
-    scale: Scale,
-    degree: u8,
+pub(super) struct Shape {
+    pub(super) scale: Scale,
+    pub(super) degree: u8,
 }
 
 fn kind(shape: Shape, level: Level) -> Kind {
@@ -147,7 +160,7 @@ const fn product(degree: u8) -> Shape {
 }
 
 /// What an operation of this shape wants of its operands.
-fn operand_shape(op: &Op, own: Shape) -> Shape {
+pub(super) fn operand_shape(op: &Op, own: Shape) -> Shape {
     if matches!(op, Op::Add(..) | Op::Sub(..) | Op::Neg(_) | Op::Relinearize(_)) { own } else { CANONICAL }
 }
 
@@ -177,7 +190,11 @@ fn is_linear(op: &Op) -> bool {
     matches!(op, Op::Add(..) | Op::Sub(..) | Op::Neg(_))
 }
 
-fn shapes(function: &Function, apart: &BTreeSet<ValueId>) -> Result<Vec<Shape>> {
+/// The shape of each value, if these are delivered canonical where they are shared.
+///
+/// # Errors
+/// [`Error::Override`].
+pub(super) fn shapes(function: &Function, apart: &BTreeSet<ValueId>) -> Result<Vec<Shape>> {
     let users = function.users();
     let only_user = |id: ValueId| {
         let (first, rest) = users[id.0 as usize].split_first()?;
@@ -281,6 +298,11 @@ fn needs(
             for (result, &level) in of_call.iter().zip(&found.outputs) {
                 result.iter().for_each(|result| needs.levels[result.0 as usize] = level);
             }
+            continue;
+        }
+        // Of any level: what users need of what it returns is its own, `super::place_bootstraps` sees to that.
+        if let Op::Bootstrap(a, _) = op {
+            needs.demand(a, before(Level(0), a, CANONICAL), id);
             continue;
         }
         if let Op::ModRaise(a, level, _) = op {
