@@ -14,9 +14,9 @@ use std::collections::BTreeSet;
 /// The largest offer that is read: 1 MiB. One with 10,000 keys has 80 kB.
 const MAX_BYTES: usize = 1 << 20;
 
-/// The most bytes of evaluation keys that [`crate::Client::accept`] makes: 16 GiB, as they lie in memory. Those of a bootstrapping at
-/// log N 16 have about 9.
-pub const MAX_KEY_BYTES: u64 = 16 << 30;
+/// The most bytes of evaluation keys that [`crate::Client::accept`] makes: 8 GiB, as they lie in memory, and as much again for a program that
+/// bootstraps, whose keys alone have about 8 at log N 16.
+pub const MAX_KEY_BYTES: u64 = 8 << 30;
 
 /// An input: a vector of `period` numbers, encrypted at `level`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +123,10 @@ impl Offer {
         rows.checked_mul(row_bytes)?.checked_mul(n_keys)
     }
 
+    fn max_key_bytes(&self) -> u64 {
+        if self.encapsulation_weight.is_some() { 2 * MAX_KEY_BYTES } else { MAX_KEY_BYTES }
+    }
+
     /// Reads and checks an offer: names are unique, Galois elements distinct and ascending, the keys at most
     /// [`MAX_KEY_BYTES`]. No table of the ring is built.
     ///
@@ -176,10 +180,10 @@ impl Offer {
             encapsulation_weight: text.encapsulation_weight,
         };
         match offer.key_bytes() {
-            Some(bytes) if bytes <= MAX_KEY_BYTES => Ok(offer),
+            Some(bytes) if bytes <= offer.max_key_bytes() => Ok(offer),
             bytes => {
                 let found = bytes.map_or("more than 2^64".to_owned(), |b| b.to_string());
-                refuse(format!("{found} bytes of keys, expected at most {MAX_KEY_BYTES}"))
+                refuse(format!("{found} bytes of keys, expected at most {}", offer.max_key_bytes()))
             }
         }
     }

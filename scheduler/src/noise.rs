@@ -18,9 +18,12 @@ use core::fmt::Write;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use fhe_core::bootstrap::BootstrapLiteral;
 use fhe_core::ckks::scalar;
-use fhe_core::params::{Level, Params};
+use fhe_core::params::{Level, LimbIdx, Params};
+use fhe_core::rlwe::encapsulation_special;
 
+use crate::ckks_ir::verify::factor_scale;
 use crate::ckks_ir::{CallIdx, Function, Kind, Op, Scale, ValueId};
 use crate::error::{Error, Result};
 
@@ -28,8 +31,6 @@ use crate::error::{Error, Result};
 const ERROR: f64 = 10.5;
 /// Variance of a coefficient of a uniform ternary polynomial.
 const TERNARY: f64 = 2.0 / 3.0;
-/// Non-zero coefficients of the ephemeral secret of bootstrapping.
-const SPARSE_WEIGHT: f64 = 32.0;
 /// Variance of a rounding to integers.
 const ROUNDING: f64 = 1.0 / 12.0;
 
@@ -88,8 +89,8 @@ impl Model<'_> {
 
     /// Variance of a slot of a constant that multiplies what is at a level: the product has the scale of its kind.
     fn factor(&self, operand: Level, product: Kind) -> Result<f64> {
-        let log_scale = self.params.level(operand)?.log_scale.to_f64();
-        Ok(self.slots(ROUNDING, product)? * (2.0 * log_scale).exp2())
+        let log_scale = factor_scale(self.params, operand, product.level)?.to_f64();
+        Ok(self.n * ROUNDING * (-2.0 * log_scale).exp2())
     }
 
     fn rounding(&self) -> f64 {
@@ -97,7 +98,7 @@ impl Model<'_> {
     }
 
     fn key_switch(&self, level: Level) -> Result<f64> {
-        let log_q = |limbs: &[fhe_core::params::LimbIdx]| {
+        let log_q = |limbs: &[LimbIdx]| {
             limbs.iter().map(|&l| (self.params.prime(l) as f64).log2()).sum::<f64>()
         };
         let digits = self.params.digits_at(level)?;
@@ -202,8 +203,13 @@ impl Model<'_> {
                 // With |I| < weight / 2 in every coefficient, about a Gaussian: slots are up to six deviations.
                 let log_q =
                     self.params.level(Level(0))?.log_q - self.params.level(kind.level)?.log_scale.to_f64();
-                let periods = log_q.exp2() * (self.n * SPARSE_WEIGHT / 12.0).sqrt() * 6.0;
-                let (x, there) = (get(a), self.slots(self.rounding(), kind)?);
+                let weight = BootstrapLiteral::default().weight as f64;
+                let periods = log_q.exp2() * (self.n * weight / 12.0).sqrt() * 6.0;
+                let log_p = |limb: &LimbIdx| (self.params.prime(*limb) as f64).log2();
+                let log_p = encapsulation_special(self.params)?.iter().map(log_p).sum::<f64>();
+                let digit = (2.0 * (self.params.level(Level(0))?.log_q - log_p)).exp2();
+                let switch = self.n * ERROR * ROUNDING * digit + self.rounding();
+                let (x, there) = (get(a), self.slots(switch, kind)?);
                 let back = self.slots(self.key_switch(kind.level)? + self.rounding(), kind)?;
                 (x.magnitude * s.value() + periods, (x.error * s.value()).powi(2) + there + back)
             }

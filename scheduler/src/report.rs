@@ -52,7 +52,9 @@ fn of_ckks(function: &ckks_ir::Function) -> Counts {
     let called = function.calls.iter().filter_map(|call| function.callee(call));
     let called: Vec<Counts> = called.map(|callee| of_ckks(callee)).collect();
     let of_calls = |f: fn(&Counts) -> Option<usize>| called.iter().filter_map(f).sum::<usize>();
-    let key_switches = count(|op| matches!(op, Op::Rotate(..) | Op::Conjugate(_) | Op::Relinearize(_)));
+    let raises = count(|op| matches!(op, Op::ModRaise(..)));
+    let key_switches =
+        2 * raises + count(|op| matches!(op, Op::Rotate(..) | Op::Conjugate(_) | Op::Relinearize(_)));
     let rescales = count(|op| matches!(op, Op::Rescale(_) | Op::ModDownRescale(_)));
     Counts {
         values: function.n_values(),

@@ -20,7 +20,7 @@ mod plan;
 mod sine;
 mod sparse;
 
-pub use plan::{BootstrapLiteral, BootstrapPlan, Slots};
+pub use plan::{BootstrapLiteral, BootstrapPlan, HEADROOM, Slots};
 pub use sparse::SparseCiphertext;
 
 use crate::ckks::{Ciphertext, EncodedTransform, Encoder, Evaluator, LinearTransform};

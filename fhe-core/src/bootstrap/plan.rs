@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 
 /// Bits that a message has above its final scale after `eval_mod`. The diagonals of `slots_to_coeffs` have a third of them less than a
 /// level each; the rounding at the end of `eval_mod` counts so much less.
-const HEADROOM: f64 = 10.0;
+pub const HEADROOM: f64 = 10.0;
 
 /// What the slots hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

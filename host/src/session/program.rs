@@ -84,11 +84,6 @@ impl fmt::Debug for LoadedProgram {
     }
 }
 
-/// Blocks of an evaluation key: two halves of each digit.
-fn n_blocks(key: KeyId, codec: &dyn Codec) -> u32 {
-    2 * key.n_digits(codec.params())
-}
-
 /// A host step that is not in the list where it belongs, or names what the manifest has not.
 fn foreign(step: &HostStep) -> Error {
     broken("host-steps", format!("{step:?} is not of the manifest"))
@@ -233,7 +228,8 @@ impl LoadedProgram {
             let codec = &self.codec;
             let mut load = |step: &HostStep, instance: &mut dyn Instance| match *step {
                 HostStep::LoadKey { key, buffer } => {
-                    let (limbs, n_blocks) = (instance.plan().plan().key_limbs(key), n_blocks(key, &**codec));
+                    let (limbs, n_blocks) =
+                        (instance.plan().plan().key_limbs(key), key.n_blocks(codec.params()));
                     fill(instance, buffer, &keys.rows(key)?, Some(&Object { basis: &limbs, n_blocks }))
                 }
                 _ => Err(foreign(step)),
@@ -264,7 +260,7 @@ impl LoadedProgram {
         }
         for step in &self.plan().setup {
             let HostStep::LoadKey { key, buffer } = *step else { continue };
-            let (limbs, n_blocks) = (self.plan().key_limbs(key), n_blocks(key, &*self.codec));
+            let (limbs, n_blocks) = (self.plan().key_limbs(key), key.n_blocks(self.codec.params()));
             let object = Object { basis: &limbs, n_blocks };
             let (rows, all) = rows_of(self.plan(), buffer, &object);
             let len: usize = keys.rows(key)?.iter().map(|row| row.len()).sum();

@@ -25,6 +25,7 @@
 
 use std::collections::BTreeSet;
 
+use fhe_core::math::double::Double;
 use fhe_core::params::{Level, Params};
 use kernels_gpu::abi::MAX_CONVERT_SOURCES;
 use num_complex::Complex64;
@@ -127,6 +128,15 @@ pub fn divides_at_once(params: &Params, level: Level) -> bool {
 pub fn forgets(params: &Params, from: Level, to: Level) -> bool {
     let (Ok(from), Ok(to)) = (params.level(from), params.level(to)) else { return false };
     to.basis.iter().all(|limb| from.basis.contains(limb))
+}
+
+/// log2 of the scale of a constant that multiplies a canonical value of level `from`, so that the product has the scale of one at level `to`.
+///
+/// # Errors
+/// [`Error::Core`] when a level is not there.
+pub fn factor_scale(params: &Params, from: Level, to: Level) -> Result<Double> {
+    let (from_scale, own) = (params.level(from)?.log_scale, params.level(to)?.log_scale);
+    Ok(if from == to { own } else { own + own - from_scale })
 }
 
 /// What `mod_raise` multiplies slots by: the canonical scale of level 0 over that of the highest level.

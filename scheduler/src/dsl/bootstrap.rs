@@ -16,10 +16,9 @@
 //! `g` grows so that the last one is `2^HEADROOM r / (2 pi)`: canonical scales fall from 60 bits to 40 while the angle is doubled, and what is
 //! rounded at each rescale is to stay small beside the message.
 
-use core::f64::consts::TAU;
 use std::collections::BTreeMap;
 
-use fhe_core::bootstrap::{BootstrapLiteral, BootstrapPlan, Slots};
+use fhe_core::bootstrap::{BootstrapLiteral, BootstrapPlan, HEADROOM, Slots};
 use fhe_core::ckks::LinearTransform;
 use fhe_core::math::double::Double;
 use fhe_core::params::{Level, Params};
@@ -31,8 +30,8 @@ use crate::ckks_ir::verify::raise_factor;
 use crate::ckks_ir::{Function, Op};
 use crate::error::Result;
 
-/// Bits that a message has above its final scale between `eval_mod` and `slots_to_coeffs`, as in `fhe_core::bootstrap`.
-const HEADROOM: f64 = 10.0;
+/// log2 of 2 pi, the same on every machine.
+const LOG_TAU: f64 = 2.651_496_129_472_318_8;
 
 /// What is bootstrapped, as a function of the compiler.
 #[derive(Clone, Debug)]
@@ -143,7 +142,7 @@ impl Bootstrapping {
         let begin = self.params.level(Level(top - n as u32))?.log_scale;
         let mut scales = vec![begin; n + 1];
         // The slots of m + r I at scale S_0 are those of u at r K times as much.
-        let bound = Double::from(f64::from(literal.bound).log2());
+        let bound = Double::log2_of(u64::from(literal.bound));
         let periods = Double::from(self.plan.period_rotations().len() as f64);
         scales[0] = self.plan.log_q()? + bound + periods;
         Ok(scales)
@@ -170,7 +169,7 @@ impl Bootstrapping {
         let canonical = |level| Ok::<_, crate::Error>(self.params.level(level)?.log_scale);
         // The integers of sin(2 pi x) are those of the message at r / (2 pi) times its scale.
         let message = canonical(out)? + Double::from(HEADROOM) - canonical(end)?;
-        let ratio = plan.log_q()? - canonical(Level(0))? - Double::from(TAU.log2());
+        let ratio = plan.log_q()? - canonical(Level(0))? - Double::from(LOG_TAU);
         let n_doublings = plan.literal().double_angles;
         let first = (message + ratio) * Double::from((-f64::from(n_doublings)).exp2());
         let mut g = first.exp2();

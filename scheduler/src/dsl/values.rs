@@ -113,7 +113,7 @@ impl<'g> Encrypted<'g> {
     /// Where the program needs more levels than there are the compiler bootstraps by itself; what is written is kept.
     ///
     /// # Cost
-    /// Some 100 key switches at the highest levels. Half of it where the period is at most a quarter of the slots.
+    /// Some 100 key switches at the highest levels. Half of the cosines where the period is at most half of the slots.
     #[must_use]
     #[track_caller]
     pub fn bootstrapped(self) -> Self {

@@ -9,6 +9,7 @@ use fhe_core::math::word::Word;
 use fhe_core::params::Level;
 
 use super::Env;
+use crate::ckks_ir::verify::factor_scale;
 use crate::ckks_ir::{CallIdx, ConstId, Function, Kind, Op, Scale, ValueId};
 use crate::error::{Error, Result};
 
@@ -95,9 +96,8 @@ impl<W: Word> Machine<'_, W> {
 
     /// An operand at the level of a product by a constant, and the scale of the constant.
     fn forgotten(&self, id: ValueId, kind: Kind) -> Result<(Ciphertext<W>, Double)> {
-        let (a, params) = (self.get(id)?, self.env.ring.params());
-        let (own, from) = (params.level(kind.level)?.log_scale, params.level(a.level())?.log_scale);
-        let log_scale = if a.level() == kind.level { own } else { own + own - from };
+        let a = self.get(id)?;
+        let log_scale = factor_scale(self.env.ring.params(), a.level(), kind.level)?;
         Ok((self.evaluator.forget_limbs(a, kind.level)?, log_scale))
     }
 

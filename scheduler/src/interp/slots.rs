@@ -81,8 +81,15 @@ fn run_variant(
             }
             // The multiples of the modulus are not known here: none is as good as any.
             Op::ModRaise(a, _, s) => unary(a, &|x| x * s.value()),
-            Op::Bootstrap(a, _)
-            | Op::Relinearize(a)
+            // Of slots that do not have this period it makes others.
+            Op::Bootstrap(a, period) => {
+                let (x, n) = (get(a), n_slots.min(period as usize).max(1));
+                let repeats = (n_slots / n) as f64;
+                let mean = |i: usize| x.iter().skip(i).step_by(n).sum::<Complex64>() / repeats;
+                let means: Vec<Complex64> = (0..n).map(mean).collect();
+                repeat(&means, n_slots)
+            }
+            Op::Relinearize(a)
             | Op::Rescale(a)
             | Op::ModDown(a)
             | Op::ModDownRescale(a)

@@ -29,6 +29,7 @@ use fhe_core::params::{GaloisElement, Level, LimbIdx, Params};
 use fhe_core::rlwe::{encapsulation_basis, encapsulation_special};
 
 use super::constants::{inverse_mod, product_mod, residues};
+use crate::ckks_ir::verify::factor_scale;
 use crate::ckks_ir::{ConstId, Constant, Function, Kind, Op, OutputIdx, Scale, ValueId};
 use crate::error::{Error, Result};
 use crate::plan::KeyId;
@@ -150,9 +151,10 @@ impl Lowering<'_> {
             Encoded { constant, level, log_scale, raised, log_repeat: 0 }
         };
         let basis = encoded_basis(self.params, own.level, own.raised)?;
-        // Of a constant that multiplies, so that the product has the scale that it is meant to have.
-        let factor_scale = match kinds.first() {
-            Some(kind) if kind.level != own.level => own_scale - self.params.level(kind.level)?.log_scale,
+        let factor_scale = match (op, kinds.first()) {
+            (Op::MulPlain(..) | Op::MulScalar(..), Some(of)) => {
+                factor_scale(self.params, of.level, own.level)?
+            }
             _ => log_scale,
         };
         let build = &mut self.builder;
@@ -318,7 +320,10 @@ impl Lowering<'_> {
         let (k0, s1) = (switched(0), switched(1));
         let s0 = self.builder.add(c0, k0);
         let rest: Vec<LimbIdx> = top.iter().copied().filter(|l| !bottom.contains(l)).collect();
-        let [r0, r1] = [s0, s1].map(|s| self.extended(s, &bottom, &rest));
+        let [r0, r1] = [s0, s1].map(|s| {
+            let raised = self.extended(s, &bottom, &rest);
+            self.builder.slice(raised, &top)
+        });
         let [k0, k1] = self.key_switch(r1, to, KeyId::ToDense)?;
         Ok([self.builder.add(r0, k0), k1])
     }

@@ -312,7 +312,7 @@ impl Lowering<'_> {
             }
         }
         for (key, group) in keys {
-            let (limbs, n_blocks) = (key.limbs(self.params)?, key.n_digits(self.params) as usize * 2);
+            let (limbs, n_blocks) = (key.limbs(self.params)?, key.n_blocks(self.params) as usize);
             for (_, buffer) in self.object(group, BufferKind::Key(key), &limbs, n_blocks, 0) {
                 setup.push(HostStep::LoadKey { key, buffer });
             }
@@ -340,7 +340,7 @@ impl Lowering<'_> {
         Ok((setup, uploads))
     }
 
-    /// All limbs: the basis of keys.
+    /// The buffer of a kind on a device.
     fn find(&self, kind: BufferKind, device: DeviceIdx) -> BufferId {
         self.by_kind.get(&(kind, device)).copied().unwrap_or(arena(device))
     }

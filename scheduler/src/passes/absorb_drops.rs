@@ -7,19 +7,36 @@
 //! rescale p + level_drop z, l - 1            rescale (p + mul_scalar z 1), all at level l
 //! ```
 //!
-//! A drop divides by primes: transforms and a basis conversion of both halves. It stays where a product of ciphertexts needs it.
+//! A drop divides by primes: transforms and a basis conversion of both halves. It stays where a product of ciphertexts needs it, and where the constant
+//! would have fewer bits than its level's scale by more than [`MAX_LOST_BITS`].
 
 use fhe_core::params::Params;
 
 use super::dce;
-use crate::ckks_ir::verify::forgets;
+use crate::ckks_ir::verify::{factor_scale, forgets};
 use crate::ckks_ir::{Function, Kind, Op, Scalar, Scale, Value, ValueId};
+
+/// Scales of neighbouring levels differ by less but where a chain changes its step.
+const MAX_LOST_BITS: f64 = 6.0;
 
 /// Absorbs the drops of a placed function, in which nothing is raised yet.
 pub fn absorb_drops(function: &Function, params: &Params) -> Function {
     let users = function.users();
-    let returned = |id: ValueId| function.outputs.iter().any(|output| output.value == id);
-    let alone = |id: ValueId| users[id.0 as usize].len() == 1 && !returned(id);
+    let mut returned = vec![false; function.values.len()];
+    function.outputs.iter().for_each(|output| returned[output.value.0 as usize] = true);
+    let alone = |id: ValueId| users[id.0 as usize].len() == 1 && !returned[id.0 as usize];
+    // Whether nothing is left of a drop: all that takes it can do without.
+    let absorbed = |drop: ValueId| {
+        let absorbs = |user: &ValueId| match function.value(*user).op {
+            Op::MulScalar(..) | Op::MulPlain(..) => true,
+            Op::Add(a, b) | Op::Sub(a, b) => {
+                let other = if a == drop { b } else { a };
+                matches!(function.value(other).op, Op::Rescale(_)) && alone(other)
+            }
+            _ => false,
+        };
+        !returned[drop.0 as usize] && users[drop.0 as usize].iter().all(absorbs)
+    };
     let mut out = Function { values: Vec::with_capacity(function.values.len()), ..function.clone() };
     let mut new: Vec<ValueId> = Vec::with_capacity(function.values.len());
     for id in function.ids() {
@@ -31,17 +48,12 @@ pub fn absorb_drops(function: &Function, params: &Params) -> Function {
             }
             (Op::Add(a, b) | Op::Sub(a, b), Some(kind)) if kind.scale == Scale::Canonical => {
                 let subtract = matches!(value.op, Op::Sub(..));
-                let sum = [(a, b, false), (b, a, true)].into_iter().filter(|&(a, ..)| alone(a)).find_map(
-                    |(a, b, turned)| {
-                        joined(
-                            &mut out,
-                            value,
-                            [new[a.0 as usize], new[b.0 as usize]],
-                            (subtract, turned),
-                            params,
-                        )
-                    },
-                );
+                let orders = [(a, b, false), (b, a, true)].into_iter();
+                let mut orders = orders.filter(|&(a, b, _)| alone(a) && absorbed(b));
+                let sum = orders.find_map(|(a, b, turned)| {
+                    let operands = [new[a.0 as usize], new[b.0 as usize]];
+                    joined(&mut out, value, operands, (subtract, turned), params)
+                });
                 sum.unwrap_or(op)
             }
             _ => op,
@@ -56,7 +68,12 @@ pub fn absorb_drops(function: &Function, params: &Params) -> Function {
 fn dropped(out: &Function, a: ValueId, kind: Kind, params: &Params) -> Option<ValueId> {
     let Op::LevelDrop(source, _) = out.value(a).op else { return None };
     let from = out.value(source).kind?;
-    (from.level >= kind.level && forgets(params, from.level, kind.level)).then_some(source)
+    let (Ok(factor), Ok(own)) = (factor_scale(params, from.level, kind.level), params.level(kind.level))
+    else {
+        return None;
+    };
+    let precise = (own.log_scale - factor).to_f64() <= MAX_LOST_BITS;
+    (from.level >= kind.level && forgets(params, from.level, kind.level) && precise).then_some(source)
 }
 
 /// `rescale` of a sum with the product that `a` is the rescale of, in place of `a + b`, or the difference that is asked for.

@@ -110,6 +110,7 @@ pub(super) fn key_switches(function: &Function) -> usize {
     let of_transform = |t: &Transform| (2.0 * (t.diagonals.len() as f64).sqrt()) as usize;
     let of_value = |op: &Op| match op {
         Op::Rotate(..) | Op::Conjugate(_) | Op::Mul(..) => 1,
+        Op::ModRaise(..) => 2,
         Op::LinearTransform(_, t) => function.transforms.get(t.0 as usize).map_or(0, of_transform),
         _ => 0,
     };

@@ -1,7 +1,7 @@
 //! Order by level: all operations of the highest level first, in their old order, then those of the next.
 //!
-//! An operation works at the level of its operands, which in a placed function is one level, and whatever
-//! made them worked at that level or above; so the new order keeps operands before their use. Operations of
+//! An operation works at the level of its operands, which in a placed function is one level (a product by a constant at its own, the rest of its operand it
+//! forgets), and whatever made them worked at that level or above; so the new order keeps operands before their use. Operations of
 //! one level then stand together, which is what batching and segments feed on: one segment a level instead
 //! of one each time that a sum is rescaled and rotated.
 //!

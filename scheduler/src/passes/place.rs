@@ -77,7 +77,7 @@ pub(super) fn levels_of(function: &Function, params: &Params) -> Result<Vec<Leve
 }
 
 /// What a call needs: from the levels at which its results are needed, none where one is not used, the levels that its arguments and
-/// its results will have. Arguments are at least as high as results.
+/// its results will have. Arguments are at least as high as results, unless the callee bootstraps.
 pub(super) type CallLevels<'a> = dyn FnMut(CallIdx, &Call, &[Option<Level>]) -> Result<Interface> + 'a;
 
 /// The levels of the inputs of a function without kinds whose outputs are needed at some levels, given what calls need. No
@@ -196,10 +196,11 @@ fn is_linear(op: &Op) -> bool {
 /// [`Error::Override`].
 pub(super) fn shapes(function: &Function, apart: &BTreeSet<ValueId>) -> Result<Vec<Shape>> {
     let users = function.users();
+    let mut returned = vec![false; function.values.len()];
+    function.outputs.iter().for_each(|output| returned[output.value.0 as usize] = true);
     let only_user = |id: ValueId| {
         let (first, rest) = users[id.0 as usize].split_first()?;
-        let alone =
-            rest.iter().all(|user| user == first) && function.outputs.iter().all(|output| output.value != id);
+        let alone = rest.iter().all(|user| user == first) && !returned[id.0 as usize];
         alone.then_some(*first)
     };
     // One whose operand has other users has the level that they need, which a product cannot leave.

@@ -87,7 +87,7 @@ impl Placer<'_> {
     /// Places bootstraps in a function, whose calls stay: their results are at level 0, their arguments are needed at some levels.
     fn solve(&mut self, function: &Function, limits: Limits, arguments: &[(ValueId, u32)]) -> Result<Solved> {
         let flow = Flow::new(function, limits, arguments)?;
-        let periods = periods(function);
+        let periods = periods(function, self.params.n_slots() as u32);
         let prices = periods.iter().map(|&period| self.price(period)).collect::<Result<Vec<u64>>>()?;
         let real = realness::are_real(function);
         let search = Search { flow: &flow, prices: &prices, real: &real, costs: &self.costs };
@@ -195,12 +195,18 @@ fn check(function: &Function, limits: Limits) -> Result<()> {
 }
 
 /// After how many slots each value repeats.
-fn periods(function: &Function) -> Vec<u32> {
+fn periods(function: &Function, n_slots: u32) -> Vec<u32> {
     let mut periods: Vec<u32> = Vec::with_capacity(function.values.len());
     for id in function.ids() {
         let op = &function.value(id).op;
         let own = match *op {
             Op::Input(i) => function.inputs.get(i.0 as usize).map_or(1, |input| input.period),
+            // The DSL says of a result that so many slots have a meaning as there are in a period.
+            Op::Result(_, i) => {
+                let callee = function.call_of(op).and_then(|call| function.callee(call));
+                let output = callee.and_then(|callee| callee.outputs.get(i as usize));
+                output.map_or(n_slots, |output| output.slots.next_power_of_two())
+            }
             _ => 1,
         };
         let constants = function.constants_of(op).filter_map(|c| function.constants.get(c.0 as usize));

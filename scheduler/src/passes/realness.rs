@@ -6,15 +6,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::ckks_ir::{Function, Op};
+use crate::ckks_ir::{Constant, Function, Op};
 
 /// Whether all slots of each value are real.
 pub fn are_real(function: &Function) -> Vec<bool> {
     let outputs = function.callees.iter().map(|callee| real_outputs(callee)).collect::<Vec<_>>();
     let mut real: Vec<bool> = Vec::with_capacity(function.values.len());
+    let is_real = |constant: &Constant| constant.values.iter().all(|z| z.im == 0.0);
+    let real_constants: Vec<bool> = function.constants.iter().map(is_real).collect();
     for id in function.ids() {
         let op = &function.value(id).op;
-        let constants = function.constants_of(op).filter_map(|c| function.constants.get(c.0 as usize));
+        let mut constants = function.constants_of(op).filter_map(|c| real_constants.get(c.0 as usize));
         let own = match *op {
             Op::Input(i) => function.inputs.get(i.0 as usize).is_some_and(|input| !input.complex),
             // If the arguments are as the callee's inputs say.
@@ -23,7 +25,7 @@ pub fn are_real(function: &Function) -> Vec<bool> {
                 outputs.get(callee).and_then(|real| real.get(i as usize)).copied().unwrap_or(false)
             }
             Op::ModRaise(..) => false,
-            _ => constants.flat_map(|c| &c.values).all(|z| z.im == 0.0),
+            _ => constants.all(|&real| real),
         };
         real.push(own && op.operands().all(|a| real[a.0 as usize]));
     }

@@ -1,8 +1,10 @@
-//! Products by scalars that are terms of sums become products by plaintexts of period 1, of which next to nothing is stored and read
+//! Products by scalars that are terms of sums become products by plaintexts of period 1, of which next to nothing is read
 //! (docs/adr/0015): so a sum of them, and of other products, is one inner product ([`super::fuse`]), one pass over memory, where a product by a
 //! scalar is a pass of its own and its addition another.
+//!
+//! A plaintext takes a row all the same, and is encoded by the host, where a scalar is a number: only the first [`MAX_SCALARS`] of a function are rewritten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fhe_core::params::Params;
 use num_complex::Complex64;
@@ -10,16 +12,29 @@ use num_complex::Complex64;
 use crate::ckks_ir::{ConstId, Constant, Function, Op, Scalar, ValueId};
 use crate::poly_ir::log_repeat;
 
+/// The most different scalars of a function that become plaintexts: 64 MiB at log N 16.
+const MAX_SCALARS: usize = 256;
+
 /// Rewrites the scalars of a placed function that pays for it.
 pub fn scalars_in_sums(function: &Function, params: &Params) -> Function {
     if log_repeat(params, 1) == 0 {
         return function.clone();
     }
     let users = function.users();
+    let mut scalars: BTreeSet<Scalar> = BTreeSet::new();
+    for value in &function.values {
+        if let Op::MulScalar(_, s) = value.op
+            && scalars.len() < MAX_SCALARS
+        {
+            scalars.insert(s);
+        }
+    }
     let in_sum = |id: ValueId| {
         let of = &users[id.0 as usize];
         let linear = |user: &ValueId| matches!(function.value(*user).op, Op::Add(..) | Op::Sub(..));
-        of.len() == 1 && of.iter().all(linear)
+        let first = |s: &Scalar| scalars.contains(s);
+        let few = matches!(&function.value(id).op, Op::MulScalar(_, s) if first(s));
+        few && of.len() == 1 && of.iter().all(linear)
     };
     let mut out = Function { values: Vec::with_capacity(function.values.len()), ..function.clone() };
     let mut known: BTreeMap<Scalar, ConstId> = BTreeMap::new();

@@ -127,6 +127,11 @@ impl KeyId {
             _ => params.digits().len() as u32,
         }
     }
+
+    /// Blocks of limbs of the key: two halves of each digit.
+    pub fn n_blocks(self, params: &Params) -> u32 {
+        2 * self.n_digits(params)
+    }
 }
 
 /// What a buffer holds.

@@ -23,8 +23,7 @@ use crate::poly_ir::{Domain, Encoded, Function, Op, PolyId, inline_all};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Number {
     Input(InputIdx, u32),
-    /// Constant, level, position: a constant has one scale a level and product or not, told by the bits of
-    /// the scale.
+    /// Constant, level, bits of the scale, raised or not, position.
     Constant(ConstId, u32, u64, bool, u32),
     /// A row of a constant whose values are repeated: as a constant, log2 of the runs, device of a group, row.
     Packed(ConstId, u32, u64, bool, u32, DeviceIdx, u32),
@@ -166,8 +165,10 @@ fn number_function(
                 }
                 Op::Key { key, digit, half } => {
                     let limbs = key.limbs(params).unwrap_or_default();
-                    let at = limbs.iter().position(|l| *l == limb).unwrap_or(limbs.len());
-                    Number::Key(*key, ((digit * 2 + u32::from(*half)) as usize * limbs.len() + at) as u32)
+                    let block = (digit * 2 + u32::from(*half)) as usize * limbs.len();
+                    let at = limbs.iter().position(|l| *l == limb).map(|at| (block + at) as u32);
+                    // One that is not of the key is no row of a buffer.
+                    Number::Key(*key, at.unwrap_or(u32::MAX))
                 }
                 Op::Ntt(_) => all(KernelId::Ntt, 0),
                 Op::Intt(_) => all(KernelId::Intt, 0),
@@ -308,7 +309,7 @@ fn number_host(
         }
         HostStep::LoadFactors { buffer } => fill(buffer, &doubles, &Number::Factors),
         HostStep::LoadKey { key, buffer } => {
-            let (limbs, n_blocks) = (plan.key_limbs(key), 2 * key.n_digits(params));
+            let (limbs, n_blocks) = (plan.key_limbs(key), key.n_blocks(params));
             fill(buffer, &|device| sharding.rows(device, &limbs, n_blocks), &|at| Number::Key(key, at))
         }
         HostStep::Upload { input, buffer } => {

@@ -4,7 +4,7 @@
 //! | rule | |
 //! |---|---|
 //! | `abi` | the ABI version is ours |
-//! | `ring` | log N is 4 to 17; primes fit the word and are 1 modulo 2N; there is a root for each, below it |
+//! | `ring` | log N is 4 to 17; primes fit the word and are 1 modulo 2N; there is a root for each, below it; the limbs of the key to a sparse secret ascend and are there, and given if and only if that key is |
 //! | `buffer` | the first buffers are the arenas of devices 0, 1, ..., at most [`MAX_DEVICES`]; there are no others |
 //! | `device` | a buffer and a segment are of a device that has an arena; a call binds buffers of its segment's device; a copy between two devices is between their arenas; devices are groups of one size, an output is on one |
 //! | `segment` | names differ; a slot 0; at least one item a launch |

@@ -3,7 +3,7 @@
 //! | rule | |
 //! |---|---|
 //! | `order` | operands come before their use |
-//! | `index` | inputs, encoded constants, digits, halves, polynomials and outputs named by index exist |
+//! | `index` | inputs, encoded constants, digits, halves, limbs of keys, polynomials and outputs named by index exist |
 //! | `basis` | a basis is ascending and of limbs that exist; it is empty for an `embed_inverse` and for nothing else |
 //! | `encode` | a `round_residues` rounds an `embed_inverse`, over the basis of the level of its slots |
 //! | `type` | basis and domain of operands and result are what the operation says |

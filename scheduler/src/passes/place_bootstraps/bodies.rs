@@ -34,13 +34,14 @@ pub(super) fn kept(function: &Function, placer: &mut Placer<'_>, limits: Limits)
     let bodies = out.callees.iter().map(|body| placer.solve(body, within, &[]));
     let bodies: Vec<Solved> = match bodies.collect() {
         Ok(bodies) => bodies,
-        Err(Error::NoBootstrap { .. }) => return Ok(None),
+        // A level that is written in a body may be above what a bootstrap returns, and not above what an input has.
+        Err(Error::NoBootstrap { .. } | Error::Override { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let (out, arguments) = bootstrap_arguments(&out, &bodies);
+    let (out, arguments) = bootstrap_arguments(&out, &bodies, placer.params.n_slots() as u32);
     let mut solved = match placer.solve(&out, limits, &arguments) {
         Ok(solved) => solved,
-        Err(Error::NoBootstrap { .. }) => return Ok(None),
+        Err(Error::NoBootstrap { .. } | Error::Override { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
     let of_call = |call: &Call| bodies.get(call.callee.0 as usize).map_or(0, |body| body.cost);
@@ -63,8 +64,12 @@ fn stays(function: &Function, c: CallIdx) -> bool {
 }
 
 /// With a bootstrap of every argument that is not fresh; and what levels each argument is needed at.
-fn bootstrap_arguments(function: &Function, bodies: &[Solved]) -> (Function, Vec<(ValueId, u32)>) {
-    let periods = super::periods(function);
+fn bootstrap_arguments(
+    function: &Function,
+    bodies: &[Solved],
+    n_slots: u32,
+) -> (Function, Vec<(ValueId, u32)>) {
+    let periods = super::periods(function, n_slots);
     let mut out = Function { values: Vec::new(), ..function.clone() };
     let mut is_argument = vec![false; function.values.len()];
     function.calls.iter().flat_map(|call| &call.arguments).for_each(|a| is_argument[a.0 as usize] = true);
