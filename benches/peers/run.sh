@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Sets up one virtual environment for each peer, times both, one after the other.
 #
-#   run.sh OUT_DIR [VENV_DIR] [-- OPTION...]
+#   run.sh [--bootstrap[=OPTIONS]] OUT_DIR [VENV_DIR] [-- OPTION...]
 #
 # OUT_DIR gets openfhe.json, tenseal.json and the printed tables (openfhe.txt, tenseal.txt).
+# --bootstrap times one bootstrapping of OpenFHE too (minutes, 17 GiB), into openfhe_bootstrap.json; OPTIONS, in one
+# word and separated by spaces, go to openfhe_bootstrap.py.
 # VENV_DIR is kept and used again; without it the environments go to a temporary folder, removed at the end.
 # OPTION... goes to both scripts (--rings, --min-reps, --budget). PYTHON names a Python 3.10 (default: python3.10).
 set -euo pipefail
@@ -12,10 +14,17 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 python=${PYTHON:-python3.10}
 
 usage() {
-    echo "usage: run.sh OUT_DIR [VENV_DIR] [-- OPTION...]" >&2
+    echo "usage: run.sh [--bootstrap[=OPTIONS]] OUT_DIR [VENV_DIR] [-- OPTION...]" >&2
     exit 2
 }
 
+bootstrap=
+bootstrap_options=()
+if [[ $# -ge 1 && ( $1 == --bootstrap || $1 == --bootstrap=* ) ]]; then
+    bootstrap=yes
+    [[ $1 == --bootstrap ]] || read -ra bootstrap_options <<<"${1#--bootstrap=}"
+    shift
+fi
 [[ $# -ge 1 && $1 != -* ]] || usage
 out=$1
 shift
@@ -55,3 +64,8 @@ for peer in openfhe tenseal; do
     "$venvs/$peer/bin/python" -B "$here/${peer}_bench.py" --json "$out/$peer.json" "$@" | tee "$out/$peer.txt"
     echo
 done
+
+if [[ -n $bootstrap ]]; then
+    "$venvs/openfhe/bin/python" -B "$here/openfhe_bootstrap.py" "${bootstrap_options[@]}" \
+        --json "$out/openfhe_bootstrap.json"
+fi
