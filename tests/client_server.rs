@@ -51,20 +51,25 @@ fn the_whole_path_in_both_words() {
 }
 
 /// A square of what was bootstrapped, from inputs at level 0.
-fn bootstrapping() -> (Params, Compiled) {
+fn bootstrapping(preset: Preset) -> (Params, Compiled) {
     let program = dsl::build("refreshed", |g| {
         let x = g.input("x", 16)?;
         let fresh = x.bootstrapped();
         g.output("y", fresh * fresh - fresh.rotate(1), 16)
     });
-    let params = Preset::Toy12r.params().unwrap();
+    let params = preset.params().unwrap();
     let compiled = compile(&program.unwrap(), &params, &Options::default()).unwrap();
     (params, compiled)
 }
 
 #[test]
-fn a_program_that_bootstraps() {
-    let (params, compiled) = bootstrapping();
+fn programs_that_bootstrap_in_both_words() {
+    bootstraps(Preset::Toy12r);
+    bootstraps(Preset::Toy12w);
+}
+
+fn bootstraps(preset: Preset) {
+    let (params, compiled) = bootstrapping(preset);
     let weight = compiled.manifest.encapsulation_weight;
     let offer = Offer::new(&params, &compiled.manifest);
     assert!(weight.is_some() && offer.encapsulation_weight == weight);
@@ -94,13 +99,13 @@ fn a_program_that_bootstraps() {
     assert_eq!(y.len(), x.len());
     for (i, found) in y.iter().enumerate() {
         let expected = x[i] * x[i] - x[(i + 1) % 16];
-        assert!((found - expected).abs() < 2f64.powi(-20), "slot {i}: {found} against {expected}");
+        assert!((found - expected).abs() < 2f64.powi(-20), "{preset}, slot {i}: {found} against {expected}");
     }
 }
 
 #[test]
 fn hostile_weights_of_sparse_secrets_are_refused() {
-    let (params, compiled) = bootstrapping();
+    let (params, compiled) = bootstrapping(Preset::Toy12r);
     let most = params.n() / 2;
     for weight in [0, most + 1, usize::MAX] {
         let offer = Offer { encapsulation_weight: Some(weight), ..Offer::new(&params, &compiled.manifest) };
