@@ -93,7 +93,7 @@ struct Summary {
 
 /// What bootstraps.
 enum Engine<W> {
-    Reference(Box<Bootstrapper<W>>, EvaluationKeySet<W>),
+    Reference(Box<Bootstrapper<W>>, Box<EvaluationKeySet<W>>),
     Compiled(Box<LoadedProgram>),
 }
 
@@ -183,7 +183,7 @@ fn run<W: Word>(args: &Args, params: &Params) -> Result<Summary> {
     let (mut engine, mut processor, backend) = match compiled {
         None => {
             let bootstrapper = Box::new(Bootstrapper::new(&ring, &plan)?);
-            (Engine::Reference(bootstrapper, keys), None, "reference".to_owned())
+            (Engine::Reference(bootstrapper, Box::new(keys)), None, "reference".to_owned())
         }
         Some(compiled) => {
             let bytes = keys.to_bytes();

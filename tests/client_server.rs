@@ -50,6 +50,93 @@ fn the_whole_path_in_both_words() {
     }
 }
 
+/// A square of what was bootstrapped, from inputs at level 0.
+fn bootstrapping(preset: Preset) -> (Params, Compiled) {
+    let program = dsl::build("refreshed", |g| {
+        let x = g.input("x", 16)?;
+        let fresh = x.bootstrapped();
+        g.output("y", fresh * fresh - fresh.rotate(1), 16)
+    });
+    let params = preset.params().unwrap();
+    let compiled = compile(&program.unwrap(), &params, &Options::default()).unwrap();
+    (params, compiled)
+}
+
+#[test]
+fn programs_that_bootstrap_in_both_words() {
+    bootstraps(Preset::Toy12r);
+    bootstraps(Preset::Toy12w);
+}
+
+fn bootstraps(preset: Preset) {
+    let (params, compiled) = bootstrapping(preset);
+    let weight = compiled.manifest.encapsulation_weight;
+    let offer = Offer::new(&params, &compiled.manifest);
+    assert!(weight.is_some() && offer.encapsulation_weight == weight);
+    let bytes = offer.to_bytes();
+    assert_eq!(Offer::from_bytes(&bytes).unwrap(), offer);
+    // The key back is as large as any.
+    let without = Offer { encapsulation_weight: None, ..offer.clone() };
+    let one = without.key_bytes().unwrap() / (1 + offer.galois_elements.len() as u64);
+    assert!(offer.relinearization_key);
+    assert_eq!(offer.key_bytes().unwrap(), without.key_bytes().unwrap() + one);
+
+    let mut client = accept(&bytes, Trust::Insecure).unwrap();
+    let session = Session::builder().backend(BackendKind::Cpu).build().unwrap();
+    let mut server = session.load(compiled, &params).unwrap();
+    // A client who was not told of the encapsulation.
+    let untold = accept(&without.to_bytes(), Trust::Insecure).unwrap();
+    let message = server.load_keys(untold.evaluation_keys()).unwrap_err().to_string();
+    assert!(
+        message.contains("encapsulation (to_sparse)") && message.contains("encapsulation (to_dense)"),
+        "{message}"
+    );
+    server.load_keys(client.evaluation_keys()).unwrap();
+    let x: Vec<f64> = (0..16).map(|i| f64::from(i * 7 % 16) / 16.0 - 0.5).collect();
+    let question = client.encrypt("x", &x).unwrap();
+    let answer = server.run(&[("x", &question)]).unwrap();
+    let y = client.decrypt("y", &answer[0]).unwrap();
+    assert_eq!(y.len(), x.len());
+    for (i, found) in y.iter().enumerate() {
+        let expected = x[i] * x[i] - x[(i + 1) % 16];
+        assert!((found - expected).abs() < 2f64.powi(-20), "{preset}, slot {i}: {found} against {expected}");
+    }
+}
+
+#[test]
+fn hostile_weights_of_sparse_secrets_are_refused() {
+    let (params, compiled) = bootstrapping(Preset::Toy12r);
+    let most = params.n() / 2;
+    for weight in [0, most + 1, usize::MAX] {
+        let offer = Offer { encapsulation_weight: Some(weight), ..Offer::new(&params, &compiled.manifest) };
+        let expected = format!("a sparse secret of weight {weight}, expected 1 to {most}");
+        let read = Offer::from_bytes(&offer.to_bytes()).unwrap_err();
+        assert!(matches!(read, ClientError::Fhe(fhe_core::Error::InvalidParams(_))), "{read}");
+        assert!(read.to_string().contains(&expected), "{read} should mention {expected}");
+        let accepted = accept(&offer.to_bytes(), Trust::Insecure).unwrap_err();
+        assert!(accepted.to_string().contains(&expected), "{accepted} should mention {expected}");
+    }
+    let text = String::from_utf8(Offer::new(&params, &compiled.manifest).to_bytes()).unwrap();
+    for weight in ["-1", "32.5", "\"32\"", "18446744073709551616"] {
+        let broken =
+            text.replacen("\"encapsulation_weight\":32", &format!("\"encapsulation_weight\":{weight}"), 1);
+        assert_ne!(broken, text);
+        let error = Offer::from_bytes(broken.as_bytes()).unwrap_err();
+        assert!(matches!(error, ClientError::Offer(_)), "{error}");
+    }
+
+    // Where 128 bits are promised, a sparse secret has to have them too.
+    let secure = Preset::Boot16.params().unwrap();
+    let offer = |weight| Offer {
+        params: secure.clone(),
+        encapsulation_weight: Some(weight),
+        ..Offer::new(&params, &compiled.manifest)
+    };
+    let error = Offer::from_bytes(&offer(1).to_bytes()).unwrap_err();
+    assert!(matches!(error, ClientError::Fhe(fhe_core::Error::BeyondSparseSecurity { .. })), "{error}");
+    assert!(Offer::from_bytes(&offer(32).to_bytes()).is_ok());
+}
+
 #[test]
 fn insecure_parameters_need_consent() {
     let (params, compiled) = example();

@@ -98,9 +98,8 @@ impl Model<'_> {
     }
 
     fn key_switch(&self, level: Level) -> Result<f64> {
-        let log_q = |limbs: &[LimbIdx]| {
-            limbs.iter().map(|&l| (self.params.prime(l) as f64).log2()).sum::<f64>()
-        };
+        let log_q =
+            |limbs: &[LimbIdx]| limbs.iter().map(|&l| (self.params.prime(l) as f64).log2()).sum::<f64>();
         let digits = self.params.digits_at(level)?;
         let ratio = |limbs: &[_]| (2.0 * (log_q(limbs) - self.params.log_p())).exp2();
         Ok(self.n * ERROR * ROUNDING * digits.iter().map(|(_, limbs)| ratio(limbs)).sum::<f64>())

@@ -11,45 +11,49 @@ use scheduler::interp::{self, Env};
 use scheduler::{Compiled, Manifest, Options, Topology, compile, dsl, passes};
 
 #[cfg(test)]
-fn params() -> Params {
-    Preset::Toy12r.params().unwrap()
-}
+mod helpers {
+    use super::*;
 
-/// Runs a program in all exact interpreters, which agree; what comes out, decrypted.
-#[cfg(test)]
-fn run(compiled: &Compiled, messages: &[Vec<Complex64>]) -> Vec<Vec<Complex64>> {
-    let mut client = Client::<u32>::of(&params());
-    let keys = client.keys(compiled);
-    let inputs = client.encrypt(compiled, messages);
-    let constants = &compiled.manifest.constants;
-    let env = Env { ring: &client.ring, keys: &keys, constants, inputs: &inputs };
-    let levels: Vec<Level> = compiled.manifest.outputs.iter().map(|o| o.level).collect();
-    let exact = interp::ckks_exact::run(&compiled.placed, &env).unwrap();
-    let poly = interp::poly::run(&compiled.poly, &env, &levels).unwrap();
-    let plan = interp::plan::run(&compiled.plan, &env, &levels).unwrap();
-    for ((e, p), q) in exact.iter().zip(&poly).zip(&plan) {
-        assert_eq!(e.polys(), p.polys());
-        assert_eq!(e.polys(), q.polys());
+    pub(crate) fn params() -> Params {
+        Preset::Toy12r.params().unwrap()
     }
-    exact.iter().map(|c| client.decrypt(c)).collect()
-}
 
-/// log2 of the mean modulus of a difference.
-fn mean_log2(found: &[Complex64], expected: &[Complex64]) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let sum: f64 = found.iter().zip(expected).map(|(a, b)| (a - b).norm()).sum();
-    (sum / found.len() as f64).log2()
-}
+    /// Runs a program in all exact interpreters, which agree; what comes out, decrypted.
+    pub(crate) fn run(compiled: &Compiled, messages: &[Vec<Complex64>]) -> Vec<Vec<Complex64>> {
+        let mut client = Client::<u32>::of(&params());
+        let keys = client.keys(compiled);
+        let inputs = client.encrypt(compiled, messages);
+        let constants = &compiled.manifest.constants;
+        let env = Env { ring: &client.ring, keys: &keys, constants, inputs: &inputs };
+        let levels: Vec<Level> = compiled.manifest.outputs.iter().map(|o| o.level).collect();
+        let exact = interp::ckks_exact::run(&compiled.placed, &env).unwrap();
+        let poly = interp::poly::run(&compiled.poly, &env, &levels).unwrap();
+        let plan = interp::plan::run(&compiled.plan, &env, &levels).unwrap();
+        for ((e, p), q) in exact.iter().zip(&poly).zip(&plan) {
+            assert_eq!(e.polys(), p.polys());
+            assert_eq!(e.polys(), q.polys());
+        }
+        exact.iter().map(|c| client.decrypt(c)).collect()
+    }
 
-/// How many of an operation a function has, callees once.
-fn count(function: &Function, is: fn(&Op) -> bool) -> usize {
-    let own = function.values.iter().filter(|value| is(&value.op)).count();
-    own + function.callees.iter().map(|callee| count(callee, is)).sum::<usize>()
-}
+    /// log2 of the mean modulus of a difference.
+    pub(crate) fn mean_log2(found: &[Complex64], expected: &[Complex64]) -> f64 {
+        assert_eq!(found.len(), expected.len());
+        let sum: f64 = found.iter().zip(expected).map(|(a, b)| (a - b).norm()).sum();
+        (sum / found.len() as f64).log2()
+    }
 
-fn n_raises(function: &Function) -> usize {
-    count(function, |op| matches!(op, Op::ModRaise(..)))
+    /// How many of an operation a function has, callees once.
+    pub(crate) fn count(function: &Function, is: fn(&Op) -> bool) -> usize {
+        let own = function.values.iter().filter(|value| is(&value.op)).count();
+        own + function.callees.iter().map(|callee| count(callee, is)).sum::<usize>()
+    }
+
+    pub(crate) fn n_raises(function: &Function) -> usize {
+        count(function, |op| matches!(op, Op::ModRaise(..)))
+    }
 }
+use helpers::{count, mean_log2, n_raises, params, run};
 
 #[test]
 fn all_slots_come_back() {

@@ -205,11 +205,11 @@ fn layers(n: usize, depth: u32) -> Program {
             let turned = (1..8).map(|k| weighted.rotate(k)).fold(weighted, |a, b| a + b);
             Ok([squared(turned * 0.125, depth - 2), squared(weighted, depth - 1)])
         });
-        let (mut x, mut y) = (g.input("x", 16)?, g.input("y", 16)?);
+        let (mut x, mut y) = (g.input("x", 64)?, g.input("y", 64)?);
         for i in 0..n {
             [x, y] = layer.call([x, y], &[("w", &[0.5, i as f64 / 8.0])])?;
         }
-        g.output("y", x + y, 16)
+        g.output("y", x + y, 64)
     })
     .unwrap()
 }

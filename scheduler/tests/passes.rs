@@ -363,6 +363,7 @@ fn raise_divides_sums_once() {
         function "sums" {
           input "x" period 8
           constant #0 "w" [0.5, 0.25]
+          constant #1 "-0.5" [-0.5]
           %0 = input 0 {level 4 canonical degree 1} "x"
           %1 = rotate %0, 1 {level 4 canonical degree 1 raised}
           %2 = mul_plain %1, #0 {level 4 product degree 1 raised}
@@ -370,8 +371,8 @@ fn raise_divides_sums_once() {
           %4 = mul_plain %3, #0 {level 4 product degree 1 raised}
           %5 = add %2, %4 {level 4 product degree 1 raised}
           %6 = rotate %0, 3 {level 4 canonical degree 1 raised}
-          %7 = mul_scalar %6, 0.5 {level 4 product degree 1 raised}
-          %8 = sub %5, %7 {level 4 product degree 1 raised}
+          %7 = mul_plain %6, #1 {level 4 product degree 1 raised}
+          %8 = add %5, %7 {level 4 product degree 1 raised}
           %9 = mul_plain %0, #0 {level 4 product degree 1}
           %10 = add %8, %9 {level 4 product degree 1 raised}
           %11 = mod_down_rescale %10 {level 3 canonical degree 1}
@@ -512,8 +513,8 @@ fn plan_of_a_sum() {
             slot rows 4 write
             launch add %4 {
               0:0 = 1:0, 2:0 prime 0
-              0:1 = 1:1, 2:1 prime 1
               3:2 = 1:2, 2:2 prime 0
+              0:1 = 1:1, 2:1 prime 1
               3:3 = 1:3, 2:3 prime 1
             }
             launch add_scalar %6 {

@@ -36,9 +36,14 @@ impl<W: Word> Client<W> {
         let (secret, randomness) = (&self.secret, &mut self.randomness);
         let generator = KeyGenerator::new(&self.ring);
         let progress = |_, _| {};
-        generator
+        let mut keys = generator
             .evaluation_keys(secret, m.needs_relinearization, &m.galois_elements, randomness, progress)
-            .unwrap()
+            .unwrap();
+        if let Some(weight) = m.encapsulation_weight {
+            keys.set_encapsulation(generator.encapsulation_keys(secret, weight, randomness).unwrap())
+                .unwrap();
+        }
+        keys
     }
 
     pub fn encrypt(&mut self, message: &[Complex64], level: Level, log_scale: Double) -> Ciphertext<W> {

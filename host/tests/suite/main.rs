@@ -1,6 +1,8 @@
 //! One suite for every backend: kernels and whole programs bit for bit against the reference, and every error.
 
 #[cfg(test)]
+mod bootstrap;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod client;

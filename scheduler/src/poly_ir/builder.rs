@@ -113,17 +113,8 @@ impl Builder {
         self.push(Op::Ntt(a), basis, Domain::Eval)
     }
 
-    /// Values to coefficients. Of what was transformed from coefficients, as some limbs of a raised value were, these.
+    /// Values to coefficients.
     pub fn intt(&mut self, a: PolyId) -> PolyId {
-        let known = |part: &PolyId| matches!(self.function.value(*part).op, Op::Ntt(_));
-        match &self.function.value(a).op {
-            Op::Ntt(coefficients) => return *coefficients,
-            Op::Concat(parts) if parts.iter().any(known) => {
-                let parts: Vec<PolyId> = parts.clone().into_iter().map(|part| self.intt(part)).collect();
-                return self.concat(&parts);
-            }
-            _ => {}
-        }
         let basis = self.basis(a).to_vec();
         self.push(Op::Intt(a), basis, Domain::Coeff)
     }
