@@ -69,7 +69,6 @@ fn all_slots_come_back() {
     let messages = [message(n_slots, 0)];
     let found = run(&compiled, &messages);
     let error = mean_log2(&found[0], &messages[0]);
-    println!("{error}");
     assert!(error < -26.0, "{error}");
     assert!(worst(&found[0], &messages[0]) < 2f64.powi(-22));
 }
