@@ -31,7 +31,7 @@ use crate::ckks_ir::{Function, Op};
 use crate::error::Result;
 
 /// log2 of 2 pi, the same on every machine.
-const LOG_TAU: f64 = 2.651_496_129_472_318_8;
+const LOG_TAU: f64 = 2.651_496_129_472_319;
 
 /// What is bootstrapped, as a function of the compiler.
 #[derive(Clone, Debug)]
