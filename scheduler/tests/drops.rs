@@ -24,7 +24,8 @@ mod helpers {
         let out = (pass.run)(&function, &params).unwrap();
         verify::verify(&out, Some(&params), pass.name).unwrap();
         let text = out.to_string();
-        text.lines().filter(|line| line.contains('%') || line.contains('#')).collect::<Vec<_>>().join("\n")
+        let lines = text.lines().filter(|line| line.contains('%') || line.contains('#'));
+        lines.map(str::trim).collect::<Vec<_>>().join("\n")
     }
 
     pub(crate) fn broken(preset: Preset, body: &str) -> &'static str {
