@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A drop divides by primes: transforms and a basis conversion of both halves. It stays where a product of ciphertexts needs it, and where the constant
-//! would have fewer bits than its level's scale by more than [`MAX_LOST_BITS`].
+//! would have fewer bits than its level's scale by more than `MAX_LOST_BITS`.
 
 use fhe_core::params::Params;
 

@@ -1,9 +1,9 @@
 //! Bootstraps where a program needs more levels than there are (docs/adr/0022). One that fits stays as it is.
 //!
-//! Owns which values are bootstrapped, and which of their users take the bootstrap: [`flow`] says how many levels that takes, [`search`] finds the cheapest.
+//! Owns which values are bootstrapped, and which of their users take the bootstrap: `flow` says how many levels that takes, `search` finds the cheapest.
 //! What a bootstrap is, and which are of two real values, is for [`super::expand_bootstraps`]. The user's own bootstraps stay, and count as fresh.
 //!
-//! Bootstraps may stand within functions of the program: where it does not fit its calls are expanded, or each body is for itself ([`bodies`]).
+//! Bootstraps may stand within functions of the program: where it does not fit its calls are expanded, or each body is for itself (`bodies`).
 //!
 //! Reference for the problem: Cheon et al., "DaCapo: automatic bootstrapping management for efficient fully homomorphic encryption", USENIX Security 2024.
 

@@ -2,7 +2,7 @@
 //! (docs/adr/0015): so a sum of them, and of other products, is one inner product ([`super::fuse`]), one pass over memory, where a product by a
 //! scalar is a pass of its own and its addition another.
 //!
-//! A plaintext takes a row all the same, and is encoded by the host, where a scalar is a number: only the first [`MAX_SCALARS`] of a function are rewritten.
+//! A plaintext takes a row all the same, and is encoded by the host, where a scalar is a number: only the first `MAX_SCALARS` of a function are rewritten.
 
 use std::collections::{BTreeMap, BTreeSet};
 
