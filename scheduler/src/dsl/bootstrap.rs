@@ -193,7 +193,7 @@ impl Bootstrapping {
     /// ```
     ///
     /// where `4 s`, `16 s` and `4 s^2` are rescaled as such, so that each is rounded once. The error of bootstrapping at log N 16 is 2^-22.1 with the
-    /// recurrence, 2^-23.6 so.
+    /// recurrence, 2^-22.8 so.
     fn members<'g>(&self, v: Encrypted<'g>) -> BTreeMap<usize, Encrypted<'g>> {
         let below = |n: u32| Level(self.params.max_level().0 - self.plan.coeffs_to_slots().len() as u32 - n);
         let times_4 = |x: Encrypted<'g>| {
