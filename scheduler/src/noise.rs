@@ -97,11 +97,14 @@ impl Model<'_> {
         ROUNDING * (1.0 + TERNARY * self.n)
     }
 
+    /// log2 of the product of some primes.
+    fn log_product(&self, limbs: &[LimbIdx]) -> f64 {
+        limbs.iter().map(|&limb| (self.params.prime(limb) as f64).log2()).sum()
+    }
+
     fn key_switch(&self, level: Level) -> Result<f64> {
-        let log_q =
-            |limbs: &[LimbIdx]| limbs.iter().map(|&l| (self.params.prime(l) as f64).log2()).sum::<f64>();
         let digits = self.params.digits_at(level)?;
-        let ratio = |limbs: &[_]| (2.0 * (log_q(limbs) - self.params.log_p())).exp2();
+        let ratio = |limbs: &[LimbIdx]| (2.0 * (self.log_product(limbs) - self.params.log_p())).exp2();
         Ok(self.n * ERROR * ROUNDING * digits.iter().map(|(_, limbs)| ratio(limbs)).sum::<f64>())
     }
 
@@ -204,8 +207,7 @@ impl Model<'_> {
                     self.params.level(Level(0))?.log_q - self.params.level(kind.level)?.log_scale.to_f64();
                 let weight = BootstrapLiteral::default().weight as f64;
                 let periods = log_q.exp2() * (self.n * weight / 12.0).sqrt() * 6.0;
-                let log_p = |limb: &LimbIdx| (self.params.prime(*limb) as f64).log2();
-                let log_p = encapsulation_special(self.params)?.iter().map(log_p).sum::<f64>();
+                let log_p = self.log_product(&encapsulation_special(self.params)?);
                 let digit = (2.0 * (self.params.level(Level(0))?.log_q - log_p)).exp2();
                 let switch = self.n * ERROR * ROUNDING * digit + self.rounding();
                 let (x, there) = (get(a), self.slots(switch, kind)?);

@@ -4,10 +4,10 @@
 mod common;
 
 use common::deep_toy;
-use common::functions::{depth, noise, number, points, products, program, run};
+use common::functions::{depth, mistake, noise, number, points, products, program, run};
 use expect_test::expect;
 use scheduler::Result;
-use scheduler::dsl::{self, Encrypted, functions};
+use scheduler::dsl::{Encrypted, functions};
 
 /// The normal distribution at increasing points up to 12, by Simpson's rule from -12.
 fn normal(x: &[f64]) -> Vec<f64> {
@@ -192,23 +192,16 @@ fn activations_and_norms_encrypted() {
 
 #[test]
 fn mistakes_are_told() {
-    let mistake = |body: fn(Encrypted<'_>) -> Result<Encrypted<'_>>| {
-        let made = dsl::build("mistake", |g| g.output("y", body(g.input("x", 4)?)?, 4));
-        let text = made.unwrap_err().to_string();
-        let (before, after) = text.split_once(&format!("at {}", file!())).unwrap();
-        assert!(after.starts_with(':'));
-        before.to_owned()
-    };
     let texts = [
-        mistake(|x| functions::gelu(x, 1.0..=1.0, 0.1)),
-        mistake(|x| functions::gelu(x, -1e4..=1e4, 1e-3)),
-        mistake(|x| functions::tanh(x, -1.0..=1.0, 0.0)),
-        mistake(|x| functions::rms_norm(x, &[1.0; 3], 0.1, 0.0..=1.0, 1e-3)),
-        mistake(|x| functions::rms_norm(x, &[1.0; 4], 0.0, 0.0..=1.0, 1e-3)),
-        mistake(|x| functions::stable_softmax(x, 5, -1.0..=1.0, 1e-3)),
-        mistake(|x| functions::stable_softmax(x, 4, -1.0..=f64::NAN, 1e-3)),
-        mistake(|x| functions::stable_softmax(x, 4, -1e6..=1e6, 1e-3)),
-        mistake(|x| functions::stable_softmax(x, 4, -1.0..=1.0, f64::NAN)),
+        mistake(file!(), |x| functions::gelu(x, 1.0..=1.0, 0.1)),
+        mistake(file!(), |x| functions::gelu(x, -1e4..=1e4, 1e-3)),
+        mistake(file!(), |x| functions::tanh(x, -1.0..=1.0, 0.0)),
+        mistake(file!(), |x| functions::rms_norm(x, &[1.0; 3], 0.1, 0.0..=1.0, 1e-3)),
+        mistake(file!(), |x| functions::rms_norm(x, &[1.0; 4], 0.0, 0.0..=1.0, 1e-3)),
+        mistake(file!(), |x| functions::stable_softmax(x, 5, -1.0..=1.0, 1e-3)),
+        mistake(file!(), |x| functions::stable_softmax(x, 4, -1.0..=f64::NAN, 1e-3)),
+        mistake(file!(), |x| functions::stable_softmax(x, 4, -1e6..=1e6, 1e-3)),
+        mistake(file!(), |x| functions::stable_softmax(x, 4, -1.0..=1.0, f64::NAN)),
     ];
     expect![[r#"
         interval from 1 to 1, expected finite ends, the lower one first 

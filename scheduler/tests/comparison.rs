@@ -3,12 +3,14 @@
 #[cfg(test)]
 mod common;
 
-use common::functions::{depth, noise, number, points, products, program, program_of_two, real, run};
+use common::functions::{
+    depth, mistake, noise, number, points, products, program, program_of_two, real, run,
+};
 use common::{check_everywhere_on, deep_toy};
 use expect_test::expect;
 use fhe_core::params::{Params, Preset};
-use scheduler::dsl::{self, Encrypted, Program, functions};
-use scheduler::{Error, Options, Result, interp};
+use scheduler::dsl::{self, Program, functions};
+use scheduler::{Error, Options, interp};
 
 #[test]
 fn signs_are_within_their_error() {
@@ -198,26 +200,19 @@ fn functions_of_few_levels_everywhere() {
 
 #[test]
 fn mistakes_are_told() {
-    let mistake = |body: fn(Encrypted<'_>) -> Result<Encrypted<'_>>| {
-        let made = dsl::build("mistake", |g| g.output("y", body(g.input("x", 4)?)?, 4));
-        let text = made.unwrap_err().to_string();
-        let (before, after) = text.split_once(&format!("at {}", file!())).unwrap();
-        assert!(after.starts_with(':'));
-        before.to_owned()
-    };
     let texts = [
-        mistake(|x| functions::sign(x, 1.0, 0.0, 0.1)),
-        mistake(|x| functions::sign(x, 1.0, 1.0, 0.1)),
-        mistake(|x| functions::sign(x, f64::INFINITY, 1.0, 0.1)),
-        mistake(|x| functions::sign(x, 1.0, 0.1, 0.0)),
-        mistake(|x| functions::relu(x, 1.0, 0.0)),
-        mistake(|x| functions::relu(x, -1.0, 0.1)),
-        mistake(|x| functions::relu(x, 1.0, f64::NAN)),
-        mistake(|x| functions::maximum(x, x, 1.0..=0.0, 0.1)),
-        mistake(|x| functions::minimum(x, x, 0.0..=1.0, -0.1)),
-        mistake(|x| functions::maximum_of(x, 0, 0.0..=1.0, 0.1)),
-        mistake(|x| functions::maximum_of(x, 5, 0.0..=1.0, 0.1)),
-        mistake(|x| functions::maximum_of(x, 4, 0.0..=f64::NAN, 0.1)),
+        mistake(file!(), |x| functions::sign(x, 1.0, 0.0, 0.1)),
+        mistake(file!(), |x| functions::sign(x, 1.0, 1.0, 0.1)),
+        mistake(file!(), |x| functions::sign(x, f64::INFINITY, 1.0, 0.1)),
+        mistake(file!(), |x| functions::sign(x, 1.0, 0.1, 0.0)),
+        mistake(file!(), |x| functions::relu(x, 1.0, 0.0)),
+        mistake(file!(), |x| functions::relu(x, -1.0, 0.1)),
+        mistake(file!(), |x| functions::relu(x, 1.0, f64::NAN)),
+        mistake(file!(), |x| functions::maximum(x, x, 1.0..=0.0, 0.1)),
+        mistake(file!(), |x| functions::minimum(x, x, 0.0..=1.0, -0.1)),
+        mistake(file!(), |x| functions::maximum_of(x, 0, 0.0..=1.0, 0.1)),
+        mistake(file!(), |x| functions::maximum_of(x, 5, 0.0..=1.0, 0.1)),
+        mistake(file!(), |x| functions::maximum_of(x, 4, 0.0..=f64::NAN, 0.1)),
     ];
     expect![[r#"
         interval from 0 to 1, expected positive finite ends, the lower one first 

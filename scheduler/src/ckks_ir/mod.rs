@@ -376,6 +376,13 @@ impl Function {
         users
     }
 
+    /// Whether each value is an output.
+    pub fn returned(&self) -> Vec<bool> {
+        let mut returned = vec![false; self.values.len()];
+        self.outputs.iter().for_each(|output| returned[output.value.0 as usize] = true);
+        returned
+    }
+
     /// A value in words: its name, or its id and operation.
     pub fn describe(&self, id: ValueId) -> String {
         let value = self.value(id);

@@ -22,8 +22,7 @@ const MAX_LOST_BITS: f64 = 6.0;
 /// Absorbs the drops of a placed function, in which nothing is raised yet.
 pub fn absorb_drops(function: &Function, params: &Params) -> Function {
     let users = function.users();
-    let mut returned = vec![false; function.values.len()];
-    function.outputs.iter().for_each(|output| returned[output.value.0 as usize] = true);
+    let returned = function.returned();
     let alone = |id: ValueId| users[id.0 as usize].len() == 1 && !returned[id.0 as usize];
     // Whether nothing is left of a drop: all that takes it can do without.
     let absorbed = |drop: ValueId| {

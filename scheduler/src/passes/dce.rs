@@ -7,10 +7,7 @@ use crate::poly_ir::{self, EncodedIdx, PolyId, SlotsIdx};
 
 /// Drops values without use, and then calls, callees, transforms and constants without use.
 pub fn dce(function: &Function) -> Function {
-    let mut live = vec![false; function.values.len()];
-    for output in &function.outputs {
-        live[output.value.0 as usize] = true;
-    }
+    let mut live = function.returned();
     for id in function.ids().collect::<Vec<_>>().into_iter().rev() {
         let op = &function.value(id).op;
         if matches!(op, Op::Input(_)) {

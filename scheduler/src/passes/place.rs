@@ -196,8 +196,7 @@ fn is_linear(op: &Op) -> bool {
 /// [`Error::Override`].
 pub(super) fn shapes(function: &Function, apart: &BTreeSet<ValueId>) -> Result<Vec<Shape>> {
     let users = function.users();
-    let mut returned = vec![false; function.values.len()];
-    function.outputs.iter().for_each(|output| returned[output.value.0 as usize] = true);
+    let returned = function.returned();
     let only_user = |id: ValueId| {
         let (first, rest) = users[id.0 as usize].split_first()?;
         let alone = rest.iter().all(|user| user == first) && !returned[id.0 as usize];

@@ -260,10 +260,7 @@ impl<'a> Choice<'a> {
 
 /// What is returned, or read by what takes low values only.
 fn needed_low(function: &Function, roles: &[Role]) -> Vec<bool> {
-    let mut needed = vec![false; function.values.len()];
-    for output in &function.outputs {
-        needed[output.value.0 as usize] = true;
-    }
+    let mut needed = function.returned();
     for id in function.ids().filter(|id| matches!(roles[id.0 as usize], Role::Fixed | Role::Switch)) {
         function.needs(&function.value(id).op).for_each(|a| needed[a.0 as usize] = true);
     }

@@ -35,6 +35,15 @@ pub(crate) fn program_of_two(
     .unwrap()
 }
 
+/// What the mistake in a body of `file` is, without its line, which is of that file.
+pub(crate) fn mistake(file: &str, body: fn(Encrypted<'_>) -> Result<Encrypted<'_>>) -> String {
+    let made = dsl::build("mistake", |g| g.output("y", body(g.input("x", 4)?)?, 4));
+    let text = made.unwrap_err().to_string();
+    let (before, after) = text.split_once(&format!("at {file}")).unwrap();
+    assert!(after.starts_with(':'));
+    before.to_owned()
+}
+
 /// Runs a program on slots, on real numbers.
 pub(crate) fn run(program: &Program, x: &[f64]) -> Vec<f64> {
     let y = interp::slots::run(program.function(), x.len(), &[real(x)]).unwrap();
