@@ -25,11 +25,12 @@
 //! Decided in ADR 0005; doubles in ADR 0008; repeated values in ADR 0015.
 
 pub mod launch;
+pub mod matrix;
 
 use bytemuck::{Pod, Zeroable};
 
 /// Changes whenever a kernel, a table or an address rule changes; host refuses any other.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// The binding slot of the plan's arena.
 pub const ARENA: u32 = 0;
@@ -73,7 +74,7 @@ pub enum KernelId {
     SubMulScalar,
     /// [`RowItem`]: `dst = a * scalar + b`.
     MulScalarAdd,
-    /// [`InnerProductItem`]: `dst = (init + sum over terms of a * b)(X^galois)` in evaluation domain, one or two of them with the
+    /// [`InnerProductItem`]: `dst = (init * times + sum over terms of a * b)(X^galois)` in evaluation domain, one or two of them with the
     /// same `a`: products, tensor products and key inner products alike, the last with the automorphism of their key.
     InnerProduct,
     /// [`ConvertBasisItem`]: centred basis conversion, all rows in coefficient domain.
@@ -253,7 +254,7 @@ impl RowItem {
     }
 }
 
-/// `dst_h = (init_h + sum_{t < n_terms} a_t * b_th mod q)(X^galois)` for one or two `h`.
+/// `dst_h = (init_h * times_h + sum_{t < n_terms} a_t * b_th mod q)(X^galois)` for one or two `h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct InnerProductItem {
@@ -262,6 +263,8 @@ pub struct InnerProductItem {
     pub dst: [RowRef; 2],
     /// Added to the sums, or [`RowRef::NONE`].
     pub init: [RowRef; 2],
+    /// What these are multiplied by: canonical residues, 1 where it is not read.
+    pub times: [u64; 2],
     /// Pool index of `n_terms` [`Term`]s.
     pub terms_at: u32,
     /// Number of terms, at least 1.
@@ -344,8 +347,7 @@ impl Term {
 /// ```
 ///
 /// What is multiplied lies in the pool in Montgomery form: `inv_i R mod d_i`, `big_j R mod p_j`, `m_ji R mod p_j`, so one
-/// reduction ends a sum. The matrix is words of the plan's word size, by quads of targets: word [`matrix_position`] of the table. Entries of targets that are not there are
-/// zero.
+/// reduction ends a sum. The matrix is laid out as [`matrix`] says.
 ///
 /// with `w` the bits of a word and `F` = [`fraction_bits`]: `z` is the integer congruent to `x` modulo `D`
 /// that lies in `[-D/2, D/2)` (but for a relative `2 n_src 2^-F` at the ends of the interval, where either
@@ -362,23 +364,10 @@ pub struct ConvertBasisItem {
     pub dst_at: u32,
     /// At least 1, at most [`MAX_CONVERT_TARGETS`].
     pub n_dst: u32,
-    /// Pool index of the matrix, [`matrix_pool_words`] long; even, so that a quad of `u32` is one aligned load.
+    /// Pool index of the matrix, [`matrix::matrix_pool_words`] long; even, so that a quad of `u32` is one aligned load.
     pub matrix_at: u32,
     /// Zero.
     pub pad: u32,
-}
-
-/// Targets whose matrix words lie side by side.
-pub const CONVERT_QUAD: usize = 4;
-
-/// Where the matrix word of source `i` and target `j` lies, in words.
-pub const fn matrix_position(i: usize, j: usize, n_src: usize) -> usize {
-    (j / CONVERT_QUAD * n_src + i) * CONVERT_QUAD + j % CONVERT_QUAD
-}
-
-/// Pool words of a matrix in words of `word_bits` bits.
-pub const fn matrix_pool_words(n_src: usize, n_dst: usize, word_bits: u32) -> usize {
-    n_dst.div_ceil(CONVERT_QUAD).saturating_mul(n_src).saturating_mul(CONVERT_QUAD * word_bits as usize / 64)
 }
 
 /// The largest source basis of a [`KernelId::ConvertBasis`] item.

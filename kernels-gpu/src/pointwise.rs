@@ -3,9 +3,10 @@
 //! Each function works on the words `from .. to` of its rows, multiples of [`SPLIT_WORDS`], so that a large item can be
 //! shared out; words of `dst` outside are left alone.
 
+use crate::abi::matrix::{CONVERT_QUAD, matrix_position};
 use crate::abi::{
-    AutomorphismItem, CONVERT_QUAD, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem,
-    KernelId, MAX_CONVERT_SOURCES, RowItem, RowRef, Term, fraction_bits, matrix_position,
+    AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, InnerProductItem, KernelId,
+    MAX_CONVERT_SOURCES, RowItem, RowRef, Term, fraction_bits,
 };
 use crate::body::inner_product::Reducer;
 use crate::body::ntt::unrolled;
@@ -162,11 +163,12 @@ unsafe fn inner_sum<W: Word, L: Lanes<W>, const H: usize>(
             let mut acc = [L::zero_acc(); GROUPS];
             if item.init[H] != RowRef::NONE {
                 let init = call.row(item.init[H]).add(at);
+                let times = L::splat(W::from_u64(item.times[H]));
                 unrolled!(GROUPS, g, {
-                    acc[g] = L::load(init.add(g * L::LANES)).add_acc(acc[g]);
+                    acc[g] = L::load(init.add(g * L::LANES)).mul_acc_splat(times, acc[g]);
                 });
             }
-            let (mut t, mut room) = (0, W::FIRST_TERMS);
+            let (mut t, mut room) = (0, W::FIRST_TERMS - 1);
             while t < n_terms {
                 let end = Ord::min(n_terms, t + room);
                 while t < end {

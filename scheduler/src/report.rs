@@ -97,8 +97,8 @@ fn rows_unfused(function: &poly_ir::Function, value: &poly_ir::Value) -> u64 {
         }
         poly_ir::Op::MulScalar(..) | poly_ir::Op::AddScalar(..) => unary,
         poly_ir::Op::Add(..) | poly_ir::Op::Sub(..) => binary,
-        poly_ir::Op::ConvertBasis(a) => function.value(*a).basis.len() as u64 + limbs,
-        poly_ir::Op::InnerProduct { terms, init, galois } => {
+        poly_ir::Op::ConvertBasis { a, .. } => function.value(*a).basis.len() as u64 + limbs,
+        poly_ir::Op::InnerProduct { terms, init, galois, .. } => {
             let sums = terms.len() as u64 - 1 + u64::from(init.is_some());
             let turned = *galois != GaloisElement(1);
             binary * (terms.len() as u64 + sums) + if turned { unary } else { 0 }

@@ -306,34 +306,32 @@ fn a_merged_rescale_divides_once() {
           %8 = convert_basis %7 : coeff [12-15] @3/1
           %9 = ntt %8 : eval [12-15] @3/1
           %10 = concat [%6, %9] : eval [0-3, 12-15] @3/1
-          %11 = mul_scalar %4, [1056585419, 717158941, 16430120, 14352636] : eval [0-3] @3/1
-          %12 = mul_scalar %5, [1056585419, 717158941, 16430120, 14352636] : eval [0-3] @3/1
-          %13 = slice %10 : eval [0-3] @3/1
-          %14 = key relinearization 0 0 : eval [0-3] @3/1
-          %15 = inner_product [%13 * %14] init %11 : eval [0-3] @3/1
-          %16 = slice %10 : eval [12-15] @3/1
-          %17 = key relinearization 0 0 : eval [12-15] @3/1
-          %18 = inner_product [%16 * %17] : eval [12-15] @3/1
-          %19 = concat [%15, %18] : eval [0-3, 12-15] @3/1
-          %20 = key relinearization 0 1 : eval [0-3] @3/1
-          %21 = inner_product [%13 * %20] init %12 : eval [0-3] @3/1
-          %22 = key relinearization 0 1 : eval [12-15] @3/1
-          %23 = inner_product [%16 * %22] : eval [12-15] @3/1
-          %24 = concat [%21, %23] : eval [0-3, 12-15] @3/1
-          %25 = slice %19 : eval [2-3, 12-15] @4/1
-          %26 = intt %25 : coeff [2-3, 12-15] @4/1
-          %27 = convert_basis %26 : coeff [0-1] @4/1
-          %28 = ntt %27 : eval [0-1] @4/1
-          %29 = slice %19 : eval [0-1] @4/1
-          %30 = sub_mul_scalar %29, %28, [925751954, 615561629] : eval [0-1] @4/1
-          %31 = slice %24 : eval [2-3, 12-15] @4/1
-          %32 = intt %31 : coeff [2-3, 12-15] @4/1
-          %33 = convert_basis %32 : coeff [0-1] @4/1
-          %34 = ntt %33 : eval [0-1] @4/1
-          %35 = slice %24 : eval [0-1] @4/1
-          %36 = sub_mul_scalar %35, %34, [925751954, 615561629] : eval [0-1] @4/1
-          output 0 0 %30
-          output 0 1 %36
+          %11 = slice %10 : eval [0-3] @3/1
+          %12 = key relinearization 0 0 : eval [0-3] @3/1
+          %13 = inner_product [%11 * %12] init %4 times [1056585419, 717158941, 16430120, 14352636] : eval [0-3] @3/1
+          %14 = slice %10 : eval [12-15] @3/1
+          %15 = key relinearization 0 0 : eval [12-15] @3/1
+          %16 = inner_product [%14 * %15] : eval [12-15] @3/1
+          %17 = concat [%13, %16] : eval [0-3, 12-15] @3/1
+          %18 = key relinearization 0 1 : eval [0-3] @3/1
+          %19 = inner_product [%11 * %18] init %5 times [1056585419, 717158941, 16430120, 14352636] : eval [0-3] @3/1
+          %20 = key relinearization 0 1 : eval [12-15] @3/1
+          %21 = inner_product [%14 * %20] : eval [12-15] @3/1
+          %22 = concat [%19, %21] : eval [0-3, 12-15] @3/1
+          %23 = slice %17 : eval [2-3, 12-15] @4/1
+          %24 = intt %23 : coeff [2-3, 12-15] @4/1
+          %25 = convert_basis %24 : coeff [0-1] @4/1
+          %26 = ntt %25 : eval [0-1] @4/1
+          %27 = slice %17 : eval [0-1] @4/1
+          %28 = sub_mul_scalar %27, %26, [925751954, 615561629] : eval [0-1] @4/1
+          %29 = slice %22 : eval [2-3, 12-15] @4/1
+          %30 = intt %29 : coeff [2-3, 12-15] @4/1
+          %31 = convert_basis %30 : coeff [0-1] @4/1
+          %32 = ntt %31 : eval [0-1] @4/1
+          %33 = slice %22 : eval [0-1] @4/1
+          %34 = sub_mul_scalar %33, %32, [925751954, 615561629] : eval [0-1] @4/1
+          output 0 0 %28
+          output 0 1 %34
         }
     "#]]
     .assert_eq(&compiled.poly.to_string());
@@ -431,57 +429,56 @@ fn rotations_of_one_value_share_its_decomposition() {
           %3 = convert_basis %2 : coeff [12-15] @1/0
           %4 = ntt %3 : eval [12-15] @1/0
           %5 = concat [%1, %4] : eval [0-1, 12-15] @1/0
-          %6 = mul_scalar %0, [1056585419, 717158941] : eval [0-1] @1/0
-          %7 = slice %5 : eval [0-1] @1/0
-          %8 = key galois 5 0 0 : eval [0-1] @1/0
-          %9 = slice %5 : eval [12-15] @1/0
-          %10 = key galois 5 0 0 : eval [12-15] @1/0
-          %11 = inner_product [%7 * %8] init %6 galois 5 : eval [0-1] @1/0
-          %12 = inner_product [%9 * %10] galois 5 : eval [12-15] @1/0
-          %13 = concat [%11, %12] : eval [0-1, 12-15] @1/0
-          %14 = key galois 5 0 1 : eval [0-1] @1/0
-          %15 = key galois 5 0 1 : eval [12-15] @1/0
-          %16 = inner_product [%7 * %14] galois 5 : eval [0-1] @1/0
-          %17 = inner_product [%9 * %15] galois 5 : eval [12-15] @1/0
-          %18 = concat [%16, %17] : eval [0-1, 12-15] @1/0
-          %19 = key galois 25 0 0 : eval [0-1] @2/0
-          %20 = key galois 25 0 0 : eval [12-15] @2/0
-          %21 = inner_product [%7 * %19] init %6 galois 25 : eval [0-1] @2/0
-          %22 = inner_product [%9 * %20] galois 25 : eval [12-15] @2/0
-          %23 = concat [%21, %22] : eval [0-1, 12-15] @2/0
-          %24 = key galois 25 0 1 : eval [0-1] @2/0
-          %25 = key galois 25 0 1 : eval [12-15] @2/0
-          %26 = inner_product [%7 * %24] galois 25 : eval [0-1] @2/0
-          %27 = inner_product [%9 * %25] galois 25 : eval [12-15] @2/0
-          %28 = concat [%26, %27] : eval [0-1, 12-15] @2/0
-          %29 = add %13, %23 : eval [0-1, 12-15] @3/0
-          %30 = add %18, %28 : eval [0-1, 12-15] @3/0
-          %31 = key galois 125 0 0 : eval [0-1] @4/0
-          %32 = key galois 125 0 0 : eval [12-15] @4/0
-          %33 = inner_product [%7 * %31] init %6 galois 125 : eval [0-1] @4/0
-          %34 = inner_product [%9 * %32] galois 125 : eval [12-15] @4/0
-          %35 = concat [%33, %34] : eval [0-1, 12-15] @4/0
-          %36 = key galois 125 0 1 : eval [0-1] @4/0
-          %37 = key galois 125 0 1 : eval [12-15] @4/0
-          %38 = inner_product [%7 * %36] galois 125 : eval [0-1] @4/0
-          %39 = inner_product [%9 * %37] galois 125 : eval [12-15] @4/0
-          %40 = concat [%38, %39] : eval [0-1, 12-15] @4/0
-          %41 = add %29, %35 : eval [0-1, 12-15] @5/0
-          %42 = add %30, %40 : eval [0-1, 12-15] @5/0
-          %43 = slice %41 : eval [12-15] @6/0
-          %44 = intt %43 : coeff [12-15] @6/0
-          %45 = convert_basis %44 : coeff [0-1] @6/0
-          %46 = ntt %45 : eval [0-1] @6/0
-          %47 = slice %41 : eval [0-1] @6/0
-          %48 = sub_mul_scalar %47, %46, [688431073, 597282320] : eval [0-1] @6/0
-          %49 = slice %42 : eval [12-15] @6/0
-          %50 = intt %49 : coeff [12-15] @6/0
-          %51 = convert_basis %50 : coeff [0-1] @6/0
-          %52 = ntt %51 : eval [0-1] @6/0
-          %53 = slice %42 : eval [0-1] @6/0
-          %54 = sub_mul_scalar %53, %52, [688431073, 597282320] : eval [0-1] @6/0
-          output 0 0 %48
-          output 0 1 %54
+          %6 = slice %5 : eval [0-1] @1/0
+          %7 = key galois 5 0 0 : eval [0-1] @1/0
+          %8 = slice %5 : eval [12-15] @1/0
+          %9 = key galois 5 0 0 : eval [12-15] @1/0
+          %10 = inner_product [%6 * %7] init %0 times [1056585419, 717158941] galois 5 : eval [0-1] @1/0
+          %11 = inner_product [%8 * %9] galois 5 : eval [12-15] @1/0
+          %12 = concat [%10, %11] : eval [0-1, 12-15] @1/0
+          %13 = key galois 5 0 1 : eval [0-1] @1/0
+          %14 = key galois 5 0 1 : eval [12-15] @1/0
+          %15 = inner_product [%6 * %13] galois 5 : eval [0-1] @1/0
+          %16 = inner_product [%8 * %14] galois 5 : eval [12-15] @1/0
+          %17 = concat [%15, %16] : eval [0-1, 12-15] @1/0
+          %18 = key galois 25 0 0 : eval [0-1] @2/0
+          %19 = key galois 25 0 0 : eval [12-15] @2/0
+          %20 = inner_product [%6 * %18] init %0 times [1056585419, 717158941] galois 25 : eval [0-1] @2/0
+          %21 = inner_product [%8 * %19] galois 25 : eval [12-15] @2/0
+          %22 = concat [%20, %21] : eval [0-1, 12-15] @2/0
+          %23 = key galois 25 0 1 : eval [0-1] @2/0
+          %24 = key galois 25 0 1 : eval [12-15] @2/0
+          %25 = inner_product [%6 * %23] galois 25 : eval [0-1] @2/0
+          %26 = inner_product [%8 * %24] galois 25 : eval [12-15] @2/0
+          %27 = concat [%25, %26] : eval [0-1, 12-15] @2/0
+          %28 = add %12, %22 : eval [0-1, 12-15] @3/0
+          %29 = add %17, %27 : eval [0-1, 12-15] @3/0
+          %30 = key galois 125 0 0 : eval [0-1] @4/0
+          %31 = key galois 125 0 0 : eval [12-15] @4/0
+          %32 = inner_product [%6 * %30] init %0 times [1056585419, 717158941] galois 125 : eval [0-1] @4/0
+          %33 = inner_product [%8 * %31] galois 125 : eval [12-15] @4/0
+          %34 = concat [%32, %33] : eval [0-1, 12-15] @4/0
+          %35 = key galois 125 0 1 : eval [0-1] @4/0
+          %36 = key galois 125 0 1 : eval [12-15] @4/0
+          %37 = inner_product [%6 * %35] galois 125 : eval [0-1] @4/0
+          %38 = inner_product [%8 * %36] galois 125 : eval [12-15] @4/0
+          %39 = concat [%37, %38] : eval [0-1, 12-15] @4/0
+          %40 = add %28, %34 : eval [0-1, 12-15] @5/0
+          %41 = add %29, %39 : eval [0-1, 12-15] @5/0
+          %42 = slice %40 : eval [12-15] @6/0
+          %43 = intt %42 : coeff [12-15] @6/0
+          %44 = convert_basis %43 : coeff [0-1] @6/0
+          %45 = ntt %44 : eval [0-1] @6/0
+          %46 = slice %40 : eval [0-1] @6/0
+          %47 = sub_mul_scalar %46, %45, [688431073, 597282320] : eval [0-1] @6/0
+          %48 = slice %41 : eval [12-15] @6/0
+          %49 = intt %48 : coeff [12-15] @6/0
+          %50 = convert_basis %49 : coeff [0-1] @6/0
+          %51 = ntt %50 : eval [0-1] @6/0
+          %52 = slice %41 : eval [0-1] @6/0
+          %53 = sub_mul_scalar %52, %51, [688431073, 597282320] : eval [0-1] @6/0
+          output 0 0 %47
+          output 0 1 %53
         }
     "#]]
     .assert_eq(&compiled.poly.to_string());
@@ -498,7 +495,7 @@ fn plan_of_a_sum() {
     let text = compiled.plan.to_string();
     let short: Vec<&str> = text.lines().filter(|l| !l.starts_with("  prime")).collect();
     expect![[r#"
-        plan "sum" abi 6 {
+        plan "sum" abi 7 {
           params db41bc6111e423fa72deafa8abefeaa4 word 32 log_n 10
           buffer 0 arena rows 2 device 0
           buffer 1 input 0 rows 4 device 0
@@ -635,7 +632,7 @@ fn memory_is_reused_and_told() {
     let moved = ["input", "constant", "key", "slice", "concat"];
     let computed = compiled.poly.values.iter().filter(|v| !moved.contains(&v.op.name()));
     let all: usize = computed.map(|v| v.basis.len()).sum();
-    assert!(arena * 4 < all, "{arena} rows in the arena, {all} computed");
+    assert!(arena * 7 < all * 2, "{arena} rows in the arena, {all} computed");
     let rows: u64 = plan.buffers.iter().map(|b| u64::from(b.rows)).sum();
     assert_eq!((plan.peaks.len(), plan.peaks[0].rows), (1, rows));
     assert_eq!(plan.peaks[0].bytes, rows * 4 * 1024);

@@ -4,10 +4,11 @@ use super::broken;
 use crate::error::Result;
 use crate::work::Work;
 use bytemuck::Pod;
+use kernels_gpu::abi::matrix::{fill_matrix, matrix_pool_words, matrix_position};
 use kernels_gpu::abi::{
     ARENA, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem,
     InnerProductItem, ItemKind, KernelId, Launch, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS,
-    RoundResiduesItem, RoundTarget, RowItem, RowRef, Term, is_begun, matrix_pool_words, matrix_position,
+    RoundResiduesItem, RoundTarget, RowItem, RowRef, Term, is_begun,
 };
 use scheduler::plan::{Access, Plan, Segment, Step};
 
@@ -175,7 +176,6 @@ impl<'a> Checker<'a> {
     }
 
     fn inner_product(&mut self, kernel: KernelId, item: &InnerProductItem, i: u32) -> Result<()> {
-        self.prime(item.prime)?;
         if item.n_terms == 0 {
             return self.fail("sizes", format!("item {i} has 0 terms, expected at least 1"));
         }
@@ -185,6 +185,8 @@ impl<'a> Checker<'a> {
             return self.fail("begun", problem);
         }
         self.galois(item.galois)?;
+        let q = self.prime(item.prime)?;
+        item.times.iter().try_for_each(|&times| self.canonical("factor of the addend", times, q))?;
         let terms: &[Term] = self.table("terms", item.terms_at, item.n_terms as usize)?;
         for (t, term) in (0..).zip(terms) {
             if !term.is_valid(self.plan.log_n, is_begun(item.begun, t)) {
@@ -251,11 +253,20 @@ impl<'a> Checker<'a> {
             }
             self.read(source.row, i)?;
         }
+        let mut primes = Vec::with_capacity(n_dst);
         for (j, target) in targets.iter().enumerate() {
             let q = self.prime(target.prime)?;
+            primes.push(q);
             self.canonical("modulus", target.big, q)?;
             (0..n_src).try_for_each(|s| self.canonical("matrix entry", entry(s, j), q))?;
             self.write(target.row, i)?;
+        }
+        // A GPU multiplies by the columns, a CPU by the words.
+        let mut expected = vec![0; matrix.len()];
+        fill_matrix(&mut expected, n_src, &primes, word_bits, entry);
+        if expected != matrix {
+            let at = item.matrix_at;
+            return self.fail("columns", format!("matrix at {at}, expected the columns of its words"));
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use host::executor::{self, RunOptions};
 use host::memory::Limits;
 use host::work::Work;
 use host::{Error, LaneKind};
+use kernels_gpu::abi::matrix::{fill_matrix, matrix_pool_words};
 use kernels_gpu::abi::{
     ABI_VERSION, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem,
     InnerProductItem, KernelId, MIN_LOG_REPEAT, RoundResiduesItem, RoundTarget, RowItem, RowRef, Term,
@@ -152,6 +153,7 @@ fn rules_of_launches() {
     let product = |terms_at, n_terms| InnerProductItem {
         dst: [arena(0), NONE],
         init: [NONE; 2],
+        times: [1; 2],
         terms_at,
         n_terms,
         prime: 0,
@@ -163,6 +165,8 @@ fn rules_of_launches() {
         m.table(&[Term::new(input(0), [input(1), NONE])]);
     };
     assert_eq!(breaks(InnerProduct, &[product(0, 0)], one_term), "sizes");
+    let times = InnerProductItem { times: [1, 1 << 30], ..product(0, 1) };
+    assert_eq!(breaks(InnerProduct, &[times], one_term), "canonical");
     assert_eq!(breaks(InnerProduct, &[product(0, u32::MAX)], one_term), "pool");
     assert_eq!(breaks(InnerProduct, &[product(u32::MAX, 1)], one_term), "pool");
     let both = InnerProductItem { dst: [arena(0), arena(1)], ..product(0, 1) };
@@ -212,12 +216,15 @@ fn rules_of_launches() {
     let launch = kernels_gpu::abi::Launch { kernel: Neg, items_at: 0, n_items: u32::MAX };
     plan.segments[0].steps.push(Step::Launch { launch, node: scheduler::plan::NodeId(0) });
     assert_eq!(rule_of(plan), "pool");
-    // Conversions: sources at 0, targets at 8, matrix at 12, entries of one target in the low words of pairs.
+    // Conversions: sources at 0, targets at 8, matrix at 12, all its entries the same, its columns from 16.
     let tables = |source: ConvertSource, target: ConvertTarget, entry: u64| {
         move |m: &mut PlanMaker| {
             m.table(&[source, source]);
             m.table(&[target]);
-            m.table(&[0u64, 1, 0, entry, 0]);
+            m.table(&[0u64]);
+            let mut matrix = vec![0; matrix_pool_words(2, 1, 32)];
+            fill_matrix(&mut matrix, 2, &m.plan.primes[1..2], 32, |_, _| entry);
+            m.table(&matrix);
         }
     };
     let source = ConvertSource { row: input(0), inv: 1, frac: 1, prime: 0, pad: 0 };
@@ -237,7 +244,10 @@ fn rules_of_launches() {
     let mut fine = maker();
     tables(source, target, 1)(&mut fine);
     fine.launch(ConvertBasis, &[convert]);
-    assert!(CheckedPlan::new(fine.plan).is_ok());
+    assert!(CheckedPlan::new(fine.plan.clone()).is_ok());
+    // What a GPU multiplies by is not what a CPU does.
+    fine.plan.pool[17] ^= 1;
+    assert_eq!(rule_of(fine.plan), "columns");
 }
 
 #[test]

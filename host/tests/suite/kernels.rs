@@ -162,6 +162,7 @@ fn inner_products_that_end_transforms() {
             two.extend(galois.iter().enumerate().map(|(g, galois)| InnerProductItem {
                 dst: [output(2 * g * l + i), output((2 * g + 1) * l + i)],
                 init: [factor(1, i), NONE],
+                times: [7, 1],
                 terms_at,
                 n_terms: 3,
                 prime: i as u32,
@@ -172,6 +173,7 @@ fn inner_products_that_end_transforms() {
             one.push(InnerProductItem {
                 dst: [arena(i), NONE],
                 init: [NONE; 2],
+                times: [1; 2],
                 terms_at: maker.table(&[Term::new(arena(i), [factor(2, i), NONE])]),
                 n_terms: 1,
                 prime: i as u32,
@@ -199,7 +201,9 @@ fn inner_products_that_end_transforms() {
             terms[1..].iter().for_each(|term| sum.add_assign(ring, term).unwrap());
             sum
         };
-        let first = sum(&[product(&x, 0), product(&factors[0], 1), product(&y, 2), factors[1].clone()]);
+        let mut addend = factors[1].clone();
+        addend.mul_scalar_assign(ring, |_| W::truncate(7));
+        let first = sum(&[product(&x, 0), product(&factors[0], 1), product(&y, 2), addend]);
         let second = sum(&[product(&x, 1), product(&factors[0], 2), product(&y, 0)]);
         let mut found = out.chunks_exact(l * bench.n());
         for &g in &galois {
@@ -223,7 +227,7 @@ fn inner_products() {
         // The last of the polynomials has all residues q - 1: it is what fills accumulators fastest.
         let mut polys: Vec<RnsPoly<W, Eval>> = (1..N_ROWS).map(|_| bench.random(&limbs)).collect();
         polys.push(bench.largest(&limbs));
-        let sizes = [1, 2, 11, 12, 13, 25, 260];
+        let sizes = [1, 2, 11, 12, 13, 14, 15, 16, 25, 260];
         let pair =
             |t: usize, worst: bool| if worst { (N_ROWS - 1, N_ROWS - 1) } else { (t % 3, (t + 1) % N_ROWS) };
         let galois = galois_elements(params);
@@ -242,6 +246,7 @@ fn inner_products() {
                     items.push(InnerProductItem {
                         dst: if worst { [at(2), NONE] } else { [at(0), at(1)] },
                         init: if worst { [input((N_ROWS - 1) * l + i), NONE] } else { [NONE; 2] },
+                        times: if worst { [maker.plan.primes[i] - 1, 1] } else { [1; 2] },
                         terms_at: maker.table(&terms),
                         n_terms: n_terms as u32,
                         prime: i as u32,
@@ -261,6 +266,7 @@ fn inner_products() {
                 items.push(InnerProductItem {
                     dst: [arena(i), NONE],
                     init: [if init { arena(i) } else { NONE }, NONE],
+                    times: [1; 2],
                     terms_at: maker.table(&[Term::new(a, [input(i), NONE])]),
                     n_terms: 1,
                     prime: i as u32,
@@ -283,6 +289,7 @@ fn inner_products() {
                 let both = InnerProductItem {
                     dst: [at(0), at(1)],
                     init: [input(2 * l + i), NONE],
+                    times: [1; 2],
                     terms_at,
                     n_terms: 1,
                     prime: i as u32,
@@ -311,8 +318,11 @@ fn inner_products() {
         let ring = &bench.ring;
         for n_terms in sizes {
             for (worst, squares) in [(false, false), (false, true), (true, false)] {
-                let mut sum =
-                    if worst { polys[N_ROWS - 1].clone() } else { RnsPoly::zero(&limbs, bench.n()) };
+                let mut sum = RnsPoly::zero(&limbs, bench.n());
+                if worst {
+                    let largest = &polys[N_ROWS - 1];
+                    sum.mul_add_assign(ring, largest, largest).unwrap();
+                }
                 for (a, b) in (0..n_terms).map(|t| pair(t, worst)) {
                     sum.mul_add_assign(ring, &polys[a], &polys[if squares { a } else { b }]).unwrap();
                 }

@@ -36,7 +36,8 @@ fn counts_equal_hand_counts() {
     let terms_at = maker.table(&terms);
     let product = |i: usize, init| {
         let (dst, init) = ([output(i), RowRef::NONE], [init, RowRef::NONE]);
-        InnerProductItem { dst, init, terms_at, n_terms: 2, prime: 0, begun: 0, galois: 5, pad: 0 }
+        let (times, prime, begun, galois) = ([1; 2], 0, 0, 5);
+        InnerProductItem { dst, init, times, terms_at, n_terms: 2, prime, begun, galois, pad: 0 }
     };
     maker.launch(KernelId::InnerProduct, &[product(0, RowRef::NONE), product(1, arena(5))]);
     maker.launch(KernelId::SubMulScalar, &[row_item(output(2), arena(0), arena(1), 5, 0)]);

@@ -49,6 +49,7 @@ fn inner_products_of_repeated_values() {
                     items.push(InnerProductItem {
                         dst: [output(at + i), output(at + l + i)],
                         init: [row(0, i), NONE],
+                        times: [1; 2],
                         terms_at: maker.table(&(0..N_TERMS).map(term).collect::<Vec<_>>()),
                         n_terms: N_TERMS as u32,
                         prime: i as u32,

@@ -17,7 +17,8 @@ use host::executor::{self, RunOptions};
 use host::memory::Limits;
 use kernels_gpu::abi::launch::{GPU_MAX_LOG_N, GPU_MIN_LOG_N};
 use kernels_gpu::abi::{
-    self, ABI_VERSION, KernelId, Launch, RowItem, RowRef, matrix_pool_words, matrix_position,
+    self, ABI_VERSION, KernelId, Launch, RowItem, RowRef,
+    matrix::{fill_matrix, matrix_pool_words},
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -179,12 +180,9 @@ impl PlanMaker {
     pub fn matrix(&mut self, matrix: &[u64], n_src: usize, targets: &[LimbIdx]) -> u32 {
         let bits = self.plan.word.bits();
         let mut packed = vec![0u64; matrix_pool_words(n_src, targets.len(), bits)];
-        for (j, (row, limb)) in matrix.chunks(n_src).zip(targets).enumerate() {
-            for (i, &m) in row.iter().enumerate() {
-                let bit = matrix_position(i, j, n_src) * bits as usize;
-                packed[bit / 64] |= self.montgomery(m, *limb) << (bit % 64);
-            }
-        }
+        let primes: Vec<u64> = targets.iter().map(|limb| self.plan.primes[limb.idx()]).collect();
+        let form = |i, j: usize| self.montgomery(matrix[j * n_src + i], targets[j]);
+        fill_matrix(&mut packed, n_src, &primes, bits, form);
         if !self.plan.pool.len().is_multiple_of(2) {
             self.plan.pool.push(0);
         }

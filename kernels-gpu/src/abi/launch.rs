@@ -158,10 +158,10 @@ pub const fn row_stride(log_len: u32) -> u32 {
     len + len / 4 + len / 16
 }
 
-/// Dynamic shared memory that an item of [`KernelId::ConvertBasis`] needs: digits, quotients, targets. The contract has it for
+/// Dynamic shared memory that an item of [`KernelId::ConvertBasis`] needs: digits, parts of quotients, targets. The contract has it for
 /// the largest item; less memory a block lets more blocks run at a time.
 pub const fn convert_shared_bytes(n_src: u32, n_dst: u32, word_bytes: u32) -> u32 {
-    ((n_src + 1) * CONVERT_STRIDE + n_dst * CONVERT_RECORD) * word_bytes
+    ((n_src + CONVERT_GROUPS) * CONVERT_STRIDE + n_dst * CONVERT_RECORD) * word_bytes
 }
 
 /// The contract of entry `entry_idx < n_entries(kernel)` for words of `word_bytes` bytes, `None` if there is none: another
@@ -219,8 +219,8 @@ pub const fn contract(
                 MAX_CONVERT_TARGETS as u32,
                 word_bytes,
             ),
-            // 512 threads of 128 registers, of which 56 for diagonals.
-            min_blocks: 2,
+            // 768 threads of 80 registers, of which 40 for digits, columns and their sums.
+            min_blocks: 3,
         },
         KernelId::EmbedInverse => LaunchContract {
             entry: EMBED_ENTRIES[entry_idx as usize],

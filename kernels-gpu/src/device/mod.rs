@@ -14,7 +14,7 @@ mod memory;
 
 use crate::abi::launch::KernelArgs;
 use crate::thread::addressed::{Addressed, Isa};
-use crate::thread::tile::{self, Sums, Supplied, Tile};
+use crate::thread::tile::{self, Known, LANE_TARGETS, Residues, Tile};
 use crate::thread::{Quad, ThreadKernel, has_item};
 use core::arch::nvptx;
 
@@ -170,15 +170,20 @@ impl Isa for Ptx {
         unsafe { memory::shared_store_quad(memory::shared_base() + at, x) };
     }
     #[inline(always)]
-    unsafe fn tile_sums(
+    unsafe fn held<const G: usize>(m: &Addressed<Self>, tile: &Tile) -> [Quad<u32>; G] {
+        // SAFETY: as above.
+        unsafe { tile.held(m) }
+    }
+    #[inline(always)]
+    unsafe fn tile<const G: usize>(
         m: &Addressed<Self>,
         tile: &Tile,
-        supplied: Supplied<u32>,
-        first: u32,
-        n: u32,
-    ) -> Sums<u64> {
-        // SAFETY: as above; `SUM_TERMS` is 12, primes are below 2^30.
-        unsafe { tile::by_bytes(m, tile, supplied, first, n, &m.isa) }
+        held: &[Quad<u32>; G],
+        known: &[Known<u32>; LANE_TARGETS],
+        v: Quad<u32>,
+    ) -> Residues<u32> {
+        // SAFETY: as above.
+        unsafe { tile::by_bytes(m, tile, held, known, v, &m.isa) }
     }
 }
 

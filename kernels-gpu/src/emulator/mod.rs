@@ -90,6 +90,10 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
         let words: &[W] = bytemuck::cast_slice(&self.pool[at as usize..]);
         words[idx as usize]
     }
+    unsafe fn table_quad(&self, at: u32, idx: u32) -> Quad<W> {
+        let words: &[W] = bytemuck::cast_slice(&self.pool[aligned(at, 2) as usize..]);
+        [0, 1, 2, 3].map(|k| words[aligned(idx, 4) as usize + k])
+    }
     unsafe fn row(&self, row: RowRef) -> RowRef {
         row
     }

@@ -6,9 +6,9 @@
 use super::Thread;
 use super::memory::{Global, Shared};
 use crate::abi::launch::KernelArgs;
-use crate::abi::matrix_position;
-use crate::body::tables::RingTables;
-use crate::thread::tile::{self, MatrixUnit, Sums, Tile};
+use crate::abi::matrix::{fill_matrix, matrix_pool_words};
+use crate::body::tables::{PrimeConstants, RingTables};
+use crate::thread::tile::{self, HELD_GROUPS, Known, LANE_TARGETS, MatrixUnit, Residues, Tile};
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
@@ -60,8 +60,14 @@ impl MatrixUnit for Given<'_> {
     }
 }
 
-/// The sums of all lanes.
-fn run(tile: &Tile, n: u32, shared: &RefCell<Shared<u32>>, pool: &[u64], bytes: bool) -> Vec<Sums<u64>> {
+/// The results of all lanes for a tile, with the digits of `G` groups held, by words or by bytes.
+fn run<const G: usize>(
+    tile: &Tile,
+    known: &[Known<u32>],
+    v: u32,
+    shared: &RefCell<Shared<u32>>,
+    pool: &[u64],
+) -> [Vec<Residues<u32>>; 2] {
     let args =
         KernelArgs { bindings: 0, pool: 0, primes: 0, items_at: 0, n_items: 1, log_n: 12, row_bytes: 0 };
     let ring = RingTables { log_n: 12, primes: &[] };
@@ -80,14 +86,17 @@ fn run(tile: &Tile, n: u32, shared: &RefCell<Shared<u32>>, pool: &[u64], bytes: 
         shared,
         global: &global,
     };
-    if !bytes {
-        // SAFETY: every access is checked.
-        return (0..32).map(|l| unsafe { tile::plain(&lane(l), tile, 1, n) }).collect();
-    }
+    let known_to = |l: u32| -> [Known<u32>; LANE_TARGETS] {
+        let first = tile.target + tile::lane_target(l);
+        [0, 1].map(|t| known[Ord::min(first + t, tile.n_dst - 1) as usize])
+    };
+    let quotients = [v, 0, v / 2, 1];
+    // SAFETY: every access is checked, here and below.
+    let by_words = |l| unsafe { tile::plain(&lane(l), tile, &known_to(l), quotients) };
     let by_unit = |l: u32, unit: &dyn MatrixUnit| {
         let m = lane(l);
         // SAFETY: as above.
-        unsafe { tile::by_bytes(&m, tile, tile.supplied(&m, 1, n), 1, n, unit) }
+        unsafe { tile::by_bytes(&m, tile, &tile.held::<G, _>(&m), &known_to(l), quotients, unit) }
     };
     let told: Vec<Told> = (0..32).map(|_| Told::default()).collect();
     for (l, told) in (0..).zip(&told) {
@@ -96,33 +105,64 @@ fn run(tile: &Tile, n: u32, shared: &RefCell<Shared<u32>>, pool: &[u64], bytes: 
     let supplied: Vec<Vec<Supplied>> = told.into_iter().map(|told| told.0.into_inner()).collect();
     assert!(supplied.iter().all(|s| s.len() == supplied[0].len()), "all lanes take part in all");
     let given = |l: u32| Given { supplied: &supplied, lane: l as usize, product: Cell::new(0) };
-    (0..32).map(|l| by_unit(l, &given(l))).collect()
+    // Only of targets that there are.
+    let there = |(l, mut found): (u32, Residues<u32>)| {
+        for (t, words) in (tile.target + tile::lane_target(l)..).zip(&mut found) {
+            if t >= tile.n_dst {
+                *words = [0; 4];
+            }
+        }
+        found
+    };
+    let by_bytes = (0..32).map(|l| by_unit(l, &given(l)));
+    [(0..).zip((0..32).map(by_words)).map(there).collect(), (0..).zip(by_bytes).map(there).collect()]
 }
 
 #[test]
 fn the_matrix_unit_gives_sums_of_products() {
     let mut state = 7u64;
-    let mut word = || {
+    let mut word = |below: u32| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 34) as u32
+        (state >> 32) as u32 % below
     };
-    let (stride, targets) = (40, 11);
-    for (n_src, n) in [(2, 1), (6, 4), (12, 11), (13, 12)] {
-        let mut matrix = alloc::vec![0; matrix_position(0, 12, n_src as usize)];
-        (0..n_src as usize).for_each(|i| {
-            (0..targets as usize).for_each(|j| matrix[matrix_position(i, j, n_src as usize)] = word());
-        });
-        let word_pairs = matrix.chunks_exact(2).map(|w| u64::from(w[0]) | u64::from(w[1]) << 32);
-        let pool: Vec<u64> = word_pairs.collect();
-        let shared = RefCell::new(Shared::new((n_src * stride) as usize));
-        for at in 0..n_src * stride {
-            shared.borrow_mut().write(at, word(), (0, 0));
-        }
-        for target in [0, 8] {
-            let tile = Tile { digits: 8, stride, matrix_at: 0, n_src, target, last_target: targets - 1 };
-            let (expected, found) =
-                (run(&tile, n, &shared, &pool, false), run(&tile, n, &shared, &pool, true));
-            assert_eq!(found, expected, "{n} of {n_src} sources, targets from {target}");
+    let (stride, targets, largest) = (40, 11, 1 << 30);
+    // A small prime, one of 28 bits and the largest of 30 bits in turn.
+    let primes: Vec<u64> =
+        [257, 268_369_921, 1_073_741_789].into_iter().cycle().take(targets as usize).collect();
+    let known: Vec<Known<u32>> = primes
+        .iter()
+        .map(|&p| Known {
+            q: p as u32,
+            q_inv: PrimeConstants::<u32>::new(p as u32, 1, 12).q_inv,
+            minus_big: word(p as u32),
+        })
+        .collect();
+    for n_src in [1, 2, 6, 11, 12, 13, 16, 17, 64] {
+        for all_largest in [false, true] {
+            let mut factors = alloc::vec![0; (n_src * targets) as usize];
+            for (idx, factor) in factors.iter_mut().enumerate() {
+                let p = primes[idx % targets as usize] as u32;
+                *factor = if all_largest { p - 1 } else { word(p) };
+            }
+            let mut pool = alloc::vec![0; matrix_pool_words(n_src as usize, primes.len(), 32)];
+            let form = |i: usize, j: usize| u64::from(factors[i * targets as usize + j]);
+            fill_matrix(&mut pool, n_src as usize, &primes, 32, form);
+            let shared = RefCell::new(Shared::new((n_src * stride) as usize));
+            for at in 0..n_src * stride {
+                shared.borrow_mut().write(at, if all_largest { largest - 1 } else { word(largest) }, (0, 0));
+            }
+            for target in [0, 8] {
+                let tile = Tile { digits: 8, stride, matrix_at: 0, n_src, n_dst: targets, target };
+                let run = match tile::groups(n_src) {
+                    1 => run::<1>,
+                    2 => run::<2>,
+                    3 => run::<HELD_GROUPS>,
+                    _ => run::<0>,
+                };
+                let [expected, found] = run(&tile, &known, n_src, &shared, &pool);
+                assert_eq!(found.len(), 32);
+                assert_eq!(found, expected, "{n_src} sources, targets from {target}");
+            }
         }
     }
 }

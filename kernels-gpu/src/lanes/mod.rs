@@ -45,7 +45,7 @@ pub trait Word: Pod + Ord + core::fmt::Debug + core::fmt::Display + Send + Sync 
     const FOLD_TERMS: usize =
         (1 << (2 * (Self::BITS - Self::PRIME_BITS))) - (1 << (Self::BITS - Self::PRIME_BITS));
     /// Products of two canonical residues that may be added to an accumulator at zero: `2^(2 BITS - 2 PRIME_BITS) - 1`,
-    /// that is 15 for `u32` and 255 for `u64`. One more addend below `2^(2 PRIME_BITS)` fits.
+    /// that is 15 for `u32` and 255 for `u64`.
     const FIRST_TERMS: usize = (1 << (2 * (Self::BITS - Self::PRIME_BITS))) - 1;
     /// Products of a canonical residue modulo any prime and one modulo `q` that stay below `3 q R`, so that one reduction
     /// ends their sum ([`crate::body::inner_product::Reducer::reduce_sum`]): 12 for `u32`, 48 for `u64`. Primes are `1 mod 2N`,

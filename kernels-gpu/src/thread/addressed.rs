@@ -7,7 +7,7 @@
 //! [`Isa`] is the loads and stores: PTX instructions on a GPU, checked pointers in a test. So the address rules of the ABI
 //! are run on the host, too.
 
-use super::tile::{self, Sums, Supplied, Tile};
+use super::tile::{self, Known, LANE_TARGETS, Residues, Tile};
 use super::{Machine, Quad};
 use crate::abi::RowRef;
 use crate::abi::launch::{DevicePrime, KernelArgs};
@@ -67,20 +67,28 @@ pub trait Isa {
     unsafe fn shared_store(&self, at: u32, x: u32);
     /// Writes four words of shared memory.
     unsafe fn shared_store_quad(&self, at: u32, x: Quad<u32>);
-    /// [`Machine::tile_sums`]; a machine without a matrix unit multiplies words.
+    /// [`Machine::held`].
     #[inline(always)]
-    unsafe fn tile_sums(
+    unsafe fn held<const G: usize>(_m: &Addressed<Self>, _tile: &Tile) -> [Quad<u32>; G]
+    where
+        Self: Sized,
+    {
+        [[0; 4]; G]
+    }
+    /// [`Machine::tile`]; a machine without a matrix unit multiplies words.
+    #[inline(always)]
+    unsafe fn tile<const G: usize>(
         m: &Addressed<Self>,
         tile: &Tile,
-        _supplied: Supplied<u32>,
-        first: u32,
-        n: u32,
-    ) -> Sums<u64>
+        _held: &[Quad<u32>; G],
+        known: &[Known<u32>; LANE_TARGETS],
+        v: Quad<u32>,
+    ) -> Residues<u32>
     where
         Self: Sized,
     {
         // SAFETY: the caller's promises.
-        unsafe { tile::plain(m, tile, first, n) }
+        unsafe { tile::plain(m, tile, known, v) }
     }
 }
 
@@ -153,6 +161,11 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
         unsafe { self.isa.constant(word(self.args.pool + u64::from(at) * 8, idx, 0)) }
     }
     #[inline(always)]
+    unsafe fn table_quad(&self, at: u32, idx: u32) -> Quad<u32> {
+        // SAFETY: the caller's promise; the pool is aligned to 16 bytes.
+        unsafe { self.isa.constant_quad(word(self.args.pool + u64::from(at) * 8, idx, 0)) }
+    }
+    #[inline(always)]
     unsafe fn row(&self, row: RowRef) -> u64 {
         // SAFETY: the caller's promise.
         let base = unsafe { self.isa.constant_u64(self.args.bindings + u64::from(row.slot) * 8) };
@@ -183,9 +196,20 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
         self.isa.wait_for_fetched();
     }
     #[inline(always)]
-    unsafe fn tile_sums(&self, tile: &Tile, supplied: Supplied<u32>, first: u32, n: u32) -> Sums<u64> {
+    unsafe fn held<const G: usize>(&self, tile: &Tile) -> [Quad<u32>; G] {
         // SAFETY: the caller's promises.
-        unsafe { I::tile_sums(self, tile, supplied, first, n) }
+        unsafe { I::held(self, tile) }
+    }
+    #[inline(always)]
+    unsafe fn tile<const G: usize>(
+        &self,
+        tile: &Tile,
+        held: &[Quad<u32>; G],
+        known: &[Known<u32>; LANE_TARGETS],
+        v: Quad<u32>,
+    ) -> Residues<u32> {
+        // SAFETY: the caller's promises.
+        unsafe { I::tile(self, tile, held, known, v) }
     }
     #[inline(always)]
     unsafe fn load_double(&self, row: u64, at: u32) -> f64 {

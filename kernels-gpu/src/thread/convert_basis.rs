@@ -3,22 +3,21 @@
 //! A block has 256 coefficients and as many threads.
 //!
 //! ```text
-//! phase 0   what is known of each target, and y_i: four groups of threads, a thread four coefficients of every fourth source, into shared memory
-//! phase 1   v: a thread one coefficient, into shared memory
-//! phase 2   z_j: a warp 32 coefficients of all targets, eight targets at a time ([`tile`])
+//! phase 0   what is known of each target; y_i: four groups of threads, a thread four coefficients of every fourth source, and its part
+//!           of their quotients, into shared memory
+//! phase 1   v, and z_j: a warp 32 coefficients of all targets, eight targets at a time ([`tile`])
 //! ```
 //!
-//! Shared memory: `y_i` in rows of [`CONVERT_STRIDE`] words, so that the lanes of a tile, which read four words each of four rows, meet different
-//! banks; behind all of them a row of `v`, and the records of the targets.
+//! Shared memory: `y_i` in rows of [`CONVERT_STRIDE`] words, so that the lanes of a tile, which read four words each of four
+//! rows, meet different banks; behind all of them a row for each group's part of the quotients, and the records of the targets.
 
-use super::tile::{self, LANE_TARGETS, Supplied, Tile};
-use super::{Machine, ThreadKernel, contract_of, entry, item_and_part, reducer};
+use super::tile::{self, HELD_GROUPS, Known, LANE_TARGETS, Tile};
+use super::{Machine, Quad, ThreadKernel, contract_of, entry, item_and_part, reducer};
 use crate::abi::launch::{CONVERT_GROUPS, CONVERT_RECORD, CONVERT_STRIDE, THREAD_WORDS};
 use crate::abi::{ConvertBasisItem, ConvertSource, ConvertTarget, KernelId, RowRef, fraction_bits};
 use crate::body::convert_basis::{add_fraction, digit, round_quotient};
-use crate::body::inner_product::reduce_sum;
 use crate::body::ntt::unrolled;
-use crate::lanes::{Lanes, Scalar, Word};
+use crate::lanes::{Scalar, Word};
 
 /// [`KernelId::ConvertBasis`].
 #[derive(Debug)]
@@ -33,7 +32,7 @@ const fn coefficients<W: Word>() -> u32 {
 /// Sources that a thread has under way at the same time: each is a chain of four loads, one after the other.
 const SOURCES: usize = 3;
 
-/// `y_i` of the thread's group, into shared memory.
+/// `y_i` of the thread's group and `sum_i hi(y_i frac_i)` over it, into shared memory.
 ///
 /// # Safety
 /// As [`ThreadKernel::phase`].
@@ -43,10 +42,12 @@ unsafe fn digits<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem, part: u
     let (group, position) = (m.thread() / per_group, m.thread() % per_group * THREAD_WORDS);
     let at = part * const { coefficients::<W>() } + position;
     m.wait_for_rows();
+    let mut quotients = [W::ZERO; 4];
     let mut first = group;
     while first < item.n_src {
         let idx = |s: usize| first + s as u32 * CONVERT_GROUPS;
         let mut y = [[W::ZERO; 4]; SOURCES];
+        let mut fracs = [W::ZERO; SOURCES];
         // SAFETY: the caller's promises; shared memory holds n_src rows of digits. A source that is not there
         // stands for the last one and is not stored.
         unsafe {
@@ -55,6 +56,7 @@ unsafe fn digits<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem, part: u
                 let (c, _) = m.prime(source.prime);
                 let modulus = reducer(&c).m;
                 let inv = Scalar(W::from_u64(source.inv));
+                fracs[s] = W::from_u64(source.frac);
                 y[s] = m.load_quad(m.row(source.row), at, 0);
                 unrolled!(4, k, {
                     y[s][k] = digit(Scalar(y[s][k]), inv, &modulus).0;
@@ -63,33 +65,35 @@ unsafe fn digits<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem, part: u
             unrolled!(SOURCES, s, {
                 if idx(s) < item.n_src {
                     m.shared_store_quad(idx(s) * CONVERT_STRIDE + position, 0, y[s]);
+                    unrolled!(4, k, {
+                        quotients[k] =
+                            add_fraction(Scalar(quotients[k]), Scalar(y[s][k]), Scalar(fracs[s])).0;
+                    });
                 }
             });
         }
         first += SOURCES as u32 * CONVERT_GROUPS;
     }
+    // SAFETY: shared memory holds a row for each group after the digits.
+    unsafe { m.shared_store_quad((item.n_src + group) * CONVERT_STRIDE + position, 0, quotients) };
 }
 
-/// `v` of the thread's coefficient, into shared memory.
+/// `v` of the four coefficients from `at` of the block.
 ///
 /// # Safety
-/// As [`ThreadKernel::phase`]; all digits in shared memory.
+/// As [`ThreadKernel::phase`]; all parts of quotients in shared memory.
 #[inline(always)]
-unsafe fn quotient<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem) {
-    let mut sum = Scalar(W::ZERO);
-    let mut i = 0;
-    while i < item.n_src {
-        // SAFETY: the caller's promises.
-        unsafe {
-            let source: ConvertSource = entry(m, item.src_at, i);
-            let y = m.shared_load(i * CONVERT_STRIDE + m.thread(), 0);
-            sum = add_fraction(sum, Scalar(y), Scalar(W::from_u64(source.frac)));
-        }
-        i += 1;
-    }
+unsafe fn quotients<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem, at: u32) -> Quad<W> {
     let half = Scalar(W::from_u64(1 << (fraction_bits(W::BITS) - 1)));
-    // SAFETY: shared memory holds a row of quotients after the digits.
-    unsafe { m.shared_store(item.n_src * CONVERT_STRIDE + m.thread(), 0, round_quotient(sum, half).0) };
+    let mut v = [W::ZERO; 4];
+    unrolled!(CONVERT_GROUPS as usize, group, {
+        // SAFETY: the caller's promises.
+        let part = unsafe { m.shared_load_quad((item.n_src + group as u32) * CONVERT_STRIDE + at, 0) };
+        unrolled!(4, k, {
+            v[k] = v[k].wrapping_add(part[k]);
+        });
+    });
+    v.map(|sum| round_quotient(Scalar(sum), half).0)
 }
 
 /// Records of all targets, into shared memory: each is a chain of three loads, one after the other, which each warp would wait for.
@@ -100,7 +104,7 @@ unsafe fn quotient<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem) {
 unsafe fn records<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem) {
     let mut j = m.thread();
     while j < item.n_dst {
-        // SAFETY: the caller's promises; shared memory holds n_dst records after the quotients.
+        // SAFETY: the caller's promises; shared memory holds n_dst records after the parts of quotients.
         unsafe {
             let target: ConvertTarget = entry(m, item.dst_at, j);
             let (c, _) = m.prime(target.prime);
@@ -117,80 +121,49 @@ unsafe fn records<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem) {
 /// Where the record of target `j` lies.
 #[inline(always)]
 fn record(item: &ConvertBasisItem, j: u32) -> u32 {
-    (item.n_src + 1) * CONVERT_STRIDE + j * CONVERT_RECORD
+    (item.n_src + CONVERT_GROUPS) * CONVERT_STRIDE + j * CONVERT_RECORD
 }
 
-/// Sources whose products are summed before the first fold.
-#[inline(always)]
-fn first_sources<W: Word>(item: &ConvertBasisItem) -> u32 {
-    Ord::min(item.n_src, W::SUM_TERMS as u32)
-}
-
-/// The targets of a tile of the warp's coefficients.
+/// The warp's coefficients of all targets. `G` is the number of groups of sources, whose digits are held, or 0.
 ///
 /// # Safety
-/// As [`ThreadKernel::phase`]; all digits and quotients in shared memory.
+/// As [`ThreadKernel::phase`]; all that phase 0 leaves in shared memory.
 #[inline(always)]
-unsafe fn targets<W: Word, M: Machine<W>>(
-    m: &M,
-    item: &ConvertBasisItem,
-    part: u32,
-    tile: &Tile,
-    supplied: Supplied<W>,
-) {
+unsafe fn targets<const G: usize, W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem, part: u32) {
+    let digits = m.thread() / tile::COEFFICIENTS * tile::COEFFICIENTS;
+    let in_block = digits + tile::lane_coefficient(m.thread());
+    let ConvertBasisItem { matrix_at, n_src, n_dst, .. } = *item;
+    let mut tile = Tile { digits, stride: CONVERT_STRIDE, matrix_at, n_src, n_dst, target: 0 };
     // SAFETY: the caller's promises; a target that is not there stands for the last one and is not stored.
     unsafe {
-        let in_block = tile.digits + tile::lane_coefficient(m.thread());
-        let idx = |t: usize| tile.target + tile::lane_target(m.thread()) + t as u32;
-        // Asked for before the sums, so that they are there when these are.
-        let known = |t: usize| {
-            let at = record(item, Ord::min(idx(t), item.n_dst - 1));
-            let [q, q_inv, minus_big, slot] = m.shared_load_quad(at, 0);
-            let (slot, row) = (slot.to_u64() as u32, m.shared_load(at, 4).to_u64() as u32);
-            (q, q_inv, minus_big, m.row(RowRef { slot, row }))
-        };
-        let mut targets = [known(0); LANE_TARGETS];
-        unrolled!(LANE_TARGETS, t, {
-            targets[t] = known(t);
-        });
-        let mut sums = m.tile_sums(tile, supplied, 0, first_sources::<W>(item));
-        let mut done = W::SUM_TERMS as u32;
-        while done < item.n_src {
-            let n = Ord::min(item.n_src - done, W::SUM_FOLD_TERMS as u32);
+        let v = quotients(m, item, in_block);
+        let held = m.held::<G>(&tile);
+        while tile.target < n_dst {
+            let idx = |t: usize| tile.target + tile::lane_target(m.thread()) + t as u32;
+            // Asked for before the sums, so that they are there when these are.
+            let known = |t: usize| {
+                let at = record(item, Ord::min(idx(t), n_dst - 1));
+                let [q, q_inv, minus_big, slot] = m.shared_load_quad(at, 0);
+                let (slot, row) = (slot.to_u64() as u32, m.shared_load(at, 4).to_u64() as u32);
+                (Known { q, q_inv, minus_big }, m.row(RowRef { slot, row }))
+            };
+            let [(first, row), (second, row_of_second)] = [known(0), known(1)];
+            let rows = [row, row_of_second];
+            let out = m.tile(&tile, &held, &[first, second], v);
             unrolled!(LANE_TARGETS, t, {
-                let target: ConvertTarget = entry(m, item.dst_at, Ord::min(idx(t), item.n_dst - 1));
-                let reducer = reducer(&m.prime(target.prime).0);
-                unrolled!(4, k, {
-                    sums[t][k] = reducer.fold_lazy(sums[t][k]);
-                });
+                if idx(t) < n_dst {
+                    m.store_quad(rows[t], part * const { coefficients::<W>() } + in_block, 0, out[t]);
+                }
             });
-            let more = m.tile_sums(tile, tile.supplied(m, done, n), done, n);
-            unrolled!(LANE_TARGETS, t, {
-                unrolled!(4, k, {
-                    sums[t][k] = W::wide_add(sums[t][k], more[t][k]);
-                });
-            });
-            done += n;
+            tile.target += tile::TARGETS;
         }
-        let v = m.shared_load_quad(item.n_src * CONVERT_STRIDE + in_block, 0);
-        unrolled!(LANE_TARGETS, t, {
-            if idx(t) < item.n_dst {
-                let (q, q_inv, minus_big, row) = targets[t];
-                let mut out = [W::ZERO; 4];
-                unrolled!(4, k, {
-                    let sum = Scalar(v[k]).mul_acc(Scalar(minus_big), sums[t][k]);
-                    out[k] = reduce_sum(sum, Scalar(q), Scalar(q_inv)).0;
-                });
-                m.store_quad(row, part * const { coefficients::<W>() } + in_block, 0, out);
-            }
-        });
     }
 }
 
 impl<W: Word> ThreadKernel<W> for ConvertBasis {
     const KERNEL: KernelId = KernelId::ConvertBasis;
     type State = ();
-    const PHASES: u32 = 3;
+    const PHASES: u32 = 2;
 
     #[inline(always)]
     fn start() {}
@@ -205,23 +178,12 @@ impl<W: Word> ThreadKernel<W> for ConvertBasis {
                 records(m, &item);
                 return digits(m, &item, part);
             }
-            if phase == 1 {
-                return quotient(m, &item);
-            }
-            let mut tile = Tile {
-                digits: m.thread() / tile::COEFFICIENTS * tile::COEFFICIENTS,
-                stride: CONVERT_STRIDE,
-                matrix_at: item.matrix_at,
-                n_src: item.n_src,
-                target: 0,
-                last_target: item.n_dst - 1,
-            };
-            let mut supplied = tile.supplied(m, 0, first_sources::<W>(&item));
-            while tile.target < item.n_dst {
-                let next = Tile { target: tile.target + tile::TARGETS, ..tile };
-                let supplied_next = next.supplied(m, 0, first_sources::<W>(&item));
-                targets(m, &item, part, &tile, supplied);
-                (tile, supplied) = (next, supplied_next);
+            const HELD: u32 = HELD_GROUPS as u32;
+            match tile::groups(item.n_src) {
+                1 => targets::<1, W, M>(m, &item, part),
+                2 => targets::<2, W, M>(m, &item, part),
+                HELD => targets::<HELD_GROUPS, W, M>(m, &item, part),
+                _ => targets::<0, W, M>(m, &item, part),
             }
         }
     }

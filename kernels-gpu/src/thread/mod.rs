@@ -21,7 +21,7 @@ use crate::body::ntt::unrolled;
 use crate::body::tables::PrimeConstants;
 use crate::lanes::{Scalar, Word};
 use core::mem::{MaybeUninit, size_of};
-use tile::{Sums, Supplied, Tile};
+use tile::{Known, LANE_TARGETS, Residues, Tile};
 
 /// Four words that are loaded and stored at once, at an index that is a multiple of four.
 pub type Quad<W> = [W; 4];
@@ -62,6 +62,11 @@ pub trait Machine<W: Word> {
     /// # Safety
     /// The pool must hold it.
     unsafe fn table_word(&self, at: u32, idx: u32) -> W;
+    /// Words `idx ..= idx + 3` of that table; `at` even, `idx` a multiple of four.
+    ///
+    /// # Safety
+    /// The pool must hold them.
+    unsafe fn table_quad(&self, at: u32, idx: u32) -> Quad<W>;
     /// A row.
     ///
     /// # Safety
@@ -156,19 +161,34 @@ pub trait Machine<W: Word> {
     /// As [`Machine::shared_store`] for each.
     unsafe fn shared_store_quad(&self, at: u32, plus: u32, words: Quad<W>);
 
-    /// The lane's sums over the sources `first .. first + n` of digit times matrix word. All threads of a warp call it together,
-    /// with the same arguments, but for what each supplies ([`Tile::supplied`]).
+    /// What a lane keeps of digits from tile to tile of the same coefficients: nothing, without a matrix unit ([`Tile::held`]).
     ///
     /// # Safety
-    /// The digits in shared memory, written before the last barrier, and the matrix in the pool, all below
-    /// `2^PRIME_BITS`; `n` at least 1 and at most [`Word::SUM_TERMS`], `first + n <= n_src`.
+    /// As [`Machine::tile`]; `G` is the number of groups of sources, or 0.
     #[inline(always)]
-    unsafe fn tile_sums(&self, tile: &Tile, _supplied: Supplied<W>, first: u32, n: u32) -> Sums<W::Wide>
+    unsafe fn held<const G: usize>(&self, _tile: &Tile) -> [Quad<W>; G] {
+        [[W::ZERO; 4]; G]
+    }
+
+    /// The lane's results of a tile: `(sum over the sources of digit times matrix word + v minus_big) / R mod q`, canonical. All threads
+    /// of a warp call it together, with the same tile.
+    ///
+    /// # Safety
+    /// The digits in shared memory, written before the last barrier, and the matrix in the pool as the ABI says, all below
+    /// `2^PRIME_BITS`; `v` at most 64; `held` from [`Machine::held`].
+    #[inline(always)]
+    unsafe fn tile<const G: usize>(
+        &self,
+        tile: &Tile,
+        _held: &[Quad<W>; G],
+        known: &[Known<W>; LANE_TARGETS],
+        v: Quad<W>,
+    ) -> Residues<W>
     where
         Self: Sized,
     {
         // SAFETY: the caller's promises.
-        unsafe { tile::plain(self, tile, first, n) }
+        unsafe { tile::plain(self, tile, known, v) }
     }
 }
 

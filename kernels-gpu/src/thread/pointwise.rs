@@ -164,13 +164,13 @@ unsafe fn sums<W: Word, M: Machine<W>, const H: usize>(
         let mut acc = [[W::ZERO.widen(); 4]; H];
         unrolled!(2, h, {
             if h < H && item.init[h] != RowRef::NONE {
-                let init = m.load_quad(m.row(item.init[h]), at, 0);
+                let (init, times) = (m.load_quad(m.row(item.init[h]), at, 0), W::from_u64(item.times[h]));
                 unrolled!(4, k, {
-                    acc[h][k] = init[k].widen();
+                    acc[h][k] = init[k].mul_wide(times);
                 });
             }
         });
-        let (mut t, mut room) = (0, W::FIRST_TERMS as u32);
+        let (mut t, mut room) = (0, W::FIRST_TERMS as u32 - 1);
         while t < item.n_terms {
             let end = Ord::min(item.n_terms, t + room);
             while t < end {

@@ -4,29 +4,30 @@
 //! lane l has    coefficients 4 (l / 4) ..= 4 (l / 4) + 3,    targets 2 (l % 4), 2 (l % 4) + 1     of the tile
 //! ```
 //!
-//! [`plain`] multiplies words. [`by_bytes`] has the matrix unit of a GPU do it: products of unsigned bytes, four or eight sources at a
-//! time, once for each diagonal ([`crate::body::bytes`]) and each half of the coefficients. Sixteen columns of a matrix row are the words of four
-//! digits as they lie in memory, so lane `l` supplies the digits of source `l % 4`, and the matrix words of that source and target
+//! [`plain`] multiplies words. [`by_bytes`] has the matrix unit of a GPU do it: products of unsigned bytes, four sources at a
+//! time, once for each column ([`crate::body::bytes`]) and each half of the coefficients. Sixteen columns of a matrix row are the words of
+//! four digits as they lie in memory, so lane `l` supplies the digits of source `l % 4`, and the columns of that source and target
 //! `l / 4`.
 
 use super::{Machine, Quad};
-use crate::abi::matrix_position;
-use crate::body::bytes::{DIAGONALS, columns, sum_diagonals};
+use crate::abi::matrix::{TILE_SOURCES, TILE_TARGETS, matrix_position, matrix_words};
+use crate::body::bytes::{COLUMNS, sum_columns};
+use crate::body::inner_product::reduce_sum;
 use crate::body::ntt::unrolled;
 use crate::lanes::{Lanes, Scalar, Word};
 
 /// Coefficients of a tile.
 pub const COEFFICIENTS: u32 = 32;
 /// Targets of a tile.
-pub const TARGETS: u32 = 8;
+pub const TARGETS: u32 = TILE_TARGETS as u32;
 /// Targets of a lane.
 pub const LANE_TARGETS: usize = 2;
 /// Threads of a warp.
 const LANES: u32 = 32;
 /// Sources that are 16 bytes of a matrix row.
-const SOURCES: u32 = 4;
-/// How often they go into the sources of a call, at most.
-const GROUPS: usize = <u32 as Word>::SUM_TERMS / SOURCES as usize;
+const SOURCES: u32 = TILE_SOURCES as u32;
+/// Groups of sources whose digits a lane holds from tile to tile: those of up to this many; of more it holds none.
+pub const HELD_GROUPS: usize = 3;
 
 /// Which tile, and where its factors lie.
 #[derive(Clone, Copy, Debug)]
@@ -39,23 +40,25 @@ pub struct Tile {
     pub matrix_at: u32,
     /// Sources of the matrix.
     pub n_src: u32,
+    /// Targets of the matrix.
+    pub n_dst: u32,
     /// The first target.
     pub target: u32,
-    /// The last target that there is: stands for those behind it.
-    pub last_target: u32,
 }
 
-/// The matrix words that a lane supplies to the matrix unit.
-pub type Supplied<W> = [W; GROUPS];
-
-/// The source of which a lane supplies the `i`th word.
-#[inline(always)]
-fn source_of_lane(thread: u32, i: usize) -> u32 {
-    SOURCES * i as u32 + thread % SOURCES
+/// What is known of a target: `q`, `q^-1 mod R` and `(p - big) R mod p` ([`crate::abi::ConvertBasisItem`]).
+#[derive(Clone, Copy, Debug)]
+pub struct Known<W> {
+    /// The prime.
+    pub q: W,
+    /// Its inverse.
+    pub q_inv: W,
+    /// What quotients are multiplied by.
+    pub minus_big: W,
 }
 
-/// A lane's sums, by target and coefficient.
-pub type Sums<T> = [[T; 4]; LANE_TARGETS];
+/// A lane's words, by target and coefficient.
+pub type Residues<W> = [Quad<W>; LANE_TARGETS];
 
 /// The first of a lane's coefficients in the tile.
 #[inline(always)]
@@ -69,11 +72,17 @@ pub fn lane_target(thread: u32) -> u32 {
     thread % 4 * LANE_TARGETS as u32
 }
 
+/// Groups of sources.
+#[inline(always)]
+pub fn groups(n_src: u32) -> u32 {
+    n_src.div_ceil(SOURCES)
+}
+
 impl Tile {
     /// The four digits of a lane's coefficients for a source.
     ///
     /// # Safety
-    /// As [`Machine::tile_sums`]; `source < n_src`.
+    /// As [`Machine::tile`]; `source < n_src`.
     #[inline(always)]
     unsafe fn digits<W: Word, M: Machine<W>>(&self, m: &M, source: u32) -> Quad<W> {
         let at = self.digits + source * self.stride + lane_coefficient(m.thread());
@@ -81,56 +90,86 @@ impl Tile {
         unsafe { m.shared_load_quad(at, 0) }
     }
 
-    /// What the lane supplies of the matrix for the sources `first .. first + n`: asked for a tile ahead, it is there when the tile's
-    /// turn comes.
+    /// The digits that the lane supplies for a group of sources. A source that is not there stands for the last one: its columns
+    /// are zero.
     ///
     /// # Safety
-    /// As [`Machine::tile_sums`].
+    /// As [`Machine::tile`]; the group is there.
     #[inline(always)]
-    pub unsafe fn supplied<W: Word, M: Machine<W>>(&self, m: &M, first: u32, n: u32) -> Supplied<W> {
-        let mut words = [W::ZERO; GROUPS];
-        unrolled!(GROUPS, i, {
-            let source = source_of_lane(m.thread(), i);
-            // SAFETY: the caller's promises.
-            let word = unsafe { self.factor(m, first + Ord::min(source, n - 1), m.thread() % LANES / 4) };
-            // A source that is not there stands for the last one, times zero.
-            words[i] = if source < n { word } else { W::ZERO };
-        });
-        words
+    unsafe fn supplied_digits<M: Machine<u32>>(&self, m: &M, group: u32) -> Quad<u32> {
+        let source = SOURCES * group + m.thread() % SOURCES;
+        // SAFETY: the caller's promises.
+        unsafe { self.digits(m, Ord::min(source, self.n_src - 1)) }
     }
 
-    /// The matrix word of a source and a target of the tile.
+    /// The columns that the lane supplies for a group of sources.
     ///
     /// # Safety
-    /// As [`Machine::tile_sums`]; `source < n_src`.
+    /// As [`Machine::tile`]; the group is there.
     #[inline(always)]
-    unsafe fn factor<W: Word, M: Machine<W>>(&self, m: &M, source: u32, target: u32) -> W {
-        let target = Ord::min(self.target + target, self.last_target);
-        let position = matrix_position(source as usize, target as usize, self.n_src as usize) as u32;
+    unsafe fn supplied_columns<M: Machine<u32>>(&self, m: &M, group: u32) -> [u32; COLUMNS] {
+        let words = matrix_words(self.n_src as usize, self.n_dst as usize) as u32;
+        let quad = (self.target / TARGETS * groups(self.n_src) + group) * LANES + m.thread() % LANES;
         // SAFETY: the caller's promises.
-        unsafe { m.table_word(self.matrix_at, position) }
+        unsafe { m.table_quad(self.matrix_at, words + 4 * quad) }
+    }
+
+    /// What a lane holds of digits from tile to tile of the same coefficients: those that it supplies.
+    ///
+    /// # Safety
+    /// As [`Machine::tile`]; `G` is the number of groups of sources, or 0.
+    #[inline(always)]
+    pub unsafe fn held<const G: usize, M: Machine<u32>>(&self, m: &M) -> [Quad<u32>; G] {
+        let mut held = [[0; 4]; G];
+        unrolled!(G, g, {
+            // SAFETY: the caller's promises.
+            held[g] = unsafe { self.supplied_digits(m, g as u32) };
+        });
+        held
     }
 }
 
 /// Products of words, each lane for itself.
 ///
 /// # Safety
-/// As [`Machine::tile_sums`].
+/// As [`Machine::tile`].
 #[inline(always)]
-pub unsafe fn plain<W: Word, M: Machine<W>>(m: &M, tile: &Tile, first: u32, n: u32) -> Sums<W::Wide> {
-    let mut sums = [[W::ZERO.widen(); 4]; LANE_TARGETS];
-    for source in first..first + n {
-        // SAFETY: the caller's promises.
-        let y = unsafe { tile.digits(m, source) };
-        unrolled!(LANE_TARGETS, t, {
-            // SAFETY: as above.
-            let factor = unsafe { tile.factor(m, source, lane_target(m.thread()) + t as u32) };
-            unrolled!(4, k, {
-                sums[t][k] = Scalar(y[k]).mul_acc(Scalar(factor), sums[t][k]);
-            });
+pub unsafe fn plain<W: Word, M: Machine<W>>(
+    m: &M,
+    tile: &Tile,
+    known: &[Known<W>; LANE_TARGETS],
+    v: Quad<W>,
+) -> Residues<W> {
+    let mut out = [[W::ZERO; 4]; LANE_TARGETS];
+    unrolled!(LANE_TARGETS, t, {
+        let target = Ord::min(tile.target + lane_target(m.thread()) + t as u32, tile.n_dst - 1);
+        let Known { q, q_inv, minus_big } = known[t];
+        let mut sums = [W::ZERO.widen(); 4];
+        unrolled!(4, k, {
+            sums[k] = Scalar(v[k]).mul_acc(Scalar(minus_big), sums[k]);
         });
-    }
-    sums
+        let mut source = 0;
+        while source < tile.n_src {
+            let end = Ord::min(source + W::SUM_TERMS as u32, tile.n_src);
+            while source < end {
+                let position = matrix_position(source as usize, target as usize, tile.n_src as usize);
+                // SAFETY: the caller's promises.
+                let (y, factor) =
+                    unsafe { (tile.digits(m, source), m.table_word(tile.matrix_at, position as u32)) };
+                unrolled!(4, k, {
+                    sums[k] = Scalar(y[k]).mul_acc(Scalar(factor), sums[k]);
+                });
+                source += 1;
+            }
+            unrolled!(4, k, {
+                let part = reduce_sum(sums[k], Scalar(q), Scalar(q_inv));
+                let sum = Scalar(out[t][k]).add(part);
+                out[t][k] = sum.min(sum.sub(Scalar(q))).0;
+                sums[k] = W::ZERO.widen();
+            });
+        }
+    });
+    out
 }
 
 /// What a warp has its matrix unit do, all lanes together: `d + A B`, A 16 x 16 and B 16 x 8 unsigned bytes, d 16 x 8 words (PTX ISA,
@@ -143,50 +182,65 @@ pub trait MatrixUnit {
     fn multiply(&self, d: &mut [u32; 4], a: [u32; 2], b: u32);
 }
 
-/// Adds the products of four sources to each diagonal.
+/// Adds the products of a group of sources to each column's sums, for half `h` of the lane's coefficients.
 #[inline(always)]
-fn multiply_diagonals(
-    sums: &mut [[u32; 4]; DIAGONALS],
-    digits: [u32; 2],
-    factor: u32,
+fn multiply_columns(
+    sums: &mut [[u32; 4]; COLUMNS],
+    digits: Quad<u32>,
+    h: usize,
+    columns: [u32; COLUMNS],
     unit: &(impl MatrixUnit + ?Sized),
 ) {
-    let columns = columns(factor);
-    unrolled!(DIAGONALS, d, {
-        unit.multiply(&mut sums[d], digits, columns[d]);
+    unrolled!(COLUMNS, b, {
+        unit.multiply(&mut sums[b], [digits[2 * h], digits[2 * h + 1]], columns[b]);
     });
+}
+
+/// `(sum + v minus_big) / R mod q` in `[0, q)`, for a sum of columns: far below `q R`, it needs one correction.
+#[inline(always)]
+fn reduce_columns(s: [u32; COLUMNS], v: u32, known: &Known<u32>) -> u32 {
+    let sum = Scalar(v).mul_acc(Scalar(known.minus_big), sum_columns(s));
+    let t = Scalar::<u32>::redc_acc_lazy(sum, Scalar(known.q), Scalar(known.q_inv));
+    t.min(t.add(Scalar(known.q))).0
 }
 
 /// The same by the matrix unit.
 ///
 /// # Safety
-/// As [`Machine::tile_sums`].
+/// As [`Machine::tile`]; `held` is what [`Tile::held`] gives for all groups, or for none.
 #[inline(always)]
-pub unsafe fn by_bytes<M: Machine<u32>>(
+pub unsafe fn by_bytes<const G: usize, M: Machine<u32>>(
     m: &M,
     tile: &Tile,
-    supplied: Supplied<u32>,
-    first: u32,
-    n: u32,
+    held: &[Quad<u32>; G],
+    known: &[Known<u32>; LANE_TARGETS],
+    v: Quad<u32>,
     unit: &(impl MatrixUnit + ?Sized),
-) -> Sums<u64> {
-    let mut y = [[0; 4]; GROUPS];
-    unrolled!(GROUPS, i, {
+) -> Residues<u32> {
+    let mut columns = [[0; COLUMNS]; G];
+    unrolled!(G, g, {
         // SAFETY: the caller's promises.
-        y[i] = unsafe { tile.digits(m, first + Ord::min(source_of_lane(m.thread(), i), n - 1)) };
+        columns[g] = unsafe { tile.supplied_columns(m, g as u32) };
     });
     let mut out = [[0; 4]; LANE_TARGETS];
-    // One half of a lane's coefficients after the other: with 28 words of sums and not 56 more warps fit a multiprocessor.
+    // One half of a lane's coefficients after the other: with 16 words of sums and not 32 more warps fit a multiprocessor.
     unrolled!(2, h, {
-        let mut sums = [[0; 4]; DIAGONALS];
-        unrolled!(GROUPS, i, {
-            if i == 0 || SOURCES * (i as u32) < n {
-                multiply_diagonals(&mut sums, [y[i][2 * h], y[i][2 * h + 1]], supplied[i], unit);
-            }
+        let mut sums = [[0; 4]; COLUMNS];
+        unrolled!(G, g, {
+            multiply_columns(&mut sums, held[g], h, columns[g], unit);
         });
+        if G == 0 {
+            for g in 0..groups(tile.n_src) {
+                // SAFETY: the caller's promises.
+                let (digits, columns) = unsafe { (tile.supplied_digits(m, g), tile.supplied_columns(m, g)) };
+                multiply_columns(&mut sums, digits, h, columns, unit);
+            }
+        }
         // A lane has rows g, g + 8 and columns 2 t, 2 t + 1 of a product, row by row.
         unrolled!(4, word, {
-            out[word % 2][2 * h + word / 2] = sum_diagonals(sums.map(|sum| sum[word]));
+            let (t, k) = (word % 2, 2 * h + word / 2);
+            // Here, and not where it is stored: until then four words of sums would stand for one.
+            out[t][k] = m.here(reduce_columns(sums.map(|sum| sum[word]), v[k], &known[t]));
         });
     });
     out

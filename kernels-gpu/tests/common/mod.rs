@@ -6,7 +6,8 @@ use kernels_gpu::abi::launch::KernelArgs;
 use kernels_gpu::abi::{
     AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem, InnerProductItem,
     ItemKind, KernelId, Launch, MAX_BEGUN_TERMS, MIN_LOG_REPEAT, RoundResiduesItem, RoundTarget, RowItem,
-    RowRef, Term, fraction_bits, matrix_pool_words, matrix_position,
+    RowRef, Term, fraction_bits,
+    matrix::{fill_matrix, matrix_pool_words},
 };
 use kernels_gpu::body::tables::{PrimeConstants, PrimeTables, RingTables, fill_twiddles};
 use kernels_gpu::cpu::{Base, Bindings, CpuWord, LaneKind, SPLIT_WORDS, splits};
@@ -264,11 +265,16 @@ impl<'a, W: CpuWord> Case<'a, W> {
         let q = self.ring.primes[prime];
         let mut sums = vec![];
         let mut inits = [RowRef::NONE; 2];
-        for start in &mut inits[..n_sums] {
-            sums.push(if init { self.words(prime) } else { vec![0; self.ring.n()] });
+        let mut times = [1; 2];
+        for (start, times) in inits[..n_sums].iter_mut().zip(&mut times) {
+            let mut sum = if init { self.words(prime) } else { vec![0; self.ring.n()] };
             if init {
-                *start = self.push_row(ARENA, sums[sums.len() - 1].clone());
+                *start = self.push_row(ARENA, sum.clone());
+                // The largest and others.
+                *times = if n_terms % 2 == 0 { q - 1 } else { 1 + sum[0] % (q - 1) };
+                sum.iter_mut().for_each(|x| *x = oracle::mul(*x, *times, q));
             }
+            sums.push(sum);
         }
         let mut terms = vec![];
         let mut begun = 0;
@@ -305,7 +311,8 @@ impl<'a, W: CpuWord> Case<'a, W> {
         }
         let terms_at = self.table(&terms);
         let (n_terms, prime) = (n_terms as u32, prime as u32);
-        self.item(InnerProductItem { dst, init: inits, terms_at, n_terms, prime, begun, galois, pad: 0 });
+        let init = inits;
+        self.item(InnerProductItem { dst, init, times, terms_at, n_terms, prime, begun, galois, pad: 0 });
     }
 
     /// A conversion between disjoint sets of primes, by the formula of the ABI. `extreme`: not with the constants
@@ -359,18 +366,14 @@ impl<'a, W: CpuWord> Case<'a, W> {
         for target in &mut targets {
             target.big = form(target.big, target.prime);
         }
-        let mut packed = vec![W::ZERO; matrix_pool_words(d.len(), to.len(), W::BITS) * 64 / W::BITS as usize];
-        for (j, (factors, &prime)) in matrix.iter().zip(to).enumerate() {
-            for (i, &m) in factors.iter().enumerate() {
-                packed[matrix_position(i, j, d.len())] = W::from_u64(form(m, prime as u32));
-            }
-        }
+        let mut packed = vec![0; matrix_pool_words(d.len(), to.len(), W::BITS)];
+        let primes: Vec<u64> = to.iter().map(|&prime| self.ring.primes[prime]).collect();
+        fill_matrix(&mut packed, d.len(), &primes, W::BITS, |i, j| form(matrix[j][i], to[j] as u32));
         let (src_at, dst_at) = (self.table(&sources), self.table(&targets));
         if !self.pool.len().is_multiple_of(2) {
             self.pool.push(u64::MAX);
         }
-        let packed: &[u64] = bytemuck::cast_slice(&packed);
-        let matrix_at = self.table(packed);
+        let matrix_at = self.table(&packed);
         let (n_src, n_dst) = (from.len() as u32, to.len() as u32);
         self.item(ConvertBasisItem { src_at, n_src, dst_at, n_dst, matrix_at, pad: 0 });
     }

@@ -255,13 +255,14 @@ impl<'a, W: Word> Machine<'a, W> {
                 };
                 self.write(i.dst, bindings, out)
             }
-            Item::InnerProduct { dst, init, prime: p, terms, galois, .. } => {
+            Item::InnerProduct { dst, init, times, prime: p, terms, galois, .. } => {
                 let q = prime(*p)?;
                 for (h, dst) in sums(dst) {
                     let mut sum: Vec<u128> = if init[h] == RowRef::NONE {
                         vec![0; self.plan.row_words()]
                     } else {
-                        self.read(init[h], bindings)?.iter().map(|&x| u128::from(x)).collect()
+                        let init = self.read(init[h], bindings)?.iter();
+                        init.map(|&x| u128::from(x) * u128::from(times[h]) % q).collect()
                     };
                     for term in terms {
                         let (a, b) = (self.read(term.a, bindings)?, self.read(term.b[h], bindings)?);

@@ -106,12 +106,13 @@ impl<W: Word> Machine<'_, W> {
     fn value(&self, function: &Function, id: PolyId, encoder: &Encoder<W>) -> Result<Poly<W>> {
         let value = function.value(id);
         let (basis, ring) = (&value.basis[..], self.env.ring);
-        let by_limb = |scalars: &[u64]| {
+        let over = |basis: &[LimbIdx], scalars: &[u64]| {
             let table: Vec<(LimbIdx, u64)> = basis.iter().copied().zip(scalars.iter().copied()).collect();
             move |limb: LimbIdx| {
                 W::truncate(table.iter().find(|(l, _)| *l == limb).map_or(0, |&(_, scalar)| scalar))
             }
         };
+        let by_limb = |scalars: &[u64]| over(basis, scalars);
         Ok(Poly::Eval(match &value.op {
             Op::Input { input, poly } => {
                 let polys = self.env.input(*input)?.polys();
@@ -142,9 +143,17 @@ impl<W: Word> Machine<'_, W> {
             }
             Op::Ntt(a) => ring.ntt(self.coeff(*a)?.clone()),
             Op::Intt(a) => return Ok(Poly::Coeff(ring.intt(self.eval(*a)?.clone()))),
-            Op::ConvertBasis(a) => {
-                let a = self.coeff(*a)?;
-                return Ok(Poly::Coeff(ConvertBasis::new(ring, a.basis(), basis).apply(ring, a)?));
+            Op::ConvertBasis { a, before, after } => {
+                let mut a = self.coeff(*a)?.clone();
+                if !before.is_empty() {
+                    let residue = over(a.basis(), before);
+                    a.mul_scalar_assign(ring, residue);
+                }
+                let mut z = ConvertBasis::new(ring, a.basis(), basis).apply(ring, &a)?;
+                if !after.is_empty() {
+                    z.mul_scalar_assign(ring, by_limb(after));
+                }
+                return Ok(Poly::Coeff(z));
             }
             Op::Slice(a) => match &self.values[a.0 as usize] {
                 Poly::Coeff(p) => return Ok(Poly::Coeff(p.select("slice", basis)?)),
@@ -172,11 +181,14 @@ impl<W: Word> Machine<'_, W> {
                 x.neg_assign(ring);
                 x
             }
-            Op::InnerProduct { terms, init, galois } => {
+            Op::InnerProduct { terms, init, times, galois } => {
                 let mut x = match init {
                     Some(a) => self.eval(*a)?.clone(),
                     None => RnsPoly::zero(basis, ring.n()),
                 };
+                if !times.is_empty() {
+                    x.mul_scalar_assign(ring, by_limb(times));
+                }
                 for &(a, b) in terms {
                     x.mul_add_assign(ring, self.eval(a)?, self.eval(b)?)?;
                 }

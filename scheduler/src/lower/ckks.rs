@@ -25,10 +25,11 @@ use std::sync::Arc;
 
 use fhe_core::ckks::{check_raw_slots, scalar};
 use fhe_core::math::double::Double;
+use fhe_core::math::modulus::Modulus;
 use fhe_core::params::{GaloisElement, Level, LimbIdx, Params};
 use fhe_core::rlwe::{encapsulation_basis, encapsulation_special};
 
-use super::constants::{inverse_mod, product_mod, residues};
+use super::constants::{inverse_mod, product_mod, residues, scaled};
 use crate::ckks_ir::verify::factor_scale;
 use crate::ckks_ir::{ConstId, Constant, Function, Kind, Op, OutputIdx, Scale, ValueId};
 use crate::error::{Error, Result};
@@ -226,7 +227,9 @@ impl Lowering<'_> {
                 let [k0, k1] = self.key_switch(a[2], level, KeyId::Relinearization)?;
                 vec![self.builder.add(a[0], k0), self.builder.add(a[1], k1)]
             }
-            Op::Rescale(_) | Op::ModDownRescale(_) => a.iter().map(|&p| self.rescale(p, &basis)).collect(),
+            Op::Rescale(_) | Op::ModDownRescale(_) => {
+                a.iter().map(|&p| self.rescale(p, None, &basis)).collect()
+            }
             Op::ModDown(_) => a.iter().map(|&p| self.divide_round(p, &self.params.special())).collect(),
             Op::ModRaise(..) => self.mod_raise([a[0], a[1]], own.level)?.to_vec(),
             Op::LinearTransform(..) | Op::Bootstrap(..) => return Err(not_placed(id)),
@@ -236,8 +239,7 @@ impl Lowering<'_> {
                 let factor = residues(self.params, factor, &kept);
                 let mut drop = |p: PolyId| {
                     let p = self.builder.slice(p, &kept);
-                    let scaled = self.builder.mul_scalar(p, factor.clone());
-                    self.rescale(scaled, &basis)
+                    self.rescale(p, Some(&factor), &basis)
                 };
                 a.iter().map(|&p| drop(p)).collect()
             }
@@ -395,40 +397,63 @@ impl Lowering<'_> {
         build.inner_product(terms)
     }
 
-    /// `round(x A / R)` over the basis `to`: A the product of the primes that `x` lacks, R of those that `to` lacks. Modulo a prime of A the
-    /// product is 0, so what is divided there is the remainder alone.
-    fn rescale(&mut self, x: PolyId, to: &[LimbIdx]) -> PolyId {
+    /// `round(x S A / R)` over the basis `to`: S the factor, of residues for each limb of `x`, A the product of the primes that `x`
+    /// lacks, R of those that `to` lacks. Modulo a prime of A the product is 0, so what is divided there is the remainder alone.
+    ///
+    /// With `r` the remainder, `(x S A - r) / R = (x - r (S A)^-1) S A / R`, so that no product is computed: S A is part of the
+    /// conversion's constants, before and, inverse, after it, and of the last factor.
+    fn rescale(&mut self, x: PolyId, factor: Option<&[u64]>, to: &[LimbIdx]) -> PolyId {
         let from = self.builder.basis(x).to_vec();
         let removed: Vec<LimbIdx> = from.iter().copied().filter(|l| !to.contains(l)).collect();
         let (kept, added): (Vec<LimbIdx>, Vec<LimbIdx>) = to.iter().copied().partition(|l| from.contains(l));
-        if added.is_empty() {
+        if added.is_empty() && factor.is_none() {
             return self.divide_round(x, &removed);
         }
-        let times = from.iter().map(|&l| product_mod(self.params, &added, l)).collect();
-        let product = self.builder.mul_scalar(x, times);
-        let remainder = self.remainder(product, &removed, to);
-        let inverse = |limb: &LimbIdx| inverse_mod(self.params, &removed, *limb);
-        let minus = |limb: &LimbIdx| {
-            let q = self.params.prime(*limb);
-            (q - inverse(limb)) % q
-        };
-        let (minus, times): (Vec<u64>, Vec<u64>) =
-            (added.iter().map(minus).collect(), kept.iter().map(inverse).collect());
-        let rest = self.builder.slice(remainder, &added);
-        let rest = self.builder.mul_scalar(rest, minus);
-        if kept.is_empty() {
-            return rest;
+        let params = self.params;
+        let times: Vec<u64> = (0..from.len())
+            .map(|at| {
+                let product = product_mod(params, &added, from[at]);
+                scaled(params, product, factor.unwrap_or_default(), at, from[at])
+            })
+            .collect();
+        let times_of = |limb: &LimbIdx| from.iter().position(|l| l == limb).map_or(0, |at| times[at]);
+        let modulus = |limb: &LimbIdx| Modulus::<u64>::new(params.prime(*limb));
+        let inverse = |limb: &LimbIdx| inverse_mod(params, &removed, *limb);
+        if let Some(factor) = factor.filter(|_| kept.iter().any(|limb| times_of(limb) == 0)) {
+            // What has no inverse is multiplied; A has one.
+            let product = self.builder.mul_scalar(x, factor.to_vec());
+            return self.rescale(product, None, to);
         }
-        let (product, own) = (self.builder.slice(product, &kept), self.builder.slice(remainder, &kept));
-        let quotient = self.builder.sub_mul_scalar(product, own, times);
+        let before = removed.iter().map(times_of).collect();
+        let after = |limb: &LimbIdx| match times_of(limb) {
+            0 => modulus(limb).neg(inverse(limb)),
+            times => modulus(limb).inv(times),
+        };
+        let remainder = self.remainder(x, &removed, to, (before, to.iter().map(after).collect()));
+        if kept.is_empty() {
+            return remainder;
+        }
+        let last = kept.iter().map(|limb| modulus(limb).mul(inverse(limb), times_of(limb))).collect();
+        let (own, of_kept) = (self.builder.slice(x, &kept), self.builder.slice(remainder, &kept));
+        let quotient = self.builder.sub_mul_scalar(own, of_kept, last);
+        if added.is_empty() {
+            return quotient;
+        }
+        let rest = self.builder.slice(remainder, &added);
         self.builder.concat(&[quotient, rest])
     }
 
-    /// What `x` leaves when it is divided by `removed`, centred, over other limbs.
-    fn remainder(&mut self, x: PolyId, removed: &[LimbIdx], to: &[LimbIdx]) -> PolyId {
+    /// What `x` leaves when it is divided by `removed`, centred, over other limbs; with scalars before and after the conversion.
+    fn remainder(
+        &mut self,
+        x: PolyId,
+        removed: &[LimbIdx],
+        to: &[LimbIdx],
+        (before, after): (Vec<u64>, Vec<u64>),
+    ) -> PolyId {
         let remainder = self.builder.slice(x, removed);
         let remainder = self.builder.intt(remainder);
-        let remainder = self.builder.convert_basis(remainder, to);
+        let remainder = self.builder.convert_scaled(remainder, to, before, after);
         self.builder.ntt(remainder)
     }
 
@@ -436,7 +461,7 @@ impl Lowering<'_> {
         let kept: Vec<LimbIdx> =
             self.builder.basis(x).iter().copied().filter(|l| !removed.contains(l)).collect();
         let inverse = kept.iter().map(|&l| inverse_mod(self.params, removed, l)).collect();
-        let remainder = self.remainder(x, removed, &kept);
+        let remainder = self.remainder(x, removed, &kept, (Vec::new(), Vec::new()));
         let kept = self.builder.slice(x, &kept);
         self.builder.sub_mul_scalar(kept, remainder, inverse)
     }

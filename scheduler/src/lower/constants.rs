@@ -15,6 +15,12 @@ pub(crate) fn inverse_mod(params: &Params, factors: &[LimbIdx], limb: LimbIdx) -
     Modulus::<u64>::new(params.prime(limb)).inv(product_mod(params, factors, limb))
 }
 
+/// `x` times what scalars of limbs have for limb `position`; that is 1 where there are none.
+pub(crate) fn scaled(params: &Params, x: u64, scalars: &[u64], position: usize, limb: LimbIdx) -> u64 {
+    let m = Modulus::<u64>::new(params.prime(limb));
+    scalars.get(position).map_or(x, |&s| m.mul(m.reduce(x), m.reduce(s)))
+}
+
 /// An integer modulo each prime of a basis.
 pub(crate) fn residues(params: &Params, x: i128, basis: &[LimbIdx]) -> Vec<u64> {
     basis.iter().map(|&l| scalar::residue(x, params.prime(l))).collect()

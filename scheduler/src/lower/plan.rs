@@ -509,7 +509,7 @@ impl Lowering<'_> {
         let op = &self.function.value(id).op;
         let all = |a: PolyId| self.of[a.0 as usize].iter().copied();
         match op {
-            Op::ConvertBasis(a) | Op::RoundResidues(a) => all(*a).collect(),
+            Op::ConvertBasis { a, .. } | Op::RoundResidues(a) => all(*a).collect(),
             Op::EmbedInverse(slots) => {
                 let factors = self.factor_rows.get(&self.device_of_slots(*slots));
                 self.slot_rows[slots.0 as usize]

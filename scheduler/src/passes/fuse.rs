@@ -1,7 +1,7 @@
 //! Operations into their neighbours: fewer passes over memory. Residues are canonical before and after, so bits stay.
 //!
-//! **Inner products.** `a + b`, where `b` is an inner product without `init` that nothing else uses, becomes `b` with `init = a`;
-//! where `a` is such a product too, the terms are joined. An automorphism of what is an inner product then, and read by nothing else,
+//! **Inner products.** `a + b`, where `b` is an inner product without `init` that nothing else uses, becomes `b` with `init = a`, or,
+//! where `a` is a product by scalars, with what these are multiplied by; where `a` is such an inner product too, the terms are joined. An automorphism of what is an inner product then, and read by nothing else,
 //! is done where the sum is written. What is permuted already is neither joined nor permuted again.
 //!
 //! **Divisions.** An addition to the quotient of a division by primes, and an automorphism of that, become part of its last
@@ -68,27 +68,35 @@ pub fn fuse_inner_products(function: &Function) -> Function {
     for i in 0..out.values.len() {
         // A product that only this value reads, and that permutes nothing yet.
         let product = |id: PolyId| match &out.value(id).op {
-            Op::InnerProduct { terms, init, galois: IDENTITY } if uses[id.0 as usize] == 1 => {
-                Some((terms, *init))
+            Op::InnerProduct { terms, init, times, galois: IDENTITY } if uses[id.0 as usize] == 1 => {
+                Some((terms, (*init, times)))
             }
             _ => None,
         };
+        // What is added: a product by scalars is one there.
+        let addend = |id: PolyId| match &out.value(id).op {
+            Op::MulScalar(a, times) => (Some(*a), times.clone()),
+            _ => (Some(id), Vec::new()),
+        };
         let fused = match out.values[i].op {
             Op::Add(a, b) => match (product(a), product(b)) {
-                (Some((s, init)), Some((t, other)))
+                (Some((s, (init, times))), Some((t, (other, others))))
                     if (init.is_none() || other.is_none()) && s.len() + t.len() <= MAX_TERMS =>
                 {
-                    Some((s.iter().chain(t).copied().collect(), init.or(other), IDENTITY))
+                    let init = if init.is_some() { (init, times.clone()) } else { (other, others.clone()) };
+                    Some((s.iter().chain(t).copied().collect(), init, IDENTITY))
                 }
-                (Some((s, None)), _) => Some((s.clone(), Some(b), IDENTITY)),
-                (_, Some((t, None))) => Some((t.clone(), Some(a), IDENTITY)),
+                (Some((s, (None, _))), _) => Some((s.clone(), addend(b), IDENTITY)),
+                (_, Some((t, (None, _)))) => Some((t.clone(), addend(a), IDENTITY)),
                 _ => None,
             },
-            Op::Automorphism(x, galois) => product(x).map(|(terms, init)| (terms.clone(), init, galois)),
+            Op::Automorphism(x, galois) => {
+                product(x).map(|(terms, (init, times))| (terms.clone(), (init, times.clone()), galois))
+            }
             _ => None,
         };
-        if let Some((terms, init, galois)) = fused {
-            out.values[i].op = Op::InnerProduct { terms, init, galois };
+        if let Some((terms, (init, times), galois)) = fused {
+            out.values[i].op = Op::InnerProduct { terms, init, times, galois };
         }
     }
     out

@@ -2,10 +2,10 @@
 
 use bytemuck::Pod;
 use fhe_core::math::word::WordKind;
+use kernels_gpu::abi::matrix::{fill_matrix, matrix_pool_words, matrix_position};
 use kernels_gpu::abi::{
     AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem, InnerProductItem,
     ItemKind, KernelId, Launch, RoundResiduesItem, RoundTarget, RowItem, RowRef, Term, is_begun,
-    matrix_pool_words, matrix_position,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,8 @@ pub enum Item {
         dst: [RowRef; 2],
         /// Added, or [`RowRef::NONE`].
         init: [RowRef; 2],
+        /// What that is multiplied by, 1 where it is not.
+        times: [u64; 2],
         /// Index of the prime.
         prime: u32,
         /// The products.
@@ -168,7 +170,8 @@ impl Item {
         let f = |row: RowRef| if row == RowRef::NONE { row } else { f(row) };
         match self {
             Self::Row(i) => Self::Row(RowItem { dst: f(i.dst), a: f(i.a), b: f(i.b), c: f(i.c), ..*i }),
-            Self::InnerProduct { dst, init, prime, terms, begun, galois } => Self::InnerProduct {
+            Self::InnerProduct { dst, init, times, prime, terms, begun, galois } => Self::InnerProduct {
+                times: *times,
                 dst: dst.map(f),
                 init: init.map(f),
                 prime: *prime,
@@ -253,13 +256,11 @@ fn forms(primes: &[u64], word: u32) -> Vec<Montgomery> {
 
 /// The matrix of a conversion as the pool has it, in words of `word` bits.
 fn pack_matrix(matrix: &[u64], n_src: usize, targets: &[Montgomery], word: u32) -> Vec<u64> {
+    let primes: Vec<u64> = targets.iter().map(|form| form.p).collect();
     let mut packed = vec![0; matrix_pool_words(n_src, targets.len(), word)];
-    for (j, (row, form)) in matrix.chunks(n_src.max(1)).zip(targets).enumerate() {
-        for (i, &m) in row.iter().enumerate() {
-            let bit = matrix_position(i, j, n_src) * word as usize;
-            packed[bit / 64] |= form.of(m) << (bit % 64);
-        }
-    }
+    fill_matrix(&mut packed, n_src, &primes, word, |i, j| {
+        matrix.get(j * n_src + i).map_or(0, |&m| targets[j].of(m))
+    });
     packed
 }
 
@@ -308,8 +309,8 @@ impl Plan {
                 .into_iter()
                 .map(|i| {
                     let terms = table(pool, i.terms_at, i.n_terms, "terms")?;
-                    let InnerProductItem { dst, init, prime, begun, galois, .. } = i;
-                    Ok(Item::InnerProduct { dst, init, prime, terms, begun, galois })
+                    let InnerProductItem { dst, init, times, prime, begun, galois, .. } = i;
+                    Ok(Item::InnerProduct { dst, init, times, prime, terms, begun, galois })
                 })
                 .collect::<core::result::Result<_, String>>()?,
             ItemKind::ConvertBasis => {
@@ -350,7 +351,7 @@ impl Plan {
 #[derive(Debug)]
 pub struct PoolWriter {
     words: Vec<u64>,
-    matrices: BTreeMap<Vec<u64>, u32>,
+    matrices: BTreeMap<(Vec<u32>, Vec<u64>), u32>,
     /// By prime.
     forms: Vec<Montgomery>,
     word: u32,
@@ -398,10 +399,11 @@ impl PoolWriter {
                     let (dst_at, n_dst) = (self.append(targets)?, targets.len() as u32);
                     roundings.push(RoundResiduesItem { src: *src, scale: *scale, dst_at, n_dst });
                 }
-                Item::InnerProduct { dst, init, prime, terms, begun, galois } => {
+                Item::InnerProduct { dst, init, times, prime, terms, begun, galois } => {
                     products.push(InnerProductItem {
                         dst: *dst,
                         init: *init,
+                        times: *times,
                         terms_at: self.append(terms)?,
                         n_terms: terms.len() as u32,
                         prime: *prime,
@@ -419,18 +421,20 @@ impl PoolWriter {
                         big: form.of(t.big),
                         ..*t
                     };
-                    let packed = pack_matrix(matrix, sources.len(), &forms, self.word);
                     let sources: Vec<ConvertSource> = sources.iter().map(of_source).collect();
                     let targets: Vec<ConvertTarget> = targets.iter().zip(&forms).map(of_target).collect();
-                    let matrix_at = match self.matrices.get(&packed) {
+                    let primes = targets.iter().map(|t| t.prime).collect();
+                    let key = (primes, matrix.clone());
+                    let matrix_at = match self.matrices.get(&key) {
                         Some(&at) => at,
                         None => {
                             // Even, as the ABI asks.
                             if !self.words.len().is_multiple_of(2) {
                                 self.words.push(0);
                             }
+                            let packed = pack_matrix(matrix, sources.len(), &forms, self.word);
                             let at = self.append(&packed)?;
-                            self.matrices.insert(packed, at);
+                            self.matrices.insert(key, at);
                             at
                         }
                     };

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::ckks_ir::{ConstId, InputIdx};
 use crate::error::{Error, Result};
-use crate::lower::constants::{inverse_mod, product_mod};
+use crate::lower::constants::{inverse_mod, product_mod, scaled};
 use crate::poly_ir::{Domain, Encoded, Function, Op, PolyId, inline_all};
 
 /// What a row is.
@@ -38,8 +38,8 @@ enum Number {
     Made(KernelId, u32, u64, Vec<u32>),
     /// The end of a division: prime, scalar, whether there is an addend, Galois element, operands.
     Divided(u32, u64, bool, u32, Vec<u32>),
-    /// An inner product: prime, whether there is an addend, Galois element, operands.
-    Summed(u32, bool, u32, Vec<u32>),
+    /// An inner product: prime, what times the addend if there is one, Galois element, operands.
+    Summed(u32, Option<u64>, u32, Vec<u32>),
     /// Prime, `big`, sources with their constants, matrix row.
     Converted(u32, u64, Vec<(u32, u64, u32)>, Vec<u64>),
 }
@@ -175,9 +175,10 @@ fn number_function(
                 Op::Add(..) => all(KernelId::Add, 0),
                 Op::Sub(..) => all(KernelId::Sub, 0),
                 Op::Neg(_) => all(KernelId::Neg, 0),
-                Op::InnerProduct { init, galois, .. } => {
+                Op::InnerProduct { init, times, galois, .. } => {
                     let operands = value.op.operands().into_iter().map(|a| limb_of(a, limb)).collect();
-                    Number::Summed(limb.0, init.is_some(), galois.0, operands)
+                    let times = init.map(|_| times.get(position).copied().unwrap_or(1));
+                    Number::Summed(limb.0, times, galois.0, operands)
                 }
                 Op::MulScalar(_, s) => all(KernelId::MulScalar, s[position]),
                 Op::AddScalar(_, s) => all(KernelId::AddScalar, s[position]),
@@ -189,15 +190,21 @@ fn number_function(
                     all(KernelId::AutomorphismEval, u64::from(g.0))
                 }
                 Op::Automorphism(_, g) => all(KernelId::AutomorphismCoeff, u64::from(g.0)),
-                Op::ConvertBasis(a) => {
+                Op::ConvertBasis { a, before, after } => {
                     let from = &function.value(*a).basis;
                     let others = |i: LimbIdx| from.iter().copied().filter(|&l| l != i).collect::<Vec<_>>();
-                    let source = |&l: &LimbIdx| (limb_of(*a, l), inverse_mod(params, &others(l), l), l.0);
-                    let entry = |&i: &LimbIdx| product_mod(params, &others(i), limb);
+                    let source = |(at, &l): (usize, &LimbIdx)| {
+                        let inverse = inverse_mod(params, &others(l), l);
+                        (limb_of(*a, l), scaled(params, inverse, before, at, l), l.0)
+                    };
+                    let product = |factors: &[LimbIdx]| {
+                        scaled(params, product_mod(params, factors, limb), after, position, limb)
+                    };
+                    let entry = |&i: &LimbIdx| product(&others(i));
                     Number::Converted(
                         limb.0,
-                        product_mod(params, from, limb),
-                        from.iter().map(source).collect(),
+                        product(from),
+                        from.iter().enumerate().map(source).collect(),
                         from.iter().map(entry).collect(),
                     )
                 }
@@ -352,13 +359,13 @@ fn number_item(kernel: KernelId, item: &Item, operands: &[u32]) -> Vec<(RowRef, 
             vec![(i.dst, Number::Divided(i.prime, i.scalar, add, i.galois, operands.to_vec()))]
         }
         Item::Row(i) => vec![(i.dst, made(i.prime, i.scalar))],
-        Item::InnerProduct { dst, init, prime, galois, .. } => {
+        Item::InnerProduct { dst, init, times, prime, galois, .. } => {
             let mut rest = operands;
             let mut numbers = Vec::with_capacity(2);
             for (h, dst) in sums(dst) {
                 let (own, others) = rest.split_at(item.reads_of_sum(h).len());
                 rest = others;
-                let add = init[h] != RowRef::NONE;
+                let add = (init[h] != RowRef::NONE).then_some(times[h]);
                 numbers.push((dst, Number::Summed(*prime, add, *galois, own.to_vec())));
             }
             numbers

@@ -124,7 +124,7 @@ fn item_text(item: &Item, kernel: KernelId) -> String {
             let galois = if i.galois == 1 { String::new() } else { format!(" galois {}", i.galois) };
             format!("{} = {}{b}{scalar}{add}{galois} prime {}", row(i.dst), row(i.a), i.prime)
         }
-        Item::InnerProduct { dst, init, prime, terms, begun, galois } => {
+        Item::InnerProduct { dst, init, times, prime, terms, begun, galois } => {
             let begun = |t| if is_begun(*begun, t) { "begun " } else { "" };
             let terms: Vec<String> = (0..)
                 .zip(terms)
@@ -139,8 +139,12 @@ fn item_text(item: &Item, kernel: KernelId) -> String {
             let terms = terms.join(", ");
             let init =
                 if init == &[RowRef::NONE; 2] { String::new() } else { format!(" init {}", pair(*init)) };
+            let times = match times {
+                [1, 1] => String::new(),
+                [a, b] => format!(" times {a} and {b}"),
+            };
             let galois = if *galois == 1 { String::new() } else { format!(" galois {galois}") };
-            format!("{} = [{terms}]{init}{galois} prime {prime}", pair(*dst))
+            format!("{} = [{terms}]{init}{times}{galois} prime {prime}", pair(*dst))
         }
         Item::ConvertBasis { sources, targets, matrix } => {
             let source =
@@ -524,8 +528,10 @@ fn parse_item(line: &mut Line, kernel: KernelId) -> Result<Item> {
             Ok(Term { part, log_repeat, ..Term::new(a, parse_pair(line)?) })
         })?;
         let init = if line.take("init") { parse_pair(line)? } else { [RowRef::NONE; 2] };
+        let times = if line.take("times") { [line.number()?, field(line, "and")?] } else { [1; 2] };
         let galois = if line.take("galois") { line.number()? } else { 1 };
-        return Ok(Item::InnerProduct { dst, init, prime: field(line, "prime")?, terms, begun, galois });
+        let prime = field(line, "prime")?;
+        return Ok(Item::InnerProduct { dst, init, times, prime, terms, begun, galois });
     }
     if kernel.item() == ItemKind::EmbedInverse {
         let dst = parse_pair(line)?;

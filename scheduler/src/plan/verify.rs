@@ -209,9 +209,15 @@ fn check_item(plan: &Plan, kernel: KernelId, item: &Item) -> Check {
             })?;
             galois(i.galois)
         }
-        Item::InnerProduct { dst, prime: p, terms, begun, galois: g, .. } => {
+        Item::InnerProduct { dst, init, times, prime: p, terms, begun, galois: g } => {
             prime(*p)?;
             galois(*g)?;
+            for (&init, &times) in init.iter().zip(times) {
+                below(times, *p, "factor of the addend")?;
+                ensure(init != RowRef::NONE || times == 1, "row", || {
+                    format!("{times} times an addend that is not there")
+                })?;
+            }
             let most = kernel.most_begun(terms.len());
             let known = u64::from(*begun) >> most == 0;
             ensure(known, "begun", || format!("terms {begun:#b} are begun, of {most} that may be"))?;

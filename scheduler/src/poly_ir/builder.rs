@@ -121,7 +121,12 @@ impl Builder {
 
     /// Centred conversion to other limbs.
     pub fn convert_basis(&mut self, a: PolyId, to: &[LimbIdx]) -> PolyId {
-        self.push(Op::ConvertBasis(a), to.to_vec(), Domain::Coeff)
+        self.convert_scaled(a, to, Vec::new(), Vec::new())
+    }
+
+    /// [`Op::ConvertBasis`] with scalars.
+    pub fn convert_scaled(&mut self, a: PolyId, to: &[LimbIdx], before: Vec<u64>, after: Vec<u64>) -> PolyId {
+        self.push(Op::ConvertBasis { a, before, after }, to.to_vec(), Domain::Coeff)
     }
 
     /// The limbs `basis` of `a`; `a` itself if these are all.
@@ -163,7 +168,11 @@ impl Builder {
     /// `sum a * b` over at least one term.
     pub fn inner_product(&mut self, terms: Vec<(PolyId, PolyId)>) -> PolyId {
         let basis = terms.first().map_or_else(Vec::new, |&(a, _)| self.basis(a).to_vec());
-        self.push(Op::InnerProduct { terms, init: None, galois: GaloisElement(1) }, basis, Domain::Eval)
+        self.push(
+            Op::InnerProduct { terms, init: None, times: Vec::new(), galois: GaloisElement(1) },
+            basis,
+            Domain::Eval,
+        )
     }
 
     /// `a * scalar`, residues by limb.

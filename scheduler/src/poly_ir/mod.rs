@@ -99,8 +99,16 @@ pub enum Op {
     Ntt(PolyId),
     /// Values to coefficients.
     Intt(PolyId),
-    /// Centred conversion to the basis of the result, which shares no limb with the operand's.
-    ConvertBasis(PolyId),
+    /// Centred conversion of `a * before` to the basis of the result, which shares no limb with the operand's, times `after`. Both
+    /// become part of the conversion's constants.
+    ConvertBasis {
+        /// What is converted.
+        a: PolyId,
+        /// A residue for each limb of `a`; none for 1.
+        before: Vec<u64>,
+        /// A residue for each limb of the result; none for 1.
+        after: Vec<u64>,
+    },
     /// The limbs of the result's basis.
     Slice(PolyId),
     /// The limbs of all operands, whose bases are disjoint.
@@ -111,12 +119,14 @@ pub enum Op {
     Sub(PolyId, PolyId),
     /// `-a`.
     Neg(PolyId),
-    /// `(init + sum a * b)(X^g)`.
+    /// `(init * times + sum a * b)(X^g)`.
     InnerProduct {
         /// At least one product.
         terms: Vec<(PolyId, PolyId)>,
         /// Added to the sum.
         init: Option<PolyId>,
+        /// A residue for each limb of `init`; none for 1.
+        times: Vec<u64>,
         /// The automorphism, 1 for none.
         galois: GaloisElement,
     },
@@ -153,7 +163,7 @@ impl Op {
             Self::Key { .. } => "key",
             Self::Ntt(_) => "ntt",
             Self::Intt(_) => "intt",
-            Self::ConvertBasis(_) => "convert_basis",
+            Self::ConvertBasis { .. } => "convert_basis",
             Self::Slice(_) => "slice",
             Self::Concat(_) => "concat",
             Self::Add(..) => "add",
@@ -178,7 +188,7 @@ impl Op {
             Self::Ntt(a)
             | Self::Intt(a)
             | Self::RoundResidues(a)
-            | Self::ConvertBasis(a)
+            | Self::ConvertBasis { a, .. }
             | Self::Slice(a)
             | Self::Neg(a)
             | Self::MulScalar(a, _)
@@ -205,7 +215,9 @@ impl Op {
             Self::RoundResidues(a) => Self::RoundResidues(f(*a)),
             Self::Ntt(a) => Self::Ntt(f(*a)),
             Self::Intt(a) => Self::Intt(f(*a)),
-            Self::ConvertBasis(a) => Self::ConvertBasis(f(*a)),
+            Self::ConvertBasis { a, before, after } => {
+                Self::ConvertBasis { a: f(*a), before: before.clone(), after: after.clone() }
+            }
             Self::Slice(a) => Self::Slice(f(*a)),
             Self::Neg(a) => Self::Neg(f(*a)),
             Self::MulScalar(a, s) => Self::MulScalar(f(*a), s.clone()),
@@ -218,9 +230,9 @@ impl Op {
                 Self::SubMulScalar { a, b, scalars: scalars.clone(), add, galois: *galois }
             }
             Self::Concat(parts) => Self::Concat(parts.iter().map(|&a| f(a)).collect()),
-            Self::InnerProduct { terms, init, galois } => {
+            Self::InnerProduct { terms, init, times, galois } => {
                 let terms = terms.iter().map(|&(a, b)| (f(a), f(b))).collect();
-                Self::InnerProduct { terms, init: init.map(f), galois: *galois }
+                Self::InnerProduct { terms, init: init.map(f), times: times.clone(), galois: *galois }
             }
         }
     }

@@ -65,22 +65,28 @@ impl fmt::Display for Op {
             Self::EmbedInverse(s) => write!(f, " #{}", s.0),
             Self::Result { call, result, poly } => write!(f, " {call} {result} {poly}"),
             Self::Key { key, digit, half } => write!(f, " {key} {digit} {half}"),
-            Self::Ntt(a)
-            | Self::Intt(a)
-            | Self::RoundResidues(a)
-            | Self::ConvertBasis(a)
-            | Self::Slice(a)
-            | Self::Neg(a) => {
+            Self::Ntt(a) | Self::Intt(a) | Self::RoundResidues(a) | Self::Slice(a) | Self::Neg(a) => {
                 write!(f, " {a}")
+            }
+            Self::ConvertBasis { a, before, after } => {
+                write!(f, " {a}")?;
+                let scalars = [("before", before), ("after", after)];
+                scalars
+                    .iter()
+                    .filter(|(_, s)| !s.is_empty())
+                    .try_for_each(|(name, s)| write!(f, " {name} {s:?}"))
             }
             Self::Concat(parts) => {
                 write!(f, " [{}]", parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
             }
             Self::Add(a, b) | Self::Sub(a, b) => write!(f, " {a}, {b}"),
-            Self::InnerProduct { terms, init, galois } => {
+            Self::InnerProduct { terms, init, times, galois } => {
                 let terms: Vec<String> = terms.iter().map(|(a, b)| format!("{a} * {b}")).collect();
                 write!(f, " [{}]", terms.join(", "))?;
                 init.map_or(Ok(()), |a| write!(f, " init {a}"))?;
+                if !times.is_empty() {
+                    write!(f, " times {times:?}")?;
+                }
                 if *galois == GaloisElement(1) { Ok(()) } else { write!(f, " galois {galois}") }
             }
             Self::MulScalar(a, s) | Self::AddScalar(a, s) => write!(f, " {a}, {s:?}"),
@@ -319,7 +325,11 @@ fn parse_op(line: &mut Line) -> Result<Op> {
         "key" => Op::Key { key: parse_key(line)?, digit: line.number()?, half: line.number()? },
         "ntt" => Op::Ntt(poly(line)?),
         "intt" => Op::Intt(poly(line)?),
-        "convert_basis" => Op::ConvertBasis(poly(line)?),
+        "convert_basis" => {
+            let a = poly(line)?;
+            let mut scalars = |name| if line.take(name) { line.list(Line::number) } else { Ok(Vec::new()) };
+            Op::ConvertBasis { a, before: scalars("before")?, after: scalars("after")? }
+        }
         "slice" => Op::Slice(poly(line)?),
         "neg" => Op::Neg(poly(line)?),
         "concat" => Op::Concat(line.list(poly)?),
@@ -332,8 +342,9 @@ fn parse_op(line: &mut Line) -> Result<Op> {
                 Ok((a, poly(line)?))
             })?;
             let init = if line.take("init") { Some(poly(line)?) } else { None };
+            let times = if line.take("times") { line.list(Line::number)? } else { Vec::new() };
             let galois = GaloisElement(if line.take("galois") { line.number()? } else { 1 });
-            Op::InnerProduct { terms, init, galois }
+            Op::InnerProduct { terms, init, times, galois }
         }
         "mul_scalar" => Op::MulScalar(poly(line)?, scalars(line)?),
         "add_scalar" => Op::AddScalar(poly(line)?, scalars(line)?),

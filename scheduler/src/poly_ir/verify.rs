@@ -184,9 +184,12 @@ fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result
             let from = get(a);
             typed(!eval && from.domain == Domain::Eval && from.basis == value.basis, "values")
         }
-        Op::ConvertBasis(a) => {
+        Op::ConvertBasis { a, before, after } => {
             let from = get(a);
             typed(!eval && from.domain == Domain::Coeff, "coefficients")?;
+            for (of, scalars) in [(from, before), (value, after)].into_iter().filter(|(_, s)| !s.is_empty()) {
+                check_scalars(params, id, of, scalars)?;
+            }
             let disjoint = from.basis.iter().all(|l| !value.basis.contains(l));
             let few = from.basis.len() <= MAX_CONVERT_SOURCES && value.basis.len() <= MAX_CONVERT_TARGETS;
             if disjoint && few {
@@ -210,7 +213,7 @@ fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result
             typed(eval && same(get(a), value) && same(get(b), value), "operands of its type, as values")
         }
         Op::Neg(a) => typed(eval && same(get(a), value), "an operand of its type, as values"),
-        Op::InnerProduct { terms, init, galois } => {
+        Op::InnerProduct { terms, init, times, galois } => {
             let first = |a: &Value| {
                 same(a, value) || (a.basis == value.basis && matches!(a.domain, Domain::Repeated(_)))
             };
@@ -220,6 +223,11 @@ fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result
                 eval && !terms.is_empty() && all,
                 "operands of its type, as values; first factors repeated or not",
             )?;
+            if init.is_some() && !times.is_empty() {
+                check_scalars(params, id, value, times)?;
+            } else if !times.is_empty() {
+                return Err(("scalar", format!("{id} has {times:?} times nothing")));
+            }
             check_galois(params, id, *galois)
         }
         Op::MulScalar(a, scalars) | Op::AddScalar(a, scalars) => {

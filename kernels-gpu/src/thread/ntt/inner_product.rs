@@ -193,9 +193,9 @@ unsafe fn start_sums<W: Word, M: Machine<W>>(
         if item.init[h] != RowRef::NONE {
             // SAFETY: the caller's promises.
             unsafe {
-                let row = m.row(item.init[h]);
+                let (row, times) = (m.row(item.init[h]), W::from_u64(item.times[h]));
                 unrolled!(4, k, {
-                    sums[h][k] = m.load_quad(row, at, 16 * k as u32).map(W::widen);
+                    sums[h][k] = m.load_quad(row, at, 16 * k as u32).map(|word| word.mul_wide(times));
                 });
             }
         }

@@ -178,7 +178,7 @@ impl Lowering<'_> {
         let positions = self.needed_positions(id);
         if matches!(
             self.function.value(id).op,
-            Op::ConvertBasis(_) | Op::EmbedInverse(_) | Op::RoundResidues(_)
+            Op::ConvertBasis { .. } | Op::EmbedInverse(_) | Op::RoundResidues(_)
         ) {
             return vec![once(self.operands(id, 0))];
         }
@@ -187,7 +187,7 @@ impl Lowering<'_> {
 
     /// What a value reads from other devices. Only what reads all limbs does.
     fn remote_reads(&self, id: PolyId) -> Vec<RemoteRead> {
-        if !matches!(self.function.value(id).op, Op::ConvertBasis(_) | Op::RoundResidues(_)) {
+        if !matches!(self.function.value(id).op, Op::ConvertBasis { .. } | Op::RoundResidues(_)) {
             return Vec::new();
         }
         let read = once(self.operands(id, 0));

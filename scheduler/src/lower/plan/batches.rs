@@ -230,7 +230,7 @@ fn kernel(op: &Op, domain: Domain) -> Option<KernelId> {
         Op::RoundResidues(_) => KernelId::RoundResidues,
         Op::Ntt(_) => KernelId::Ntt,
         Op::Intt(_) => KernelId::Intt,
-        Op::ConvertBasis(_) => KernelId::ConvertBasis,
+        Op::ConvertBasis { .. } => KernelId::ConvertBasis,
         Op::Add(..) => KernelId::Add,
         Op::Sub(..) => KernelId::Sub,
         Op::Neg(_) => KernelId::Neg,

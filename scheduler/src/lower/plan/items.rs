@@ -9,7 +9,7 @@ use kernels_gpu::abi::{
 };
 
 use super::{Batch, Lowering};
-use crate::lower::constants::{inverse_mod, product_mod};
+use crate::lower::constants::{inverse_mod, product_mod, scaled};
 use crate::plan::{DeviceIdx, Item};
 use crate::poly_ir::{Domain, Op, PolyId};
 
@@ -64,10 +64,11 @@ impl Lowering<'_> {
     /// The sum of one or two inner products at a position.
     fn inner_product(&self, first: PolyId, second: Option<PolyId>, position: usize) -> Item {
         let at = |a: PolyId| self.address(self.of[a.0 as usize][position]);
-        let none = (RowRef::NONE, RowRef::NONE, Vec::new(), GaloisElement(1));
+        let none = (RowRef::NONE, (RowRef::NONE, 1), Vec::new(), GaloisElement(1));
         let sum = |id: PolyId| match &self.function.value(id).op {
-            Op::InnerProduct { terms, init, galois } => {
-                (at(id), init.map_or(RowRef::NONE, at), terms.clone(), *galois)
+            Op::InnerProduct { terms, init, times, galois } => {
+                let init = (init.map_or(RowRef::NONE, at), times.get(position).copied().unwrap_or(1));
+                (at(id), init, terms.clone(), *galois)
             }
             _ => none.clone(),
         };
@@ -86,7 +87,8 @@ impl Lowering<'_> {
         };
         Item::InnerProduct {
             dst: [one.0, two.0],
-            init: [one.1, two.1],
+            init: [one.1.0, two.1.0],
+            times: [one.1.1, two.1.1],
             galois: one.3.0,
             prime: self.function.value(first).basis[position].0,
             begun: begun.map(|(t, term)| u32::from(is_begun(term)) << t).sum(),
@@ -103,7 +105,7 @@ impl Lowering<'_> {
             return;
         }
         match value.op {
-            Op::ConvertBasis(a) => return items.push(self.conversion(id, a, device, &positions)),
+            Op::ConvertBasis { a, .. } => return items.push(self.conversion(id, a, device, &positions)),
             Op::EmbedInverse(_) => return items.push(self.embedding(id)),
             Op::RoundResidues(a) => return self.roundings(id, a, device, &positions, items),
             _ => {}
@@ -165,31 +167,38 @@ impl Lowering<'_> {
         let value = self.function.value(id);
         let word = self.params.word().bits();
         let shift = fraction_bits(word) + word;
+        let none: &[u64] = &[];
+        let (before, after) = match &value.op {
+            Op::ConvertBasis { before, after, .. } => (&before[..], &after[..]),
+            _ => (none, none),
+        };
         let others = |i: LimbIdx| from.iter().copied().filter(|&l| l != i).collect::<Vec<_>>();
         let source = |(position, &limb): (usize, &LimbIdx)| ConvertSource {
             row: self.address_on(self.of[a.0 as usize][position], device),
-            inv: inverse_mod(self.params, &others(limb), limb),
+            inv: scaled(self.params, inverse_mod(self.params, &others(limb), limb), before, position, limb),
             frac: ((1u128 << shift) / u128::from(self.params.prime(limb))) as u64,
             prime: limb.0,
             pad: 0,
         };
+        // Modulo the prime of a target, times what the result is to be multiplied by.
+        let product = |factors: &[LimbIdx], position: usize| {
+            let to = value.basis[position];
+            scaled(self.params, product_mod(self.params, factors, to), after, position, to)
+        };
         let target = |&position: &usize| ConvertTarget {
             row: self.address(self.of[id.0 as usize][position]),
-            big: product_mod(self.params, from, value.basis[position]),
+            big: product(from, position),
             prime: value.basis[position].0,
             pad: 0,
         };
-        let entries = |&position: &usize| {
-            let to = value.basis[position];
-            from.iter().map(move |&i| (i, to)).collect::<Vec<_>>()
-        };
+        let entries = |&position: &usize| from.iter().map(move |&i| (i, position)).collect::<Vec<_>>();
         Item::ConvertBasis {
             sources: from.iter().enumerate().map(source).collect(),
             targets: positions.iter().map(target).collect(),
             matrix: positions
                 .iter()
                 .flat_map(entries)
-                .map(|(i, to)| product_mod(self.params, &others(i), to))
+                .map(|(i, position)| product(&others(i), position))
                 .collect(),
         }
     }
