@@ -213,7 +213,8 @@ fn what_is_bootstrapped_is_as_exact_as_estimated() {
     }
 }
 
-/// Two real vectors in one bootstrap, of few coefficients, where the sine is most of the error.
+/// Two real vectors in one bootstrap, of few coefficients, where the sine is most of the error. What is raised is said to be as large as both together, and the
+/// sine goes with the cube of that: eight times what it is of two constants, twice that in a product. Of 32 coefficients at random it is a hundredth.
 #[test]
 fn bounds_hold_of_pairs_and_short_periods() {
     let program = dsl::build("pair", |g| {
@@ -223,12 +224,12 @@ fn bounds_hold_of_pairs_and_short_periods() {
         g.output("y", y, 16)
     })
     .unwrap();
-    for messages in random_and_constant(&program) {
+    for (messages, most) in random_and_constant(&program).into_iter().zip([256.0, 32.0]) {
         for (i, (estimate, _, largest)) in
             errors::<u32>(&program, Preset::Toy12p, &messages).into_iter().enumerate()
         {
             let ratio = estimate.largest_error(16) / largest;
-            assert!((1.0..64.0).contains(&ratio), "output {i}: {largest:e}, {estimate:?}");
+            assert!((1.0..most).contains(&ratio), "output {i}: {largest:e}, {estimate:?}");
         }
     }
 }
@@ -248,9 +249,10 @@ fn bounds_of_polynomials_and_of_the_user() {
     let magnitudes: Vec<f64> = found.iter().map(|(estimate, _, _)| estimate.magnitude).collect();
     assert!((1.0..1.05).contains(&magnitudes[0]), "{magnitudes:?}");
     assert_eq!(magnitudes[1..], [2.25, 2.25]);
+    // Where bounds are exact an estimate is as often below what is measured as above it.
     for (estimate, mean, _) in found {
         let ratio = estimate.error / mean;
-        assert!((1.0..64.0).contains(&ratio), "{mean:e}, {estimate:?}");
+        assert!((0.6..64.0).contains(&ratio), "{mean:e}, {estimate:?}");
     }
     for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         let refused = dsl::build("wrong", |g| g.output("y", g.input("x", 4)?.at_most(wrong), 4)).unwrap_err();
