@@ -6,14 +6,14 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use ferrocerium::fhe_core::Complex64;
 use ferrocerium::fhe_core::bootstrap::{BootstrapLiteral, BootstrapPlan, Bootstrapper};
 use ferrocerium::fhe_core::ckks::precision::PrecisionReport;
 use ferrocerium::fhe_core::ckks::{Ciphertext, Decryptor, Encoder, Encryptor, Evaluator};
-use ferrocerium::fhe_core::math::word::{Word, WordKind};
+use ferrocerium::fhe_core::math::word::Word;
 use ferrocerium::fhe_core::params::{GaloisElement, Level};
 use ferrocerium::fhe_core::ring::Ring;
 use ferrocerium::fhe_core::rlwe::{EvaluationKeySet, KeyGenerator};
+use ferrocerium::fhe_core::{self, Complex64};
 use ferrocerium::host::LoadedProgram;
 use ferrocerium::prelude::*;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -138,6 +138,28 @@ fn program(params: &Params, level: Level, options: &Options) -> Result<Compiled>
     Ok(compile(&program, params, options)?)
 }
 
+/// Refuses what the reference evaluator has not: it runs no plan.
+fn check(args: &Args) -> Result<()> {
+    if args.backend != BackendArg::Reference {
+        return Ok(());
+    }
+    let given = [
+        ("--compare", args.compare),
+        ("--report", args.report),
+        ("--trace", args.trace.is_some()),
+        ("--batch-rows", args.batch_rows.is_some()),
+        ("--cache-mib", args.cache_mib.is_some()),
+    ];
+    let given: Vec<&str> = given.iter().filter(|(_, is_given)| *is_given).map(|&(name, _)| name).collect();
+    ensure!(
+        given.is_empty(),
+        "{}: expected a backend that runs plans, found `--backend reference`, which compiles none; leave the option out, or take `--backend \
+         cpu`",
+        given.join(", ")
+    );
+    Ok(())
+}
+
 fn run<W: Word>(args: &Args, params: &Params) -> Result<Summary> {
     let say = |line: String| {
         if !args.json {
@@ -253,11 +275,9 @@ fn run<W: Word>(args: &Args, params: &Params) -> Result<Summary> {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    check(&args)?;
     let params = args.preset.params()?;
-    let summary = match params.word() {
-        WordKind::U32 => run::<u32>(&args, &params)?,
-        WordKind::U64 => run::<u64>(&args, &params)?,
-    };
+    let summary = fhe_core::with_word!(params.word(), W => run::<W>(&args, &params)?);
     if args.json {
         println!("{}", serde_json::to_string(&summary)?);
         return Ok(());

@@ -6,14 +6,14 @@
 
 use anyhow::Result;
 use clap::Parser;
-use ferrocerium::fhe_core::Complex64;
 use ferrocerium::fhe_core::bootstrap::{BootstrapLiteral, BootstrapPlan, Bootstrapper};
 use ferrocerium::fhe_core::ckks::precision::{Bits, PrecisionReport};
 use ferrocerium::fhe_core::ckks::{Ciphertext, Decryptor, Encoder, Encryptor, Evaluator};
-use ferrocerium::fhe_core::math::word::{Word, WordKind};
+use ferrocerium::fhe_core::math::word::Word;
 use ferrocerium::fhe_core::params::Level;
 use ferrocerium::fhe_core::ring::Ring;
 use ferrocerium::fhe_core::rlwe::{EvaluationKeySet, KeyGenerator, SecretKey};
+use ferrocerium::fhe_core::{self, Complex64};
 use ferrocerium::prelude::*;
 use serde::Serialize;
 
@@ -225,10 +225,7 @@ fn run<W: Word>(args: &Args, params: &Params) -> Result<Summary> {
 fn main() -> Result<()> {
     let args = Args::parse();
     let params = args.preset.params()?;
-    let summary = match params.word() {
-        WordKind::U32 => run::<u32>(&args, &params)?,
-        WordKind::U64 => run::<u64>(&args, &params)?,
-    };
+    let summary = fhe_core::with_word!(params.word(), W => run::<W>(&args, &params)?);
     if args.json {
         println!("{}", serde_json::to_string(&summary)?);
     }

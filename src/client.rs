@@ -1,15 +1,19 @@
 //! The client: the one who has the secret. Makes keys for an [`Offer`], encrypts questions, decrypts answers.
 //!
-//! Everything that it takes from or gives to others is bytes. The secret key never leaves it, but for [`Client::secret_bytes`], which its owner
+//! Everything that it takes from or gives to others is bytes. The secret key never leaves it, but for [`Client::to_secret_bytes`], which its owner
 //! may store.
 
+mod kept;
+
 use crate::offer::{Offer, OutputOffer};
+use fhe_core::bootstrap::BootstrapLiteral;
 use fhe_core::ckks::{Ciphertext, Decryptor, Encoder, Encryptor, Flooding, SharedValues};
 use fhe_core::math::sampling::Randomness;
-use fhe_core::math::word::{Word, WordKind};
+use fhe_core::math::word::Word;
 use fhe_core::params::{Level, Params, Security};
 use fhe_core::ring::Ring;
 use fhe_core::rlwe::{KeyGenerator, SecretKey};
+use kept::Kept;
 use num_complex::Complex64;
 use zeroize::Zeroizing;
 
@@ -115,29 +119,47 @@ impl Client {
         Self::make(offer, None, trust, randomness, progress)
     }
 
-    /// [`Self::accept`] with a secret that [`Self::secret_bytes`] gave: for an owner who comes back to ciphertexts of before. The evaluation keys are made
-    /// again; those that a server has still serve.
+    /// The client that [`Self::to_secret_bytes`] wrote, from these bytes alone: for an owner who comes back to ciphertexts of before. The evaluation keys are made
+    /// again; those that a server has still serve. Answers that were shared count.
     ///
     /// # Errors
-    /// As [`Self::accept`]; [`ClientError::Fhe`] for bytes that are no secret key of the offer's parameters.
-    pub fn accept_with_secret(
-        offer: &[u8],
-        secret: &[u8],
+    /// As [`Self::accept`]; [`ClientError::Fhe`] for bytes that are no client.
+    pub fn from_secret_bytes(
+        bytes: &[u8],
         trust: Trust,
         randomness: Randomness,
         progress: impl FnMut(usize, usize),
     ) -> Result<Self, ClientError> {
-        Self::make(offer, Some(secret), trust, randomness, progress)
+        let kept = Kept::read(bytes)?;
+        Self::make(kept.offer, Some(&kept), trust, randomness, progress)
+    }
+
+    /// [`Self::accept`] with the secret of a client that [`Self::to_secret_bytes`] wrote, under another offer of the same parameters: for another
+    /// program on the same ciphertexts. Answers that were shared under the first offer count.
+    ///
+    /// # Errors
+    /// As [`Self::from_secret_bytes`]; [`fhe_core::Error::ParamsMismatch`] for an offer of other parameters.
+    pub fn accept_with_secret(
+        offer: &[u8],
+        bytes: &[u8],
+        trust: Trust,
+        randomness: Randomness,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Self, ClientError> {
+        Self::make(offer, Some(&Kept::read(bytes)?), trust, randomness, progress)
     }
 
     fn make(
         offer: &[u8],
-        secret: Option<&[u8]>,
+        kept: Option<&Kept<'_>>,
         trust: Trust,
         randomness: Randomness,
         progress: impl FnMut(usize, usize),
     ) -> Result<Self, ClientError> {
         let offer = Offer::from_bytes(offer)?;
+        if let Some(kept) = kept {
+            offer.params.check_digest(kept.digest)?;
+        }
         if trust == Trust::Secure {
             if offer.params.security() == Security::Insecure {
                 return Err(ClientError::Insecure(format!("insecure parameters ({})", offer.params)));
@@ -146,11 +168,11 @@ impl Client {
                 return Err(ClientError::Insecure("reproducible randomness".to_owned()));
             }
         }
-        let keys: Box<dyn ClientKeys + Send> = match offer.params.word() {
-            WordKind::U32 => Box::new(Keys::<u32>::new(&offer, secret, randomness, progress)?),
-            WordKind::U64 => Box::new(Keys::<u64>::new(&offer, secret, randomness, progress)?),
-        };
-        Ok(Self { offer, keys, shared: None })
+        let secret = kept.map(|kept| kept.secret);
+        let keys: Box<dyn ClientKeys + Send> = fhe_core::with_word!(offer.params.word(), W => {
+            Box::new(Keys::<W>::new(&offer, secret, randomness, progress)?)
+        });
+        Ok(Self { offer, keys, shared: kept.and_then(|kept| kept.shared) })
     }
 
     /// The offer that was accepted.
@@ -163,9 +185,10 @@ impl Client {
         self.keys.evaluation_keys()
     }
 
-    /// The secret key, for its owner to store: whoever has it reads every message. It is overwritten when it is dropped.
-    pub fn secret_bytes(&self) -> Zeroizing<Vec<u8>> {
-        self.keys.secret_bytes()
+    /// The client, for its owner to store: the offer (with the parameters), the secret key, and how many answers were shared. Whoever has it reads
+    /// every message. It is overwritten when it is dropped. Evaluation keys are not in it: they are gigabytes, and are made again.
+    pub fn to_secret_bytes(&self) -> Zeroizing<Vec<u8>> {
+        Kept::write(&self.offer, &self.keys.secret_bytes(), self.shared)
     }
 
     /// Encrypts the values of an input: as many as its period.
@@ -195,13 +218,22 @@ impl Client {
     /// oracle. Level, scale and degree are checked against the offer, which stops malformed ciphertexts and not
     /// well-formed hostile ones. What is to be shared comes from [`Self::decrypt_shareable`].
     ///
+    /// **Range.** A message whose coefficients wrapped around modulo `q` is refused ([`Encoder::decode`]). One with a coefficient above `q / 8` at level 0 that
+    /// is bootstrapped (above 111 for messages of about 1, on the presets) comes out as the sine of it, and what is computed with that is
+    /// any number: nothing can see it. But an output that is a sum of what bootstrapping returned, as the offer says, is checked against what messages in range lead
+    /// to, which finds half of the coefficients that were out of it, and perhaps not a single one (constants).
+    ///
     /// # Errors
+    /// [`fhe_core::Error::OutOfRange`], as just said;
     /// [`ClientError::NoSuchName`]; [`ClientError::Output`] unless the ciphertext has degree 1, the level that the
     /// offer names and its canonical scale; [`ClientError::Fhe`] for bytes that are no ciphertext of these
     /// parameters.
     pub fn decrypt(&self, output: &str, ciphertext: &[u8]) -> Result<Vec<f64>, ClientError> {
         let spec = self.output(output)?;
         let slots = self.keys.decrypt(spec, ciphertext)?;
+        if let Some(times) = spec.bootstrapped {
+            BootstrapLiteral::default().check_output(&self.offer.params, times, &slots)?;
+        }
         Ok(slots.iter().take(spec.slots).map(|z| z.re).collect())
     }
 
@@ -210,7 +242,7 @@ impl Client {
     /// [`fhe_core::ckks::flooding`].
     ///
     /// The first answer settles the bits of security and the number of answers for these keys; the bound and the precision may
-    /// be others for other outputs. A client that is made again with the same secret counts anew: keep the count.
+    /// be others for other outputs. [`Self::to_secret_bytes`] has the count: what was stored before an answer does not know of it.
     ///
     /// # Errors
     /// [`ClientError::Sharing`] for one answer more than was settled, or other bits of security; [`fhe_core::Error::FloodedPrecision`] when the noise would

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// The largest offer that is read: 1 MiB. One with 10,000 keys has 80 kB.
-const MAX_BYTES: usize = 1 << 20;
+pub(crate) const MAX_BYTES: usize = 1 << 20;
 
 /// The most bytes of evaluation keys that [`crate::Client::accept`] makes: 8 GiB, as they lie in memory, and as much again for a program that
 /// bootstraps, whose keys alone have about 8 at log N 16.
@@ -31,7 +31,7 @@ pub struct InputOffer {
 }
 
 /// An output: a vector of `slots` numbers, which arrives at `level` with the level's canonical scale.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputOffer {
     /// Its name.
@@ -40,6 +40,8 @@ pub struct OutputOffer {
     pub slots: usize,
     /// The level that it arrives at.
     pub level: u32,
+    /// So many times what bootstrapping returns at most are in a coefficient, if it is a sum of what bootstrapping returned.
+    pub bootstrapped: Option<f64>,
 }
 
 /// The JSON form.
@@ -84,6 +86,7 @@ impl Offer {
             name: o.name.clone(),
             slots: o.slots as usize,
             level: o.level.0,
+            bootstrapped: o.bootstrapped,
         };
         Self {
             params: params.clone(),
@@ -160,6 +163,12 @@ impl Offer {
                 return refuse(format!("output {name}: {slots} values, expected 1 to {n_slots}"));
             }
             params.level(Level(output.level))?;
+            if let Some(times) = output.bootstrapped.filter(|times| !(times.is_finite() && *times > 0.0)) {
+                let name = &output.name;
+                return refuse(format!(
+                    "output {name}: {times} times bootstrapped, expected a positive number"
+                ));
+            }
         }
         let two_n = 2 * params.n() as u32;
         if let Some(g) = text.galois_elements.iter().find(|&&g| g % 2 == 0 || g >= two_n) {

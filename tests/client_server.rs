@@ -7,6 +7,7 @@ use ferrocerium::fhe_core::ckks::{Ciphertext, Flooding};
 use ferrocerium::fhe_core::math::double::Double;
 use ferrocerium::fhe_core::params::{GaloisElement, Level};
 use ferrocerium::fhe_core::ring::{Eval, Ring, RnsPoly};
+use ferrocerium::fhe_core::wire::{HEADER_BYTES, Kind, Writer, seal};
 use ferrocerium::models::digits::{Network, TestSplit, encrypted};
 use ferrocerium::prelude::*;
 use ferrocerium::scheduler::Compiled;
@@ -55,7 +56,9 @@ fn bootstrapping(preset: Preset) -> (Params, Compiled) {
     let program = dsl::build("refreshed", |g| {
         let x = g.input("x", 16)?;
         let fresh = x.bootstrapped();
-        g.output("y", fresh * fresh - fresh.rotate(1), 16)
+        g.output("y", fresh * fresh - fresh.rotate(1), 16)?;
+        g.output("fresh", fresh, 16)?;
+        g.output("sum", fresh + fresh.rotate(1), 16)
     });
     let params = preset.params().unwrap();
     let compiled = compile(&program.unwrap(), &params, &Options::default()).unwrap();
@@ -100,6 +103,22 @@ fn bootstraps(preset: Preset) {
     for (i, found) in y.iter().enumerate() {
         let expected = x[i] * x[i] - x[(i + 1) % 16];
         assert!((found - expected).abs() < 2f64.powi(-20), "{preset}, slot {i}: {found} against {expected}");
+    }
+
+    // What was too large to be bootstrapped is seen where bootstrapping returned it, and nowhere else.
+    let [y, fresh, sum] = &Offer::from_bytes(&bytes).unwrap().outputs[..] else { panic!("three outputs") };
+    let times = |output: &ferrocerium::OutputOffer| output.bootstrapped;
+    assert_eq!((times(y), times(fresh), times(sum)), (None, Some(1.0), Some(2.0)));
+    for (size, is_seen) in [(50.0, false), (200.0, true)] {
+        let question = client.encrypt("x", &[size; 16]).unwrap();
+        let answer = server.run(&[("x", &question)]).unwrap();
+        let refused = |output: &str, i: usize| match client.decrypt(output, &answer[i]) {
+            Ok(_) => false,
+            Err(ClientError::Fhe(fhe_core::Error::OutOfRange { found, expected, .. })) => found > expected,
+            Err(error) => panic!("{error}"),
+        };
+        let found = [refused("y", 0), refused("fresh", 1), refused("sum", 2)];
+        assert_eq!(found, [false, is_seen, is_seen], "{preset}, messages of {size}");
     }
 }
 
@@ -215,11 +234,17 @@ fn shared_answers_are_flooded_and_counted() {
     let more = Flooding { queries: 30, ..flooding };
     let changed = client.decrypt_shareable("y", &answer, &more);
     assert!(matches!(changed, Err(ClientError::Sharing { .. })));
+    // Who comes back has shared them too.
+    let stored = client.to_secret_bytes();
+    let randomness = Randomness::insecure_reproducible(6);
+    let mut back = Client::from_secret_bytes(&stored, Trust::Insecure, randomness, |_, _| ()).unwrap();
+    let fourth = back.decrypt_shareable("y", &answer, &flooding);
+    assert!(matches!(fourth, Err(ClientError::Sharing { .. })));
 }
 
-/// The owner comes back, in another process: reads what was encrypted before, asks with keys that the server still has.
+/// The owner comes back, in another process, with these bytes alone: reads what was encrypted before, asks with keys that the server still has.
 #[test]
-fn a_stored_secret_serves_again() {
+fn a_stored_client_serves_again() {
     let (params, compiled) = example();
     let offer = Offer::new(&params, &compiled.manifest).to_bytes();
     let mut client = accept(&offer, Trust::Insecure).unwrap();
@@ -227,15 +252,17 @@ fn a_stored_secret_serves_again() {
     let mut server = session.load(compiled, &params).unwrap();
     server.load_keys(client.evaluation_keys()).unwrap();
     let question = client.encrypt("x", &[0.1, 0.2, 0.3, 0.4]).unwrap();
-    let secret = client.secret_bytes();
+    let stored = client.to_secret_bytes();
     let before = client.decrypt("y", &server.run(&[("x", &question)]).unwrap()[0]).unwrap();
     drop(client);
 
-    let again = |secret: &[u8]| {
+    let again = |stored: &[u8]| {
         let randomness = Randomness::insecure_reproducible(6);
-        Client::accept_with_secret(&offer, secret, Trust::Insecure, randomness, |_, _| ())
+        Client::from_secret_bytes(stored, Trust::Insecure, randomness, |_, _| ())
     };
-    let mut client = again(&secret).unwrap();
+    let mut client = again(&stored).unwrap();
+    assert_eq!(client.offer().to_bytes(), offer);
+    assert_eq!(client.to_secret_bytes(), stored);
     let answer = server.run(&[("x", &question)]).unwrap();
     assert_eq!(client.decrypt("y", &answer[0]).unwrap(), before);
     let question = client.encrypt("x", &[0.1, 0.2, 0.3, 0.4]).unwrap();
@@ -243,9 +270,74 @@ fn a_stored_secret_serves_again() {
     assert!(after.iter().zip(&before).all(|(a, b)| (a - b).abs() < 2f64.powi(-24)));
     server.load_keys(client.evaluation_keys()).unwrap();
 
-    assert!(matches!(again(&secret[1..]), Err(ClientError::Fhe(fhe_core::Error::Wire { .. }))));
     let message = again(client.evaluation_keys()).unwrap_err().to_string();
-    assert!(message.contains("expected secret key, found evaluation keys"), "{message}");
+    assert!(message.contains("expected client, found evaluation keys"), "{message}");
+    // Secure parameters are asked for of those who come back too.
+    let secure = Client::from_secret_bytes(&stored, Trust::Secure, Randomness::from_os().unwrap(), |_, _| ());
+    assert!(matches!(secure, Err(ClientError::Insecure(_))));
+    // Another program on the same ciphertexts; and one under other parameters.
+    let with = |offer: &[u8]| {
+        let randomness = Randomness::insecure_reproducible(6);
+        Client::accept_with_secret(offer, &stored, Trust::Insecure, randomness, |_, _| ())
+    };
+    let mut other = Offer::from_bytes(&offer).unwrap();
+    other.outputs[0].name = "z".to_owned();
+    assert_eq!(with(&other.to_bytes()).unwrap().decrypt("z", &answer[0]).unwrap(), before);
+    other.params = Preset::Toy11.params().unwrap();
+    let foreign = with(&other.to_bytes());
+    assert!(matches!(foreign, Err(ClientError::Fhe(fhe_core::Error::ParamsMismatch { .. }))));
+}
+
+/// Cut at every byte, as it is and with length and checksum made right again; and altered.
+#[test]
+fn broken_stored_clients_are_refused() {
+    let (params, compiled) = example();
+    let client = accept(&Offer::new(&params, &compiled.manifest).to_bytes(), Trust::Insecure).unwrap();
+    let stored = client.to_secret_bytes();
+    let read = |bytes: &[u8]| {
+        let randomness = Randomness::insecure_reproducible(6);
+        Client::from_secret_bytes(bytes, Trust::Insecure, randomness, |_, _| ())
+    };
+    let is_wire = |bytes: &[u8]| matches!(read(bytes), Err(ClientError::Fhe(fhe_core::Error::Wire { .. })));
+    let sealed = |payload: &[u8]| {
+        let mut writer = Writer::new();
+        writer.bytes(payload);
+        seal(Kind::Client, params.digest(), writer)
+    };
+    let payload = &stored[HEADER_BYTES..];
+    assert_eq!(sealed(payload), *stored);
+    for len in 0..stored.len() {
+        assert!(is_wire(&stored[..len]), "cut to {len}");
+        if len < payload.len() {
+            assert!(is_wire(&sealed(&payload[..len])), "payload cut to {len}");
+        }
+    }
+    assert!(is_wire(&sealed(&[payload, &[0]].concat())));
+    for (at, words) in [
+        (0, "whether answers were shared: expected at most 1"),
+        (8, "bits of security: expected at most 0"),
+        (16, "answers: expected at most 0"),
+        (24, "shared answers: expected at most 0"),
+        (36, "bytes of the offer: expected at most 1048576"),
+    ] {
+        let mut altered = payload.to_vec();
+        altered[at] ^= 2;
+        let message = read(&sealed(&altered)).unwrap_err().to_string();
+        assert!(message.contains(words), "{message} should mention {words}");
+    }
+    // The offer is read as an offer, the secret as a secret key.
+    let mut altered = payload.to_vec();
+    altered[40] = b'[';
+    assert!(matches!(read(&sealed(&altered)), Err(ClientError::Offer(_))));
+    let last = payload.len() - 1;
+    altered = payload.to_vec();
+    altered[last] ^= 4;
+    assert!(read(&sealed(&altered)).unwrap_err().to_string().contains("checksum"));
+    let digest = Preset::Toy11.params().unwrap().digest();
+    let mut writer = Writer::new();
+    writer.bytes(payload);
+    let foreign = read(&seal(Kind::Client, digest, writer));
+    assert!(matches!(foreign, Err(ClientError::Fhe(fhe_core::Error::ParamsMismatch { .. }))));
 }
 
 #[test]
@@ -255,12 +347,14 @@ fn hostile_offers_are_refused_with_the_reason() {
     let read = |offer: &Offer| Offer::from_bytes(&offer.to_bytes());
     assert_eq!(read(&offer).unwrap(), offer);
     type Break = fn(&mut Offer);
-    let cases: [(Break, &str); 10] = [
+    let cases: [(Break, &str); 12] = [
         (|o| o.inputs[0].period = 3, "power of two"),
         (|o| o.inputs[0].period = 1024, "up to 512"),
         (|o| o.inputs[0].level = 6, "no level 6"),
         (|o| o.outputs[0].slots = 0, "1 to 512"),
         (|o| o.outputs[0].level = 6, "no level 6"),
+        (|o| o.outputs[0].bootstrapped = Some(0.0), "0 times bootstrapped"),
+        (|o| o.outputs[0].bootstrapped = Some(-1.0), "positive number"),
         (|o| o.galois_elements[0].0 = 4, "odd number"),
         (|o| o.galois_elements.push(o.galois_elements[0]), "expected ascending"),
         (|o| o.galois_elements.insert(0, GaloisElement(2047)), "expected ascending"),

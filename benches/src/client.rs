@@ -8,7 +8,7 @@ use crate::row::{Case, Cost, Row};
 use fhe_core::Complex64;
 use fhe_core::ckks::{Decryptor, Encoder, Encryptor};
 use fhe_core::math::sampling::Randomness;
-use fhe_core::math::word::{Word, WordKind};
+use fhe_core::math::word::Word;
 use fhe_core::params::{GaloisElement, Level, Params};
 use fhe_core::ring::Ring;
 use fhe_core::rlwe::{KeyGenerator, SecretKey};
@@ -53,10 +53,7 @@ pub trait Client {
 /// # Errors
 /// Those of the ring.
 pub fn client(params: &Params) -> Result<Box<dyn Client>> {
-    Ok(match params.word() {
-        WordKind::U32 => Box::new(ClientOf::<u32>::new(params)?),
-        WordKind::U64 => Box::new(ClientOf::<u64>::new(params)?),
-    })
+    Ok(fhe_core::with_word!(params.word(), W => Box::new(ClientOf::<W>::new(params)?)))
 }
 
 struct ClientOf<W: Word> {

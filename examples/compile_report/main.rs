@@ -134,7 +134,7 @@ fn show(case: &Case, args: &Args) -> Result<()> {
     if args.noise {
         let largest = case.input.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
         let estimates = noise::estimate(&compiled.placed, &choice.params, &[largest])?;
-        println!("\n{}", noise::table(&compiled.placed, &estimates));
+        println!("\n{}", noise::table(&compiled.placed, &estimates, choice.params.n_slots()));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Client, wave};
 use fhe_core::Error;
-use fhe_core::bootstrap::{BootstrapLiteral, BootstrapPlan, Slots};
+use fhe_core::bootstrap::{BootstrapLiteral, BootstrapPlan, Slots, SparseCiphertext};
 use fhe_core::ckks::{Ciphertext, Encryptor, Plaintext, SeededCiphertext};
 use fhe_core::math::word::Word;
 use fhe_core::params::{Level, Params, Preset};
@@ -26,6 +26,7 @@ struct Blobs {
     switching: Vec<u8>,
     /// With encapsulation keys and no other.
     encapsulation: Vec<u8>,
+    sparse: Vec<u8>,
     boot: Params,
     plan: Vec<u8>,
 }
@@ -45,6 +46,8 @@ fn blobs() -> &'static Blobs {
         let switching = generator.key_switching_key(&client.secret, &other, randomness).unwrap();
         let mut encapsulation = EvaluationKeySet::new(&client.params);
         let keys = generator.encapsulation_keys(&client.secret, 32, randomness).unwrap();
+        let bottom = client.encrypt(&x, Level(0));
+        let sparse = SparseCiphertext::to_sparse(&client.ring, &bottom, &keys).unwrap();
         encapsulation.set_encapsulation(keys).unwrap();
         let boot = Preset::Toy12r.params().unwrap();
         let slots = Slots::Periodic { period: 4 };
@@ -55,6 +58,7 @@ fn blobs() -> &'static Blobs {
             secret: client.secret.to_secret_bytes().to_vec(),
             switching: switching.to_bytes(),
             encapsulation: encapsulation.to_bytes(),
+            sparse: sparse.to_bytes(),
             plan: BootstrapPlan::new(&boot, &literal).unwrap().to_bytes(),
             boot,
             params: client.params.to_bytes(),
@@ -71,7 +75,7 @@ fn blobs() -> &'static Blobs {
 /// Reads a blob as what it should be, and writes it again.
 type Read = fn(&Blobs, &[u8]) -> Result<Vec<u8>, Error>;
 
-const N_READERS: usize = 10;
+const N_READERS: usize = 11;
 
 fn readers(b: &Blobs) -> [(&[u8], Read); N_READERS] {
     [
@@ -87,6 +91,7 @@ fn readers(b: &Blobs) -> [(&[u8], Read); N_READERS] {
         (&b.switching, |b, x| EvaluationKey::from_bytes(&b.client.ring, x).map(|o| o.to_bytes())),
         (&b.encapsulation, |b, x| EvaluationKeySet::from_bytes(&b.client.ring, x).map(|o| o.to_bytes())),
         (&b.plan, |b, x| BootstrapPlan::from_bytes(&b.boot, x).map(|o| o.to_bytes())),
+        (&b.sparse, |b, x| SparseCiphertext::from_bytes(&b.client.ring, x).map(|o| o.to_bytes())),
     ]
 }
 
@@ -190,6 +195,7 @@ fn foreign_blobs_are_refused_by_name() {
     assert!(matches!(Plaintext::from_bytes(ring, &b.plaintext), Err(Error::ParamsMismatch { .. })));
     assert!(matches!(EvaluationKey::from_bytes(ring, &b.switching), Err(Error::ParamsMismatch { .. })));
     assert!(matches!(SecretKey::from_secret_bytes(ring, &b.secret), Err(Error::ParamsMismatch { .. })));
+    assert!(matches!(SparseCiphertext::from_bytes(ring, &b.sparse), Err(Error::ParamsMismatch { .. })));
     let plan = BootstrapPlan::from_bytes(&b.foreign.params, &b.plan);
     assert!(matches!(plan, Err(Error::ParamsMismatch { .. })));
     let wrong_kind = PublicKey::from_bytes(&b.client.ring, &b.keys).unwrap_err().to_string();

@@ -24,7 +24,7 @@
 
 use fhe_core::ckks::{Encoder, Encryptor};
 use fhe_core::math::sampling::Randomness;
-use fhe_core::math::word::{Word, WordKind};
+use fhe_core::math::word::Word;
 use fhe_core::params::{Params, Preset};
 use fhe_core::ring::Ring;
 use fhe_core::rlwe::KeyGenerator;
@@ -95,10 +95,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let params = args.preset.params()?;
     let session = session(&args, |b| b.profile(true))?;
     println!("{params}\n{}\n", session.backend_name());
-    match params.word() {
-        WordKind::U32 => profile::<u32>(&session, &params, &args),
-        WordKind::U64 => profile::<u64>(&session, &params, &args),
-    }
+    fhe_core::with_word!(params.word(), W => profile::<W>(&session, &params, &args))
 }
 
 fn session(args: &Args, with: impl Fn(SessionBuilder) -> SessionBuilder) -> Result<Session, Box<dyn Error>> {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::lower::grouping::Grouping;
 use crate::passes::{self, Event, Stage};
 use crate::plan::{self, BufferKind, KeyId, Plan};
-use crate::{lower, poly_ir};
+use crate::{lower, poly_ir, range};
 
 /// How to encrypt an input: every slot `i` holds element `i mod period`.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +37,9 @@ pub struct OutputSpec {
     pub level: Level,
     /// log2 of its scale.
     pub log_scale: Double,
+    /// So many times what bootstrapping returns at most are in a coefficient, if it is a sum of what bootstrapping returned: for who decrypts it to see
+    /// whether that was in range.
+    pub bootstrapped: Option<f64>,
 }
 
 /// How many bytes of each tier a plan may take; `None` is no limit. The file tier has none.
@@ -355,11 +358,13 @@ fn manifest(placed: &ckks_ir::Function, plan: &Plan, params: &Params) -> Result<
         let log_scale = params.level(level)?.log_scale;
         inputs.push(InputSpec { name: input.name.clone(), period: input.period, level, log_scale });
     }
+    let bootstrapped = range::bootstrapped(placed);
     let mut outputs = Vec::with_capacity(placed.outputs.len());
     for output in &placed.outputs {
         let level = level_of(output.value);
         let log_scale = params.level(level)?.log_scale;
-        outputs.push(OutputSpec { name: output.name.clone(), slots: output.slots, level, log_scale });
+        let (name, bootstrapped) = (output.name.clone(), bootstrapped[output.value.0 as usize]);
+        outputs.push(OutputSpec { name, slots: output.slots, level, log_scale, bootstrapped });
     }
     let keys = plan.buffers.iter().filter_map(|b| match b.kind {
         BufferKind::Key(key) => Some(key),

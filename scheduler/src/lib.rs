@@ -21,6 +21,7 @@ pub mod noise;
 pub mod passes;
 pub mod plan;
 pub mod poly_ir;
+mod range;
 pub mod report;
 mod text;
 

@@ -34,7 +34,7 @@ mod helpers {
 }
 
 use expect_test::expect;
-use fhe_core::params::Preset;
+use fhe_core::params::{Level, Preset};
 use helpers::{after, broken};
 
 #[test]
@@ -165,6 +165,25 @@ fn rules() {
   output \"z\" slots 4 %1"
         )
     };
+    let behind = |lines: &str| {
+        let params = Preset::Toy12r.params().unwrap();
+        let (to, from) = (params.max_level(), Level(0));
+        let scale = |level| params.level(level).unwrap().log_scale;
+        let factor = (scale(from) - scale(to)).exp2();
+        let text = raised(0, to.0, factor).replace("  output \"z\" slots 4 %1", lines);
+        let function = helpers::parsed(&text);
+        assert_eq!(scheduler::ckks_ir::text::parse(&function.to_string(), &[]).unwrap(), function);
+        scheduler::ckks_ir::verify::verify(&function, Some(&params), "test")
+    };
+    let kind = format!("{{level {} canonical degree 1}}", Preset::Toy12r.params().unwrap().max_level());
+    behind(&format!("  %2 = neg %1 {kind} bound 2.0 mean 0.5 of raised\n  output \"z\" slots 4 %2")).unwrap();
+    let again = format!("  %2 = neg %1 {kind} bound 1.0 mean 1.0 of returned\n");
+    behind(&format!("{again}  output \"z\" slots 4 %2")).unwrap();
+    // What is made of what was returned is made of no mod_raise.
+    let twice = behind(&format!(
+        "{again}  %3 = neg %2 {kind} bound 1.0 mean 1.0 of raised\n  output \"z\" slots 4 %3"
+    ));
+    assert_eq!(common::rule_of(twice), "bound");
     assert_eq!(broken(Preset::Toy12r, &raised(0, 28, 0.5)), "raise");
     assert_eq!(broken(Preset::Toy12r, &raised(0, 27, 0.5)), "raise");
     let function = helpers::parsed(&raised(1, 28, 0.5));

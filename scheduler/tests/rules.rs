@@ -122,6 +122,17 @@ fn rules_of_ckks_ir() {
         assert_eq!(rule_of(check(&CKKS.replace(from, to))), rule, "{from} -> {to}");
     }
     assert_eq!(rule_of(check(&unplaced.replace("  output \"a\" slots 1 %0\n", ""))), "output");
+    // Bounds say something, and those of what was raised are behind it.
+    let bounded = |bound: &str| check(&unplaced.replace("input 0\n", &format!("input 0 bound {bound}\n")));
+    bounded("2.0 mean 0.5").unwrap();
+    for wrong in
+        ["0.0 mean 0.0", "1.0 mean 2.0", "1.0 mean -1.0", "inf mean 1.0", "NaN mean 1.0", "1.0 mean NaN"]
+    {
+        assert_eq!(rule_of(bounded(wrong)), "bound", "{wrong}");
+    }
+    for unit in ["raised", "returned"] {
+        assert_eq!(rule_of(bounded(&format!("1.0 mean 1.0 of {unit}"))), "bound");
+    }
     let with = |op: &str| unplaced.replace("  output", &format!("  %1 = {op}\n  output"));
     assert_eq!(rule_of(check(&with("mod_down %0"))), "placed");
     for written in ["rescale %0", "relinearize %0", "level_drop %0, 1"] {

@@ -78,6 +78,64 @@ impl Default for BootstrapLiteral {
     }
 }
 
+impl BootstrapLiteral {
+    /// How far a coefficient `m` of a message comes out from `m` by the sine: `m - sin(2 pi m / r) r / (2 pi)`, about `m (2 pi m / r)^2 / 6`,
+    /// `r` the ratio of `q` and a message of 1.
+    ///
+    /// # Errors
+    /// None in practice: level 0 is there.
+    pub fn sine_error(&self, params: &Params, coefficient: f64) -> Result<f64> {
+        let turn = core::f64::consts::TAU / self.log_ratio(params)?.exp2();
+        Ok((coefficient - (turn * coefficient).sin() / turn).abs())
+    }
+
+    /// The variance of `I` in `m + q I`: a sum of `weight + 1` values, uniform in `[-1/2, 1/2)`.
+    pub fn period_variance(&self) -> f64 {
+        (self.weight as f64 + 1.0) / 12.0
+    }
+
+    /// [`BootstrapPlan::check_output`] of a sum of so many slots that came out of bootstrapping under the parameters; of a product by a number, times that.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check_output(&self, params: &Params, times: f64, slots: &[Complex64]) -> Result<()> {
+        let turns = self.log_ratio(params)?.exp2() / core::f64::consts::TAU;
+        let most = turns * core::f64::consts::FRAC_1_SQRT_2;
+        // The noise of a message at the end of its range.
+        check_coefficients(params, "bootstrapped", slots, times * most * (1.0 + 1.0 / 1024.0))
+    }
+
+    /// log2 of `q` over a message of 1, after the gain.
+    fn log_ratio(&self, params: &Params) -> Result<Double> {
+        let log_scale = params.level(Level(0))?.log_scale;
+        Ok(log_q(params)? - log_scale - Double::from(f64::from(self.log_gain)))
+    }
+}
+
+/// log2 of the modulus of level 0.
+fn log_q(params: &Params) -> Result<Double> {
+    Ok(log_step(params, &params.level(Level(0))?.basis, &[]))
+}
+
+fn check_coefficients(
+    params: &Params,
+    operation: &'static str,
+    slots: &[Complex64],
+    expected: f64,
+) -> Result<()> {
+    if slots.len() != params.n_slots() {
+        return Err(Error::SlotCount { expected: params.n_slots(), found: slots.len() });
+    }
+    let mut values = slots.to_vec();
+    SpecialFft::new(params.n()).embed_inverse(&mut values);
+    let magnitude = |x: f64| if x.is_nan() { f64::INFINITY } else { x.abs() };
+    let found = values.iter().fold(0f64, |most, z| most.max(magnitude(z.re)).max(magnitude(z.im)));
+    if found > expected {
+        return Err(Error::OutOfRange { operation, expected, found });
+    }
+    Ok(())
+}
+
 /// Checked; see the module's head.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BootstrapPlan {
@@ -262,7 +320,7 @@ impl BootstrapPlan {
     /// # Errors
     /// None in practice: level 0 is there.
     pub fn log_q(&self) -> Result<Double> {
-        Ok(log_step(&self.params, &self.params.level(Level(0))?.basis, &[]))
+        log_q(&self.params)
     }
 
     /// The scale of a slot of `c / q` after `sum_periods`, which adds as many times the same as there are periods.
@@ -313,18 +371,15 @@ impl BootstrapPlan {
 
     /// log2 of `q` over a message of 1, after the gain.
     fn log_ratio(&self) -> Result<Double> {
-        let log_scale = self.params.level(Level(0))?.log_scale;
-        Ok(self.log_q()? - log_scale - Double::from(f64::from(self.literal.log_gain)))
+        self.literal.log_ratio(&self.params)
     }
 
-    /// How far a coefficient `m` of a message comes out from `m` by the sine: `m - sin(2 pi m / r) r / (2 pi)`, about `m (2 pi m / r)^2 / 6`,
-    /// `r` the ratio of `q` and a message of 1.
+    /// [`BootstrapLiteral::sine_error`] under the parameters.
     ///
     /// # Errors
     /// None in practice.
     pub fn sine_error(&self, coefficient: f64) -> Result<f64> {
-        let turn = core::f64::consts::TAU / self.log_ratio()?.exp2();
-        Ok((coefficient - (turn * coefficient).sin() / turn).abs())
+        self.literal.sine_error(&self.params, coefficient)
     }
 
     /// The largest coefficient of a message that is bootstrapped: an eighth of `q`, beyond which the sine no longer follows it. Slots of random
@@ -341,7 +396,7 @@ impl BootstrapPlan {
     /// # Errors
     /// [`Error::OutOfRange`] for a coefficient above [`Self::max_coefficient`]; [`Error::SlotCount`] unless there are N / 2.
     pub fn check_input(&self, slots: &[Complex64]) -> Result<()> {
-        self.check_coefficients("bootstrap", slots, self.max_coefficient()?)
+        check_coefficients(&self.params, "bootstrap", slots, self.max_coefficient()?)
     }
 
     /// Refuses slots that came out of bootstrapping and that no message in range leads to. What goes in too large comes out as the sine of it,
@@ -351,23 +406,7 @@ impl BootstrapPlan {
     /// # Errors
     /// As [`Self::check_input`].
     pub fn check_output(&self, slots: &[Complex64]) -> Result<()> {
-        let most = self.log_ratio()?.exp2() / core::f64::consts::TAU * core::f64::consts::FRAC_1_SQRT_2;
-        // The noise of a message at the end of its range.
-        self.check_coefficients("bootstrapped", slots, most * (1.0 + 1.0 / 1024.0))
-    }
-
-    fn check_coefficients(&self, operation: &'static str, slots: &[Complex64], expected: f64) -> Result<()> {
-        if slots.len() != self.params.n_slots() {
-            return Err(Error::SlotCount { expected: self.params.n_slots(), found: slots.len() });
-        }
-        let mut values = slots.to_vec();
-        SpecialFft::new(self.params.n()).embed_inverse(&mut values);
-        let magnitude = |x: f64| if x.is_nan() { f64::INFINITY } else { x.abs() };
-        let found = values.iter().fold(0f64, |most, z| most.max(magnitude(z.re)).max(magnitude(z.im)));
-        if found > expected {
-            return Err(Error::OutOfRange { operation, expected, found });
-        }
-        Ok(())
+        self.literal.check_output(&self.params, 1.0, slots)
     }
 
     /// The scale of the cosine before its angle is doubled.

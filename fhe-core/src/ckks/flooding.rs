@@ -13,8 +13,8 @@
 //! the ciphertexts and `q` shared answers, each chosen after those before. Put the exact results in place of the decryptions and the answers no longer
 //! depend on the secret: what is left is the security of the encryption. What was put differs by a shift of a discrete Gaussian by integers, in
 //! Kullback-Leibler divergence `t^2 / (2 sigma^2) = 2^-s / (24 q)` an answer (arXiv 2004.00010, proposition 5), `2^-s / 24` all together by the
-//! chain rule. That is what ePrint 2022/816 asks for `s` bits of statistical security, beside `c - log2 24` computational ones, in the sense
-//! in which the bits of a decision count the square of an advantage: by Pinsker's inequality the advantage itself is at most `2^(-s/2 - 1.7)`
+//! chain rule. That is what ePrint 2022/816 asks for `s` bits of statistical security, beside `c - log2 24` computational ones (docs/adr/0019 says what of
+//! this was checked), in the sense in which the bits of a decision count the square of an advantage: by Pinsker's inequality the advantage itself is at most `2^(-s/2 - 1.7)`
 //! more than that of an attack without answers (`2^(-s/2 - 2.7)` for either message of a pair).
 //!
 //! It needs three things of the caller. `B` bounds the error of *every* program that is answered, in the worst case: a mean or a measured

@@ -42,6 +42,29 @@ impl WordKind {
     }
 }
 
+/// What is written for any word, with that of a kind: the one place where a kind becomes a type.
+///
+/// ```
+/// use fhe_core::math::word::WordKind;
+/// let bytes = |kind: WordKind| fhe_core::with_word!(kind, W => size_of::<W>());
+/// assert_eq!([WordKind::U32, WordKind::U64].map(bytes), [4, 8]);
+/// ```
+#[macro_export]
+macro_rules! with_word {
+    ($kind:expr, $word:ident => $body:expr) => {
+        match $kind {
+            $crate::math::word::WordKind::U32 => {
+                type $word = u32;
+                $body
+            }
+            $crate::math::word::WordKind::U64 => {
+                type $word = u64;
+                $body
+            }
+        }
+    };
+}
+
 /// A residue's word. The widening product is all that the exact arithmetic needs.
 pub trait Word: Pod + Eq + Ord + Debug + Display + Zeroize + Send + Sync + 'static {
     /// The kind, at run time.

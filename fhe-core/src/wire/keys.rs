@@ -29,7 +29,7 @@ impl<W: Word> PublicKey<W> {
         writer.bytes(&self.secret.0);
         writer.bytes(&self.seed.0);
         writer.words(self.b.words());
-        seal(Kind::PublicKey, self.params.digest(), writer.blob)
+        seal(Kind::PublicKey, self.params.digest(), writer)
     }
 
     /// Reads and expands it.
@@ -51,11 +51,10 @@ impl<W: Word> SecretKey<W> {
     /// As a blob for its owner to store, which is as secret as the key: it is overwritten when it is dropped, and so should be every copy.
     /// No other object has a `to_secret_bytes`, and this one no `to_bytes`: what goes to a server cannot be it by mistake.
     pub fn to_secret_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let mut writer = Writer::new();
-        writer.blob.reserve_exact(16 + self.coefficients().len());
+        let mut writer = Writer::with_capacity(16 + self.coefficients().len());
         writer.bytes(&self.id().0);
         writer.blob.extend(self.coefficients().iter().map(|&c| (c + 1) as u8));
-        Zeroizing::new(seal(Kind::SecretKey, self.params().digest(), writer.blob))
+        Zeroizing::new(seal(Kind::SecretKey, self.params().digest(), writer))
     }
 
     /// Reads it. The bytes remain the caller's to overwrite.
@@ -96,7 +95,7 @@ impl<W: Word> EvaluationKey<W> {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         write_key(&mut writer, self);
-        seal(Kind::EvaluationKey, self.params.digest(), writer.blob)
+        seal(Kind::EvaluationKey, self.params.digest(), writer)
     }
 
     /// Reads and expands it.
@@ -135,7 +134,7 @@ impl<W: Word> EvaluationKeySet<W> {
             writer.words(keys.pair.b.words());
             write_key(&mut writer, &keys.to_dense);
         }
-        seal(Kind::EvaluationKeySet, self.params().digest(), writer.blob)
+        seal(Kind::EvaluationKeySet, self.params().digest(), writer)
     }
 
     /// Reads and expands every key.

@@ -61,10 +61,12 @@ pub enum Kind {
     SparseCiphertext = 9,
     /// [`crate::bootstrap::BootstrapPlan`].
     BootstrapPlan = 10,
+    /// What a client keeps: what it accepted, its secret key, and what it shared. Its payload is that of the facade.
+    Client = 11,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Params,
         Self::SecretKey,
         Self::PublicKey,
@@ -75,6 +77,7 @@ impl Kind {
         Self::EvaluationKey,
         Self::SparseCiphertext,
         Self::BootstrapPlan,
+        Self::Client,
     ];
 
     const fn name(self) -> &'static str {
@@ -89,6 +92,7 @@ impl Kind {
             Self::EvaluationKey => "evaluation key",
             Self::SparseCiphertext => "sparse ciphertext",
             Self::BootstrapPlan => "bootstrapping plan",
+            Self::Client => "client",
         }
     }
 }
@@ -101,8 +105,9 @@ fn checksum(head: &[u8], payload: &[u8]) -> [u8; 16] {
     sum
 }
 
-/// Puts the header before a payload that starts at [`HEADER_BYTES`] of `blob`.
-fn seal(kind: Kind, digest: [u8; 16], mut blob: Vec<u8>) -> Vec<u8> {
+/// A payload with its header.
+pub fn seal(kind: Kind, digest: [u8; 16], payload: Writer) -> Vec<u8> {
+    let mut blob = payload.blob;
     let payload_len = (blob.len() - HEADER_BYTES) as u64;
     blob[0..4].copy_from_slice(&MAGIC);
     blob[4..6].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
@@ -114,8 +119,11 @@ fn seal(kind: Kind, digest: [u8; 16], mut blob: Vec<u8>) -> Vec<u8> {
     blob
 }
 
-/// The kind, the digest and the payload of a whole, unaltered blob.
-fn open<'a>(bytes: &'a [u8], expected: &[Kind]) -> Result<(Kind, [u8; 16], &'a [u8])> {
+/// The kind, the digest and the payload of a whole, unaltered blob of one of the kinds.
+///
+/// # Errors
+/// [`Error::Wire`].
+pub fn open<'a>(bytes: &'a [u8], expected: &[Kind]) -> Result<(Kind, [u8; 16], &'a [u8])> {
     let what = expected.first().map_or("blob", |k| k.name());
     let fail = |at: usize, problem: String| Err(Error::Wire { what, at, problem });
     let Some((header, payload)) = bytes.split_at_checked(HEADER_BYTES) else {
@@ -157,9 +165,9 @@ fn open<'a>(bytes: &'a [u8], expected: &[Kind]) -> Result<(Kind, [u8; 16], &'a [
 impl Params {
     /// The parameters as a blob.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut blob = vec![0; HEADER_BYTES];
-        blob.extend_from_slice(&self.literal().encode());
-        seal(Kind::Params, self.digest(), blob)
+        let mut writer = Writer::new();
+        writer.bytes(&self.literal().encode());
+        seal(Kind::Params, self.digest(), writer)
     }
 
     /// Reads a literal and checks it as [`Params::new`] does, security included.

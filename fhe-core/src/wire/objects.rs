@@ -99,7 +99,7 @@ fn write_ciphertext<W: Word>(kind: Kind, ciphertext: &Ciphertext<W>) -> Vec<u8> 
     writer.double(ciphertext.log_scale);
     writer.u64(ciphertext.polys.len() as u64);
     ciphertext.polys.iter().for_each(|p| writer.words(p.words()));
-    seal(kind, ciphertext.params.digest(), writer.blob)
+    seal(kind, ciphertext.params.digest(), writer)
 }
 
 fn read_ciphertext<W: Word>(ring: &Ring<W>, mut reader: Reader<'_>, most: u64) -> Result<Ciphertext<W>> {
@@ -122,7 +122,7 @@ impl<W: Word> Plaintext<W> {
         writer.u64(u64::from(self.level.0));
         writer.double(self.log_scale);
         writer.words(self.poly.words());
-        seal(Kind::Plaintext, self.params.digest(), writer.blob)
+        seal(Kind::Plaintext, self.params.digest(), writer)
     }
 
     /// Reads it.
@@ -196,7 +196,7 @@ impl BootstrapPlan {
             Slots::RealPair => 1,
             Slots::Periodic { period } => period as u64,
         });
-        seal(Kind::BootstrapPlan, self.params().digest(), writer.blob)
+        seal(Kind::BootstrapPlan, self.params().digest(), writer)
     }
 
     /// Reads a literal and checks it as [`BootstrapPlan::new`] does.
@@ -234,7 +234,7 @@ impl<W: Word> SeededCiphertext<W> {
         writer.double(self.log_scale);
         writer.bytes(&self.seed.0);
         writer.words(self.c0.words());
-        seal(Kind::SeededCiphertext, self.params.digest(), writer.blob)
+        seal(Kind::SeededCiphertext, self.params.digest(), writer)
     }
 
     /// Reads one without expanding it.

@@ -110,9 +110,23 @@ pub struct Writer {
     pub(super) blob: Vec<u8>,
 }
 
+impl Default for Writer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Writer {
-    pub(super) fn new() -> Self {
-        Self { blob: vec![0; HEADER_BYTES] }
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::with_capacity(0)
+    }
+
+    /// Nothing yet, with room for so many bytes: a payload that is secret and fits is in memory once.
+    pub fn with_capacity(payload_bytes: usize) -> Self {
+        let mut blob = Vec::with_capacity(HEADER_BYTES + payload_bytes);
+        blob.resize(HEADER_BYTES, 0);
+        Self { blob }
     }
 
     /// Appends bytes.

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use fhe_core::Complex64;
 use fhe_core::ckks::{Ciphertext, Encoder, check_raw_slots};
-use fhe_core::math::word::{Word, WordKind};
+use fhe_core::math::word::Word;
 use fhe_core::params::Params;
 use fhe_core::ring::{Eval, Ring, RnsPoly};
 use fhe_core::rlwe::EvaluationKeySet;
@@ -66,10 +66,7 @@ pub(super) trait Codec: Send + Sync {
 
 /// The codec for the word of the parameters.
 pub(super) fn new(params: &Params) -> Result<Box<dyn Codec>> {
-    Ok(match params.word() {
-        WordKind::U32 => Box::new(WordCodec::<u32>::new(params)?),
-        WordKind::U64 => Box::new(WordCodec::<u64>::new(params)?),
-    })
+    Ok(fhe_core::with_word!(params.word(), W => Box::new(WordCodec::<W>::new(params)?)))
 }
 
 struct WordCodec<W> {

@@ -6,6 +6,7 @@
 //! builder; [`text`] prints and parses, [`verify`] lists the rules, [`crate::interp::slots`] is the
 //! meaning.
 
+mod bound;
 mod calls;
 mod inline;
 mod location;
@@ -13,6 +14,7 @@ pub mod text;
 mod transform;
 pub mod verify;
 
+pub use bound::{Bound, Unit};
 pub use calls::{Call, CallIdx, CalleeIdx, Expansion, Interface};
 pub use inline::{inline, inline_all};
 pub use location::Location;
@@ -240,6 +242,8 @@ pub struct Value {
     pub op: Op,
     /// What it is; present in placed functions.
     pub kind: Option<Kind>,
+    /// How large it is, where that is known beside how it is made.
+    pub bound: Option<Bound>,
     /// The user's name, for messages.
     pub name: Option<String>,
     /// Where the user wrote it, for messages.
@@ -329,20 +333,20 @@ impl Default for Function {
 impl Function {
     /// Appends a value.
     pub fn push(&mut self, op: Op, kind: Option<Kind>, name: Option<String>) -> ValueId {
-        self.values.push(Value { op, kind, name, at: None });
+        self.values.push(Value { op, kind, bound: None, name, at: None });
         ValueId(self.values.len() as u32 - 1)
     }
 
-    /// Appends what becomes of a value in a pass: its name and location stay.
+    /// Appends what becomes of a value in a pass: its bound, name and location stay.
     pub fn push_like(&mut self, value: &Value, op: Op, kind: Option<Kind>) -> ValueId {
         self.values.push(Value { op, kind, ..value.clone() });
         ValueId(self.values.len() as u32 - 1)
     }
 
-    /// Appends another form of a value: of the same line, without its name.
+    /// Appends another form of a value, or a part of it: of the same line, without its bound and its name.
     pub fn push_form(&mut self, of: ValueId, op: Op, kind: Option<Kind>) -> ValueId {
         let at = self.value(of).at.clone();
-        self.values.push(Value { op, kind, name: None, at });
+        self.values.push(Value { op, kind, bound: None, name: None, at });
         ValueId(self.values.len() as u32 - 1)
     }
 
@@ -374,6 +378,19 @@ impl Function {
             }
         }
         users
+    }
+
+    /// The last `mod_raise` that each value is made of, up to where what was raised is returned.
+    pub fn raised_from(&self) -> Vec<Option<ValueId>> {
+        let is_returned = |id: ValueId| self.value(id).bound.is_some_and(|b| b.of == Unit::Returned);
+        let mut from: Vec<Option<ValueId>> = Vec::with_capacity(self.values.len());
+        for id in self.ids() {
+            let op = &self.value(id).op;
+            let open = op.operands().filter(|&a| !is_returned(a));
+            let last = open.filter_map(|a| from.get(a.0 as usize).copied().flatten()).max();
+            from.push(if matches!(op, Op::ModRaise(..)) { Some(id) } else { last });
+        }
+        from
     }
 
     /// Whether each value is an output.

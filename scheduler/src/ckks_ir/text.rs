@@ -8,7 +8,7 @@
 //!   constant #1 "long" period 64 digest 00112233445566778899aabbccddeeff
 //!   transform $0 "matrix" [0 #0, 3 #1]
 //!   %0 = input 0 {level 1 canonical degree 1}
-//!   %1 = mul_plain %0, #0 {level 1 product degree 1} "scaled" at "src/net.rs:12:9" from "src/main.rs:7:5"
+//!   %1 = mul_plain %0, #0 {level 1 product degree 1} bound 2.0 mean 0.5 "scaled" at "src/net.rs:12:9" from "src/main.rs:7:5"
 //!   output "y" slots 4 %1
 //! }
 //! ```
@@ -39,8 +39,8 @@ use fhe_core::params::Level;
 use num_complex::Complex64;
 
 use super::{
-    Call, CallIdx, CalleeIdx, ConstId, Constant, Expansion, Function, Input, InputIdx, Interface, Kind,
-    Location, Op, Output, Scalar, Scale, Transform, TransformIdx, Value, ValueId,
+    Bound, Call, CallIdx, CalleeIdx, ConstId, Constant, Expansion, Function, Input, InputIdx, Interface,
+    Kind, Location, Op, Output, Scalar, Scale, Transform, TransformIdx, Unit, Value, ValueId,
 };
 use crate::error::{Error, Result};
 use crate::text::{Line, lines, quote};
@@ -112,6 +112,9 @@ impl fmt::Display for Function {
             write!(f, "  {id} = {}", value.op)?;
             if let Some(kind) = value.kind {
                 write!(f, " {{{kind}}}")?;
+            }
+            if let Some(bound) = value.bound {
+                write!(f, "{bound}")?;
             }
             if let Some(name) = &value.name {
                 write!(f, " {}", quote(name))?;
@@ -307,10 +310,26 @@ fn parse_line(line: &mut Line, function: &mut Function, data: &[Constant]) -> Re
     line.punct('=')?;
     let op = parse_op(line)?;
     let kind = if line.take_punct('{') { Some(parse_kind(line)?) } else { None };
+    let bound = if line.take("bound") { Some(parse_bound(line)?) } else { None };
     let name = if line.at_string() { Some(line.string()?) } else { None };
     let at = parse_ending(line)?;
-    function.values.push(Value { op, kind, name, at });
+    function.values.push(Value { op, kind, bound, name, at });
     Ok(())
+}
+
+fn parse_bound(line: &mut Line) -> Result<Bound> {
+    let largest = line.number()?;
+    line.expect("mean")?;
+    let mean = line.number()?;
+    let of = match line.take("of") {
+        false => Unit::One,
+        true if line.take("raised") => Unit::Raised,
+        true => {
+            line.expect("returned")?;
+            Unit::Returned
+        }
+    };
+    Ok(Bound { of, largest, mean })
 }
 
 fn parse_ending(line: &mut Line) -> Result<Option<Location>> {

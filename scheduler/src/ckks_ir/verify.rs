@@ -13,6 +13,7 @@
 //! | `output` | there is an output; each has at least one slot, at most as many as there are |
 //! | `placed` | all values have a kind or none; without kinds, no `mod_down`, `mod_down_rescale`; with kinds, no `linear_transform`, no `bootstrap` |
 //! | `raise` | a `mod_raise` is to the highest level, and its scalar is the quotient of the canonical scales of level 0 and that |
+//! | `bound` | the numbers of a bound are finite, positive, the mean not above the largest; a bound of what was raised is on what is made of a `mod_raise` |
 //! | `level` | no level is above the highest |
 //! | `kind` | the kind of a value is the one that [`kind_of`] derives from its operands |
 //! | `unit` | a `mul_i` reads the constant i |
@@ -30,7 +31,7 @@ use fhe_core::params::{Level, Params};
 use kernels_gpu::abi::MAX_CONVERT_SOURCES;
 use num_complex::Complex64;
 
-use super::{Function, Kind, Op, Scalar, Scale, ValueId};
+use super::{Function, Kind, Op, Scalar, Scale, Unit, ValueId};
 use crate::error::{Error, Result};
 
 /// The kind of an operation's result, or why there is none. `own` decides what the operands leave open: the level of an
@@ -266,6 +267,15 @@ pub fn verify(function: &Function, params: Option<&Params>, after: &str) -> Resu
         }
         if output.slots == 0 || n_slots.is_some_and(|n| output.slots as usize > n) {
             return broken("output", format!("{:?} has {} slots", output.name, output.slots));
+        }
+    }
+    for (id, from) in function.ids().zip(function.raised_from()) {
+        let Some(bound) = function.value(id).bound else { continue };
+        if !bound.is_valid() {
+            return broken("bound", format!("{id} has the{bound}"));
+        }
+        if bound.of != Unit::One && from.is_none() {
+            return broken("bound", format!("{id} has the{bound}, and is made of no mod_raise"));
         }
     }
     if let Err((rule, problem)) = verify_calls(function, params, after)? {

@@ -16,6 +16,7 @@
 //! `g` grows so that the last one is `2^HEADROOM r / (2 pi)`: canonical scales fall from 60 bits to 40 while the angle is doubled, and what is
 //! rounded at each rescale is to stay small beside the message.
 
+use core::f64::consts::SQRT_2;
 use std::collections::BTreeMap;
 
 use fhe_core::bootstrap::{BootstrapLiteral, BootstrapPlan, HEADROOM, Slots};
@@ -27,7 +28,7 @@ use super::linear::Diagonals;
 use super::polynomial::{Basis, evaluate_with};
 use super::{Encrypted, build};
 use crate::ckks_ir::verify::raise_factor;
-use crate::ckks_ir::{Function, Op};
+use crate::ckks_ir::{Bound, Function, Op, Unit};
 use crate::error::Result;
 
 /// log2 of 2 pi, the same on every machine.
@@ -101,7 +102,10 @@ impl Bootstrapping {
             z = z + z.rotate(k);
         }
         let (argument, message) = (self.argument_scales()?, self.message_scales(factor)?);
-        z = self.transforms(z, "coeffs_to_slots", self.plan.coeffs_to_slots(), top, &argument)?;
+        // A slot is one value of `u` beside `i` times another.
+        let mean = self.over_periods(|u| u) * SQRT_2;
+        let u = Bound { of: Unit::One, largest: SQRT_2, mean };
+        z = self.transforms(z, "coeffs_to_slots", (self.plan.coeffs_to_slots(), top), &argument, u)?;
         // Twice the real part, which of periodic messages is all there is; and twice the imaginary one.
         let conjugate = z.conjugate();
         let real = self.eval_mod(z + conjugate)?;
@@ -110,28 +114,67 @@ impl Bootstrapping {
             Slots::Complex | Slots::RealPair => real + self.eval_mod(-(z - conjugate).mul_i())?.mul_i(),
         };
         let from = Level(self.output_level().0 + self.plan.slots_to_coeffs().len() as u32);
-        self.transforms(z, "slots_to_coeffs", self.plan.slots_to_coeffs(), from, &message)
+        let again = Bound { of: Unit::Returned, largest: factor, mean: factor };
+        self.transforms(z, "slots_to_coeffs", (self.plan.slots_to_coeffs(), from), &message, again)
     }
 
     /// Matrix after matrix, from a level down. `scales` are log2 of what slots are multiplied by before and after each, beside the canonical
-    /// scale: the first one of the argument, whatever it is.
+    /// scale: the first one of the argument, whatever it is. The bound is that of the last product, of which those before follow: their slots
+    /// are alike, and each matrix is a unitary one times a number.
     fn transforms<'g>(
         &self,
         mut z: Encrypted<'g>,
         name: &str,
-        matrices: &[LinearTransform],
-        from: Level,
+        (matrices, from): (&[LinearTransform], Level),
         scales: &[Double],
+        last: Bound,
     ) -> Result<Encrypted<'g>> {
-        for (i, (matrix, pair)) in (0u32..).zip(matrices.iter().zip(scales.windows(2))) {
+        let mut factors = Vec::with_capacity(matrices.len());
+        for (i, pair) in (0u32..).zip(scales.windows(2)) {
             let canonical = |level: u32| Ok::<_, crate::Error>(self.params.level(Level(level))?.log_scale);
             let (before, after) = (canonical(from.0 - i)?, canonical(from.0 - i - 1)?);
-            let factor = ((pair[1] - after) - (pair[0] - before)).exp2();
+            factors.push(((pair[1] - after) - (pair[0] - before)).exp2());
+        }
+        let mut bounds = vec![last];
+        for (matrix, factor) in matrices.iter().zip(&factors).skip(1).rev() {
+            let of = if last.of == Unit::One { Unit::One } else { Unit::Raised };
+            let next = bounds.last().copied().unwrap_or(last);
+            let mean = next.mean / (factor * gain(matrix));
+            let largest = match of {
+                // Sums of many periods are about Gaussian.
+                Unit::One => 8.0 * mean,
+                // Backwards a slot is a mean of slots.
+                Unit::Raised | Unit::Returned => next.largest / factor,
+            };
+            bounds.push(Bound { of, largest, mean: mean.min(largest) });
+        }
+        let steps = matrices.iter().zip(factors).zip(bounds.into_iter().rev());
+        for (i, ((matrix, factor), bound)) in steps.enumerate() {
             let diagonals = matrix.diagonals().iter();
             let diagonals = diagonals.map(|(&d, row)| (d, row.iter().map(|w| w * factor).collect()));
-            z = Diagonals::new(z.graph, &format!("{name}[{i}]"), diagonals)?.times(z);
+            z = Diagonals::new(z.graph, &format!("{name}[{i}]"), diagonals)?.times(z).bounded(bound);
         }
         Ok(z)
+    }
+
+    /// The root of the mean square of a function of `u` over the periods that `mod_raise` adds: `u = I / K`, `I` about a Gaussian, here
+    /// a binomial distribution of the same variance.
+    fn over_periods(&self, f: impl Fn(f64) -> f64) -> f64 {
+        let literal = self.plan.literal();
+        let half = ((2.0 * literal.period_variance()).ceil() as u32).min(literal.bound - 1);
+        let (coins, mut weight, mut sum, mut total) = (2 * half, 1.0, 0.0, 0.0);
+        for k in 0..=coins {
+            sum += weight * f((f64::from(k) - f64::from(half)) / f64::from(literal.bound)).powi(2);
+            total += weight;
+            weight *= f64::from(coins - k) / f64::from(k + 1);
+        }
+        (sum / total).sqrt()
+    }
+
+    /// The bound of a function of `v = 2 u` that is no larger than a number.
+    fn on_periods(&self, largest: f64, f: impl Fn(f64) -> f64) -> Bound {
+        let mean = self.over_periods(|u| f(2.0 * u));
+        Bound { of: Unit::One, largest, mean: mean.clamp(f64::MIN_POSITIVE, largest) }
     }
 
     /// log2 of the integers of a slot of `u`, before each matrix of `coeffs_to_slots` and after the last: from the second on as large as
@@ -176,13 +219,25 @@ impl Bootstrapping {
         // c_n T_n(u) = c_n / 2 D_n(v), but for n = 0.
         let half = |(n, c): (usize, &f64)| if n == 0 { c * g } else { c * g / 2.0 };
         let cosine: Vec<f64> = plan.cosine().coefficients().iter().enumerate().map(half).collect();
-        let mut w = evaluate_with(v, self.members(v), Basis::Dickson { r: 1.0 }, &cosine);
-        for _ in 0..n_doublings {
+        let v = v.bounded(self.on_periods(2.0, |v| v));
+        let (k, series) = (f64::from(plan.literal().bound), plan.cosine());
+        let mut w = evaluate_with(v, self.members(v), Basis::Dickson { r: 1.0 }, &cosine)
+            .bounded(self.on_periods(g, |v| g * series.value(k * v / 2.0)));
+        for doubled in 1..=n_doublings {
+            // The cosine after so many doublings.
+            let cosine = |v: f64| (0..doubled).fold(series.value(k * v / 2.0), |c, _| 2.0 * c * c - 1.0);
             let square = w.square();
             g *= g;
-            w = square + square - g;
+            w = (square + square - g).bounded(self.on_periods(g, |v| g * cosine(v)));
         }
-        Ok(w)
+        // Now a sine of nearly 0: coefficients of the message, whose mean square is that of slots over their number.
+        let n_coefficients = match plan.literal().slots {
+            Slots::Periodic { period } => 2 * period,
+            Slots::Complex | Slots::RealPair => self.params.n(),
+        };
+        let largest = message.exp2();
+        let mean = largest / (n_coefficients as f64).sqrt();
+        Ok(w.bounded(Bound { of: Unit::Raised, largest, mean }))
     }
 
     /// `D_2`, `D_4` and `D_8` of `v`, precise where most values are, near 0. There `D_4 = D_2^2 - 2` and `D_8 = D_4^2 - 2` are flat in `v`, but not
@@ -200,15 +255,25 @@ impl Bootstrapping {
             let twice = x + x;
             twice + twice
         };
-        let square = (v * v).relinearized();
+        let square = (v * v).bounded(self.on_periods(4.0, |v| v * v)).relinearized();
         let s = square.rescaled();
         let four = times_4(square);
         let (s_4, s_16) = (four.at_level(below(1)), times_4(four).at_level(below(1)));
-        let square = (s * s).relinearized();
-        let w = s_4 - square.rescaled();
+        let square = (s * s).bounded(self.on_periods(16.0, |v| v * v * v * v)).relinearized();
+        let w = (s_4 - square.rescaled()).bounded(self.on_periods(4.0, |v| (4.0 - v * v) * v * v));
         let w_4 = s_16 - times_4(square).at_level(below(2));
         let members = BTreeMap::from([(2, s - 2.0), (4, 2.0 - w), (8, w * w - w_4 + 2.0)]);
+        let doubled = |n: usize, v: f64| (0..n.ilog2()).fold(v, |d, _| d * d - 2.0);
+        let bounded =
+            |(n, d): (usize, Encrypted<'g>)| (n, d.bounded(self.on_periods(2.0, |v| doubled(n, v))));
+        let members: BTreeMap<usize, Encrypted<'g>> = members.into_iter().map(bounded).collect();
         members.values().for_each(|member| _ = member.unused_on_purpose());
         members
     }
+}
+
+/// The root of the mean square of a row: how much the mean square of slots that have nothing to do with each other grows.
+fn gain(matrix: &LinearTransform) -> f64 {
+    let squares = matrix.diagonals().values().flatten().map(|w| w.norm_sqr());
+    (squares.sum::<f64>() / matrix.n_slots() as f64).sqrt()
 }

@@ -40,7 +40,13 @@ impl Frame {
         let function = &mut self.function;
         let n = function.inputs.len();
         function.inputs.push(Input { name: format!("argument {n}"), period, complex: true, at: at.clone() });
-        function.values.push(Value { op: Op::Input(InputIdx(n as u32)), kind: None, name: None, at });
+        function.values.push(Value {
+            op: Op::Input(InputIdx(n as u32)),
+            kind: None,
+            bound: None,
+            name: None,
+            at,
+        });
         ValueId(function.values.len() as u32 - 1)
     }
 }

@@ -158,7 +158,13 @@ impl Graph {
         }
         function.inputs.push(Input { name: name.to_owned(), period, complex, at: Some(at.clone()) });
         let op = Op::Input(InputIdx(function.inputs.len() as u32 - 1));
-        function.values.push(Value { op, kind: None, name: Some(name.to_owned()), at: Some(at) });
+        function.values.push(Value {
+            op,
+            kind: None,
+            bound: None,
+            name: Some(name.to_owned()),
+            at: Some(at),
+        });
         Ok(Encrypted { graph: self, frame: 0, id: ValueId(function.values.len() as u32 - 1), period })
     }
 
@@ -223,7 +229,7 @@ impl Graph {
     fn push_at(&self, op: Op, period: u32, at: Option<Location>) -> Encrypted<'_> {
         let frame = &mut self.state.borrow_mut().frame;
         let values = &mut frame.function.values;
-        values.push(Value { op, kind: None, name: None, at });
+        values.push(Value { op, kind: None, bound: None, name: None, at });
         Encrypted { graph: self, frame: frame.number, id: ValueId(values.len() as u32 - 1), period }
     }
 

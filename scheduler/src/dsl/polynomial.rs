@@ -34,8 +34,8 @@ pub(super) use evaluation::{Basis, depth, evaluate_with};
 
 use core::ops::RangeInclusive;
 
-use fhe_core::approximation::check_interval;
 pub use fhe_core::approximation::{Approximation, MAX_DEGREE, interpolant};
+use fhe_core::approximation::{check_interval, clenshaw, nodes};
 
 use super::{Encrypted, Graph};
 use crate::ckks_ir::Location;
@@ -43,6 +43,10 @@ use crate::error::{Error, Result};
 
 /// By which factor the sizes of Dickson polynomials may differ, before a scalar product is paid for equal ones.
 const MAX_SPREAD: f64 = 64.0;
+/// Points a degree for the bound of a series.
+const POINTS: usize = 8;
+/// Above `1 / cos(pi / 16)`.
+const BETWEEN_POINTS: f64 = 1.02;
 /// What is nearer to 1 differs by roundings.
 const ROUNDINGS: f64 = 1.0 / (1u64 << 40) as f64;
 /// The largest number of times that a vector is added to itself, before a scalar product is paid.
@@ -131,7 +135,9 @@ impl<'g> Encrypted<'g> {
         for (n, c) in series.iter_mut().enumerate().skip(1) {
             *c /= 2.0 * power(r, n);
         }
-        evaluation::evaluate(v, Basis::Dickson { r }, &series)
+        let y = evaluation::evaluate(v.at_most(2.0 * r), Basis::Dickson { r }, &series);
+        let largest = largest(coefficients);
+        if largest > 0.0 { y.at_most(largest) } else { y }
     }
 
     #[track_caller]
@@ -196,6 +202,14 @@ fn power(r: f64, n: usize) -> f64 {
 /// A factor of 1 is no product: what is that only after rounding is taken as 1, at 2^-40 for each degree.
 fn exactly_one(r: f64) -> f64 {
     if (r - 1.0).abs() <= ROUNDINGS { 1.0 } else { r }
+}
+
+/// No value of the series on its interval is above it: the largest at `m` Chebyshev points over `cos(pi d / (2 m))` (Ehlich and Zeller, Math. Z. 86,
+/// 1964), `d` the degree.
+fn largest(coefficients: &[f64]) -> f64 {
+    let n = POINTS * (degree(coefficients) + 1);
+    let values = nodes(n).map(|u| clenshaw(coefficients, u).abs());
+    values.fold(0.0, f64::max) * BETWEEN_POINTS
 }
 
 /// The index of the last coefficient that is not zero.

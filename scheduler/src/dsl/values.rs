@@ -3,7 +3,7 @@
 use fhe_core::params::Level;
 
 use super::Graph;
-use crate::ckks_ir::{ConstId, Location, Op, Scalar, ValueId};
+use crate::ckks_ir::{Bound, ConstId, Location, Op, Scalar, ValueId};
 use crate::error::Error;
 
 /// A handle to an encrypted vector of the program.
@@ -42,6 +42,30 @@ impl<'g> Encrypted<'g> {
         self.graph.with_frame(self.frame, |frame| {
             if let Some(value) = frame.function.values.get_mut(self.id.0 as usize) {
                 value.name = Some(name.to_owned());
+            }
+        });
+        self
+    }
+
+    /// Says that no slot's modulus is above a number, for estimates ([`crate::noise`]): bits and plans stay as they are. Nothing checks it: where it is
+    /// wrong, so are the estimates.
+    #[must_use]
+    #[track_caller]
+    pub fn at_most(self, largest: f64) -> Self {
+        let bound = Bound::at_most(largest);
+        if !bound.is_valid() {
+            let (at, expected) = (self.graph.locate(Location::here()), "a finite bound above 0");
+            self.graph.mistake(Error::Interval { low: 0.0, high: largest, expected, at: Some(at) });
+            return self;
+        }
+        self.bounded(bound)
+    }
+
+    /// What is known of its slots.
+    pub(super) fn bounded(self, bound: Bound) -> Self {
+        self.graph.with_frame(self.frame, |frame| {
+            if let Some(value) = frame.function.values.get_mut(self.id.0 as usize) {
+                value.bound = Bound::both(value.bound, Some(bound));
             }
         });
         self

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ckks_ir::{ConstId, Function, Kind, Op, TransformIdx, ValueId};
+use crate::ckks_ir::{Bound, ConstId, Function, Kind, Op, TransformIdx, ValueId};
 
 /// Merges; of several names the first is kept, and the location of the first value.
 pub fn cse(function: &Function) -> Function {
@@ -39,6 +39,7 @@ pub fn cse(function: &Function) -> Function {
         let id = match seen.get(&(op, value.kind)) {
             Some(&id) => {
                 let kept = &mut out.values[id.0 as usize];
+                kept.bound = Bound::both(kept.bound, value.bound);
                 if kept.name.is_none() {
                     kept.name.clone_from(&value.name);
                 }

@@ -102,7 +102,9 @@ impl Expansion<'_> {
         }
         // The verifier refuses a transform without diagonals.
         let result = outer.unwrap_or(x);
-        self.out.values[result.0 as usize].name.clone_from(&self.function.value(id).name);
+        let (made, value) = (&mut self.out.values[result.0 as usize], self.function.value(id));
+        made.name.clone_from(&value.name);
+        made.bound = value.bound;
         result
     }
 

@@ -16,7 +16,7 @@
 use fhe_core::params::Params;
 use num_complex::Complex64;
 
-use crate::ckks_ir::{ConstId, Constant, Function, Op, Scalar, ValueId};
+use crate::ckks_ir::{Bound, ConstId, Constant, Function, Op, Scalar, ValueId};
 
 /// Rewrites a function without kinds.
 pub fn simplify(function: &Function, params: &Params) -> Function {
@@ -38,6 +38,8 @@ pub fn simplify(function: &Function, params: &Params) -> Function {
             Rewritten::Value(id) => {
                 // Its uses are added to those that it has.
                 simplifier.used_once[id.0 as usize] = false;
+                let kept = &mut simplifier.out.values[id.0 as usize];
+                kept.bound = Bound::both(kept.bound, value.bound);
                 id
             }
             Rewritten::Op(op) => {

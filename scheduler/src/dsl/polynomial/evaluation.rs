@@ -27,6 +27,14 @@ impl Basis {
         }
     }
 
+    /// No value of `B_n` is above it.
+    fn bound(self, n: usize) -> Option<f64> {
+        match self {
+            Self::Power => None,
+            Self::Dickson { r } => Some(2.0 * power(r, n)),
+        }
+    }
+
     /// `p = q B_g + r` with `deg r < g`, for `deg p < 2 g`.
     fn divide(self, p: &[f64], g: usize) -> (Vec<f64>, Vec<f64>) {
         let (low, high) = p.split_at(g);
@@ -180,7 +188,7 @@ pub(in crate::dsl) fn evaluate_with<'g>(
             Some(&other) => product - other * factor,
             None => product - factor,
         };
-        members.insert(n, made);
+        members.insert(n, basis.bound(n).map_or(made, |largest| made.at_most(largest)));
     }
     // A constant is encrypted by what is zero.
     schedule.sum.emit(&members).unwrap_or_else(|constant| x.zero() + constant)
