@@ -55,7 +55,7 @@ fn check_levels(function: &Function) {
         open.values[id.0 as usize].op = Op::Input(InputIdx(open.inputs.len() as u32 - 1));
     }
     let expanded = passes::expand_transforms::expand_transforms(&open, &params()).unwrap();
-    let levels = passes::place::place(&expanded, &params()).unwrap();
+    let levels = passes::place::place_lowest(&expanded, &params()).unwrap();
     for value in &levels.values {
         let Op::Input(i) = value.op else { continue };
         let limit = if (i.0 as usize) < function.inputs.len() { FRESH } else { RETURNED };

@@ -22,12 +22,12 @@ mod helpers {
     /// Heads that share keys and a constant and never meet; the first does most.
     pub(crate) fn heads(n: usize) -> Program {
         dsl::build("heads", |g| {
-            // Of no period, so that it has a row for each limb.
+            // Of no period, so that it has a row for each limb; what is not multiplied by it would be by a scalar, in less than a row a limb.
             let weights: Vec<f64> = (0..512).map(|i| f64::from(i * i % 509) / 509.0).collect();
             let weights = g.plain("weights", &weights)?;
             for i in 0..n {
                 let x = g.input(&format!("x{i}"), 8)?;
-                let h = x.rotate(1) * weights + x.rotate(2);
+                let h = x.rotate(1) * weights + x.rotate(2) * weights;
                 let h = if i == 0 { h.square() + x.conjugate() } else { h };
                 g.output(&format!("y{i}"), h, 8)?;
             }

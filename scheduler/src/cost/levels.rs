@@ -17,13 +17,13 @@ use fhe_core::params::{Level, Params};
 use crate::error::Result;
 
 /// A transform of one limb, there or back.
-const TRANSFORM: u64 = 430;
+pub(super) const TRANSFORM: u64 = 430;
 /// A row that is read or written.
-const ROW: u64 = 100;
+pub(super) const ROW: u64 = 100;
 /// A row that is written where an automorphism has it, beside the row.
-const SCATTERED: u64 = 30;
+pub(super) const SCATTERED: u64 = 30;
 /// One source of a conversion for one target.
-const PRODUCT: u64 = 15;
+pub(super) const PRODUCT: u64 = 15;
 
 /// Counts of limbs at a level, and what steps cost there.
 #[derive(Clone, Debug)]
@@ -72,30 +72,38 @@ impl LevelCosts {
         polys * (self.limbs + if raised { self.special } else { 0 }) * ROW
     }
 
-    /// `divide_round` of both halves of a pair: the divisor's limbs back, converted, forth over what is kept, subtracted.
-    fn divide_pair(&self, divisor: u64, kept: u64) -> u64 {
-        2 * ((divisor + kept) * TRANSFORM + divisor * kept * PRODUCT + 2 * kept * ROW)
-    }
-
     /// The division by `P`.
     pub fn mod_down(&self) -> u64 {
-        self.divide_pair(self.special, self.limbs)
-    }
-
-    /// The product with the added primes, of so many limbs, read and written; nothing on a prefix chain.
-    fn times_added(&self, limbs: u64) -> u64 {
-        if self.adds { 2 * 2 * limbs * ROW } else { 0 }
+        divide_pair(self.special, self.limbs)
     }
 
     /// The division by the removed primes.
     pub fn rescale(&self) -> u64 {
-        self.divide_pair(self.removed, self.below) + self.times_added(self.limbs)
+        divide_pair(self.removed, self.below) + times_pair(if self.adds { self.limbs } else { 0 })
     }
 
     /// One division by both.
     pub fn mod_down_rescale(&self) -> u64 {
-        self.divide_pair(self.special + self.removed, self.below)
-            + self.times_added(self.limbs + self.special)
+        let adds = if self.adds { self.limbs + self.special } else { 0 };
+        divide_pair(self.special + self.removed, self.below) + times_pair(adds)
+    }
+
+    /// A `level_drop`: the product with its constant, and the rescale behind it; nothing between equal levels.
+    ///
+    /// # Errors
+    /// [`crate::Error::Core`]: no such level, or `to` is above `from`.
+    pub fn level_drop(params: &Params, from: Level, to: Level) -> Result<u64> {
+        let Some(kept) = params.level_drop_basis(from, to)? else { return Ok(0) };
+        let target = &params.level(to)?.basis;
+        let n_common = kept.iter().filter(|limb| target.contains(limb)).count() as u64;
+        let (n_kept, n_target) = (kept.len() as u64, target.len() as u64);
+        let adds = if n_common < n_target { n_kept } else { 0 };
+        Ok(times_pair(n_kept) + divide_pair(n_kept - n_common, n_target) + times_pair(adds))
+    }
+
+    /// A key switch by itself.
+    pub fn switch(&self) -> u64 {
+        self.mod_up() + self.key_inner() + self.mod_down()
     }
 
     /// All digits of a polynomial, raised: what rotations of one ciphertext share.
@@ -115,4 +123,14 @@ impl LevelCosts {
     pub fn key_inner(&self) -> u64 {
         (3 * self.digits.len() as u64 + 2) * (self.limbs + self.special) * ROW
     }
+}
+
+/// `divide_round` of both halves of a pair: the divisor's limbs back, converted, forth over what is kept, subtracted.
+fn divide_pair(divisor: u64, kept: u64) -> u64 {
+    2 * ((divisor + kept) * TRANSFORM + divisor * kept * PRODUCT + 2 * kept * ROW)
+}
+
+/// A pair of so many limbs each, times a constant: read and written.
+fn times_pair(limbs: u64) -> u64 {
+    2 * 2 * limbs * ROW
 }

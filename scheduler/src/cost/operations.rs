@@ -36,40 +36,41 @@ impl OperationCosts {
     /// # Errors
     /// [`crate::Error::Core`].
     pub fn new(params: &Params) -> Result<Self> {
+        // Level 0 is always there.
         Ok(Self { levels: LevelCosts::table(params)? })
     }
 
     /// A value that is at a level, and once what it owes. Above the highest level it costs as much as there.
     pub fn cost(&self, function: &Function, id: ValueId, level: Level, owed: Owed) -> u64 {
-        let (Some(here), Some(above)) = (self.at(level.0), self.at(level.0.saturating_add(1))) else {
-            return 0;
-        };
+        let here = self.at(level.0);
+        let rescale = if owed.rescale { here.rescale() } else { 0 };
+        let switch = if owed.relinearize { here.switch() } else { 0 };
+        self.operation(function, &function.value(id).op, level) + rescale + switch
+    }
+
+    /// An operation at a level, without what its result owes.
+    pub fn operation(&self, function: &Function, op: &Op, level: Level) -> u64 {
+        let (here, above) = (self.at(level.0), self.at(level.0.saturating_add(1)));
         let rows = |polys| here.rows(polys, false);
-        let own = match function.value(id).op {
+        match *op {
             Op::Add(..) | Op::Sub(..) => rows(6),
             Op::Neg(_) | Op::MulI(..) | Op::MulScalar(..) => rows(4),
             Op::AddPlain(..) | Op::SubPlain(..) => rows(3),
             Op::AddScalar(..) => rows(2),
             Op::MulPlain(..) => rows(5),
             Op::Mul(..) => rows(7),
-            Op::Rotate(..) | Op::Conjugate(_) | Op::ModRaise(..) => switch(here),
+            Op::Rotate(..) | Op::Conjugate(_) | Op::ModRaise(..) => here.switch(),
             Op::LinearTransform(_, t) => {
                 let n = function.transforms.get(t.0 as usize).map_or(0, |t| t.diagonals.len() as u64);
                 let steps = 2 * n.isqrt() * (above.key_inner() + above.mod_down());
                 above.mod_up() + steps + n * above.rows(3, false) + above.rescale()
             }
             _ => 0,
-        };
-        let rescale = if owed.rescale { here.rescale() } else { 0 };
-        own + rescale + if owed.relinearize { switch(here) } else { 0 }
+        }
     }
 
-    fn at(&self, level: u32) -> Option<&LevelCosts> {
-        self.levels.get(level as usize).or(self.levels.last())
+    /// The costs at a level, or at the highest if there is no such level.
+    pub fn at(&self, level: u32) -> &LevelCosts {
+        &self.levels[(level as usize).min(self.levels.len() - 1)]
     }
-}
-
-/// A key switch.
-fn switch(costs: &LevelCosts) -> u64 {
-    costs.mod_up() + costs.key_inner() + costs.mod_down()
 }

@@ -105,6 +105,26 @@ struct Outside {
     part: u32,
 }
 
+/// Rows outside of the arenas, which are one row under any number of names: by buffer, and there by row and part.
+#[derive(Debug, Default)]
+struct OutsideRows(Vec<Vec<Option<usize>>>);
+
+impl OutsideRows {
+    /// That of a place in a buffer whose rows hold `2^log_repeat` limbs each.
+    fn at(&mut self, outside: Outside, log_repeat: u32) -> &mut Option<usize> {
+        let Outside { place: (buffer, row), part } = outside;
+        let (buffer, at) = (buffer.0 as usize, ((row as usize) << log_repeat) + part as usize);
+        if self.0.len() <= buffer {
+            self.0.resize_with(buffer + 1, Vec::new);
+        }
+        let rows = &mut self.0[buffer];
+        if rows.len() <= at {
+            rows.resize(at + 1, None);
+        }
+        &mut rows[at]
+    }
+}
+
 /// A launch before its rows have addresses.
 #[derive(Debug)]
 struct Batch {
@@ -180,7 +200,7 @@ fn lower_function(divided: &Divided<'_>, options: &Options, emission: &mut Emiss
         slots: Vec::new(),
         slot_rows: Vec::new(),
         factor_rows: BTreeMap::new(),
-        begun: BTreeSet::new(),
+        begun: vec![false; function.values.len()],
         replicas: BTreeMap::new(),
         crossing: Crossing::default(),
     };
@@ -244,8 +264,8 @@ struct Lowering<'a> {
     slot_groups: BTreeMap<SlotsIdx, u32>,
     slot_rows: Vec<[usize; 2]>,
     factor_rows: BTreeMap<DeviceIdx, [usize; 2]>,
-    /// The transforms that end where they are read.
-    begun: BTreeSet<PolyId>,
+    /// By value, whether it is a transform that ends where it is read.
+    begun: Vec<bool>,
     /// By row and the device that reads it, where that is another: where its copy is.
     replicas: BTreeMap<(usize, DeviceIdx), assign::Replica>,
     /// What crosses calls.
@@ -384,18 +404,24 @@ impl Lowering<'_> {
             let rows = self.double_rows(device, |part| Some((buffer, part)), None);
             self.factor_rows.insert(device, rows);
         }
-        // Rows outside the arenas are one row under any number of names.
-        let mut outside: BTreeMap<Outside, usize> = BTreeMap::new();
+        let mut outside = OutsideRows::default();
         for id in function.ids() {
             let (value, group) = (function.value(id), self.group_of(id));
             let names = |parts: &[PolyId]| -> Vec<usize> {
-                let source = |limb: &LimbIdx| {
-                    parts.iter().find_map(|&part| {
-                        let at = function.value(part).basis.iter().position(|l| l == limb)?;
+                // Limbs mostly follow one another in a part as they do here.
+                let mut next = vec![0; parts.len()];
+                let mut source = |limb: &LimbIdx| {
+                    parts.iter().zip(&mut next).find_map(|(&part, next)| {
+                        let basis = &function.value(part).basis;
+                        let at = match basis.get(*next) == Some(limb) {
+                            true => *next,
+                            false => basis.iter().position(|l| l == limb)?,
+                        };
+                        *next = at + 1;
                         Some(self.of[part.0 as usize][at])
                     })
                 };
-                value.basis.iter().filter_map(source).collect()
+                value.basis.iter().filter_map(&mut source).collect()
             };
             let names = match &value.op {
                 Op::EmbedInverse(slots) => {
@@ -407,19 +433,19 @@ impl Lowering<'_> {
                 Op::Input { input, poly } => {
                     let buffer = |device| self.find(BufferKind::Input(*input), device);
                     let places = self.places(group, buffer, &value.basis, (*poly).into(), &value.basis, 0);
-                    self.outside(&mut outside, group, &value.basis, places)
+                    self.outside(&mut outside, group, &value.basis, places, 0)
                 }
                 Op::Constant(e) => {
                     let buffer = |device| self.constants.get(&(*e, device)).copied().unwrap_or(arena(device));
                     let log_repeat = function.encoded[e.0 as usize].log_repeat;
                     let places = self.places(group, buffer, &value.basis, 0, &value.basis, log_repeat);
-                    self.outside(&mut outside, group, &value.basis, places)
+                    self.outside(&mut outside, group, &value.basis, places, log_repeat)
                 }
                 Op::Key { key, digit, half } => {
                     let buffer = |device| self.find(BufferKind::Key(*key), device);
                     let (limbs, block) = (key.limbs(self.params)?, digit * 2 + u32::from(*half));
                     let places = self.places(group, buffer, &limbs, block, &value.basis, 0);
-                    self.outside(&mut outside, group, &value.basis, places)
+                    self.outside(&mut outside, group, &value.basis, places, 0)
                 }
                 _ => {
                     let row = |&limb| Row::new(limb, self.sharding.owner(group, limb), None, Some(id));
@@ -457,18 +483,19 @@ impl Lowering<'_> {
         limbs.iter().filter_map(place).collect()
     }
 
-    /// Rows at known places.
+    /// Rows at known places, each of which holds `2^log_repeat` limbs.
     fn outside(
         &mut self,
-        seen: &mut BTreeMap<Outside, usize>,
+        seen: &mut OutsideRows,
         group: u32,
         limbs: &[LimbIdx],
         places: Vec<Outside>,
+        log_repeat: u32,
     ) -> Vec<usize> {
         let mut names = Vec::with_capacity(places.len());
         for (&limb, outside) in limbs.iter().zip(places) {
             let (rows, device) = (&mut self.rows, self.sharding.owner(group, limb));
-            names.push(*seen.entry(outside).or_insert_with(|| {
+            names.push(*seen.at(outside, log_repeat).get_or_insert_with(|| {
                 rows.push(Row { part: outside.part, ..Row::new(limb, device, Some(outside.place), None) });
                 rows.len() - 1
             }));
@@ -506,30 +533,53 @@ impl Lowering<'_> {
 
     /// The rows that a value's row at a position is made of.
     fn operands(&self, id: PolyId, position: usize) -> Vec<usize> {
+        let mut rows = Vec::new();
+        self.operands_into(id, position, &mut rows);
+        rows
+    }
+
+    /// The same in place of what `rows` holds: there are as many such lists as rows, and one allocation serves all.
+    fn operands_into(&self, id: PolyId, position: usize, rows: &mut Vec<usize>) {
+        rows.clear();
         let op = &self.function.value(id).op;
-        let all = |a: PolyId| self.of[a.0 as usize].iter().copied();
+        let row = |a: PolyId| self.of[a.0 as usize][position];
         match op {
-            Op::ConvertBasis { a, .. } | Op::RoundResidues(a) => all(*a).collect(),
+            Op::ConvertBasis { a, .. } | Op::RoundResidues(a) => rows.extend(&self.of[a.0 as usize]),
             Op::EmbedInverse(slots) => {
                 let factors = self.factor_rows.get(&self.device_of_slots(*slots));
-                self.slot_rows[slots.0 as usize]
-                    .iter()
-                    .chain(factors.into_iter().flatten())
-                    .copied()
-                    .collect()
+                rows.extend(self.slot_rows[slots.0 as usize].iter().chain(factors.into_iter().flatten()));
             }
-            Op::Slice(_) | Op::Concat(_) | Op::Result { .. } => Vec::new(),
-            _ => op.operands().into_iter().map(|a| self.of[a.0 as usize][position]).collect(),
+            Op::Slice(_) | Op::Concat(_) | Op::Result { .. } => {}
+            Op::InnerProduct { terms, init, .. } => {
+                rows.extend(terms.iter().flat_map(|&(a, b)| [row(a), row(b)]));
+                rows.extend(init.map(row));
+            }
+            op => rows.extend(op.operands().into_iter().map(row)),
         }
     }
 
+    /// The values whose rows a value is made of, some more than once; what other names stand for.
+    fn makers(&self, id: PolyId) -> Vec<PolyId> {
+        let mut makers = Vec::new();
+        for a in self.function.value(id).op.operands() {
+            for maker in self.of[a.0 as usize].iter().filter_map(|&row| self.rows[row].made_by) {
+                if makers.last() != Some(&maker) {
+                    makers.push(maker);
+                }
+            }
+        }
+        makers
+    }
+
     fn mark_needed(&mut self) {
+        let mut operands = Vec::new();
         for row in (0..self.rows.len()).rev() {
             // Operands have lower numbers than what is made of them.
             let Row { needed, made_by, .. } = self.rows[row];
             let Some(id) = made_by.filter(|_| needed) else { continue };
             let position = row - self.of[id.0 as usize][0];
-            for operand in self.operands(id, position) {
+            self.operands_into(id, position, &mut operands);
+            for &operand in &operands {
                 self.rows[operand].needed = true;
             }
         }

@@ -10,7 +10,7 @@
 //! A drop divides by primes: transforms and a basis conversion of both halves. It stays where a product of ciphertexts needs it, and where the constant
 //! would have fewer bits than its level's scale by more than `MAX_LOST_BITS`.
 
-use fhe_core::params::Params;
+use fhe_core::params::{Level, Params};
 
 use super::dce;
 use crate::ckks_ir::verify::{factor_scale, forgets};
@@ -67,12 +67,14 @@ pub fn absorb_drops(function: &Function, params: &Params) -> Function {
 fn dropped(out: &Function, a: ValueId, kind: Kind, params: &Params) -> Option<ValueId> {
     let Op::LevelDrop(source, _) = out.value(a).op else { return None };
     let from = out.value(source).kind?;
-    let (Ok(factor), Ok(own)) = (factor_scale(params, from.level, kind.level), params.level(kind.level))
-    else {
-        return None;
-    };
+    absorbs(params, from.level, kind.level).then_some(source)
+}
+
+/// Whether a product by a constant at level `to` can take what is at `from` as it is.
+pub(super) fn absorbs(params: &Params, from: Level, to: Level) -> bool {
+    let (Ok(factor), Ok(own)) = (factor_scale(params, from, to), params.level(to)) else { return false };
     let precise = (own.log_scale - factor).to_f64() <= MAX_LOST_BITS;
-    (from.level >= kind.level && forgets(params, from.level, kind.level) && precise).then_some(source)
+    from >= to && forgets(params, from, to) && precise
 }
 
 /// `rescale` of a sum with the product that `a` is the rescale of, in place of `a + b`, or the difference that is asked for.

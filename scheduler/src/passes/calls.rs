@@ -199,7 +199,7 @@ pub fn specialise(function: &Function, params: &Params) -> Result<Function> {
     let out = specialised(function, &place::output_levels(function))?;
     if !out.calls.is_empty() {
         // Callees are placed first, and would know no more than their own part of the chain.
-        place::levels_of(&out, params)?;
+        place::lowest_levels(&out, params)?;
     }
     Ok(out)
 }

@@ -150,10 +150,10 @@ pub enum Stage<'a> {
 /// [`crate::Error::TooDeep`] when they have fewer.
 pub fn levels_needed(function: &ckks_ir::Function, params: &Params) -> Result<u32> {
     let mut function = function.clone();
-    for pass in CKKS.iter().take_while(|pass| pass.name != "placed_cse") {
+    for pass in CKKS.iter().take_while(|pass| pass.name != "place") {
         function = (pass.run)(&function, params)?;
     }
-    Ok(function.values.iter().filter_map(|value| value.kind).map(|kind| kind.level.0).max().unwrap_or(0))
+    Ok(place::lowest_levels(&function, params)?.into_iter().map(|level| level.0).max().unwrap_or(0))
 }
 
 /// Runs [`CKKS`].

@@ -4,8 +4,8 @@
 //!    that is `add`, `sub` or `neg` and the other operand is a product too: sums of products are
 //!    relinearized and rescaled once. Everywhere else a value is brought to its canonical form first, so
 //!    rotations run one level lower.
-//! 2. *Level*, backwards. Outputs need level 0, or the one that was written; each value runs at the lowest level that its most demanding
-//!    user needs. So every operation, and the encryption of every input, is as small as can be.
+//! 2. *Level*, backwards. Outputs need level 0, or the one that was written; each value needs the level of its most demanding
+//!    user. These are the lowest levels. `lift` finds higher ones where that is predicted to take less time.
 //! 3. *Emission*, forwards: relinearize, rescale, level_drop where a user wants another form than the value
 //!    has.
 //!
@@ -16,64 +16,73 @@
 //! to others, or rescale, if they are at its level), `rescale` the canonical
 //! form, `level_drop` the canonical form at exactly that level. All users of it get that form; `super::overrides` has the words for what cannot be.
 
+mod emit;
+mod lift;
+mod prices;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use fhe_core::params::{Level, Params};
 
-use super::overrides;
-use crate::ckks_ir::{Call, CallIdx, Function, Interface, Kind, Op, Output, Scale, Value, ValueId};
+use super::{POLY, absorb_drops, cse, dce, overrides, raise, scalars_in_sums};
+use crate::ckks_ir::{Call, CallIdx, Function, Interface, Kind, Op, Output, Scale, ValueId};
+use crate::cost::polynomials;
 use crate::error::{Error, Result};
+use crate::lower;
 
-/// Places everything in a function without kinds and without transforms.
+/// Places everything in a function without kinds and without transforms, where it is predicted to take the least time.
 ///
 /// # Errors
 /// [`Error::TooDeep`] names the longest chain; [`Error::Override`] what the user wrote that cannot be.
 pub fn place(function: &Function, params: &Params) -> Result<Function> {
-    let (shapes, levels) = levels(function, params)?;
-    let mut out = Function { values: Vec::new(), ..function.clone() };
-    let mut emitter =
-        Emitter { out: &mut out, shapes: &shapes, levels: &levels, own: Vec::new(), forms: BTreeMap::new() };
-    for id in function.ids() {
-        let i = id.0 as usize;
-        let value = function.value(id);
-        let new = match value.op {
-            Op::Relinearize(a) | Op::Rescale(a) | Op::LevelDrop(a, _) => {
-                emitter.written(value, a, shapes[i], levels[i])
-            }
-            Op::Result(c, _) => {
-                let call = &function.calls[c.0 as usize];
-                let wanted = interface(function, call)?.inputs.iter();
-                let arguments = call.arguments.iter().zip(wanted);
-                let arguments: Vec<ValueId> =
-                    arguments.map(|(&a, &level)| emitter.deliver(a, CANONICAL, level)).collect();
-                emitter.out.calls[c.0 as usize].arguments = arguments;
-                emitter.out.push_like(value, value.op, Some(kind(CANONICAL, levels[i])))
-            }
-            op => {
-                let want = operand_shape(&op, shapes[i]);
-                let level = if matches!(op, Op::ModRaise(..)) { Level(0) } else { levels[i] };
-                let op = op.map(|a| emitter.deliver(a, want, level));
-                emitter.out.push_like(value, op, Some(kind(shapes[i], levels[i])))
-            }
-        };
-        emitter.own.push(new);
-    }
-    let outputs = function.outputs.iter().zip(output_levels(function));
-    let outputs: Vec<ValueId> =
-        outputs.map(|(o, level)| emitter.deliver(o.value, CANONICAL, level)).collect();
-    for (output, value) in out.outputs.iter_mut().zip(outputs) {
-        output.value = value;
-    }
-    Ok(out)
+    let (shapes, lowest) = levels(function, params)?;
+    let as_low = emit::emit(function, &shapes, &lowest)?;
+    let Some(levels) = lift::lift(function, &shapes, &lowest, params)? else { return Ok(as_low) };
+    let lifted = emit::emit(function, &shapes, &levels)?;
+    // `lift` has prices of operations by themselves; here is what later passes make of them.
+    let pays = predicted(&lifted, params)? < predicted(&as_low, params)?;
+    Ok(if pays { lifted } else { as_low })
 }
 
-/// The levels that [`place`] will give the values of a function, which may have transforms: that of a transform is the level of its result,
+/// Places everything as low as it can be: what [`place`] is never predicted to be slower than.
+///
+/// # Errors
+/// Those of [`place`].
+pub fn place_lowest(function: &Function, params: &Params) -> Result<Function> {
+    let (shapes, lowest) = levels(function, params)?;
+    emit::emit(function, &shapes, &lowest)
+}
+
+/// What a placed function costs by the committed costs, after the passes that follow.
+///
+/// # Errors
+/// [`Error::Core`].
+pub fn predicted(placed: &Function, params: &Params) -> Result<u64> {
+    let merged = absorb_drops::absorb_drops(&cse::cse(placed), params);
+    let raised = raise::raise(&scalars_in_sums::scalars_in_sums(&merged, params), params)?;
+    let poly = lower::ckks::lower(&dce::dce(&raised), params, false)?;
+    let fused = POLY.iter().fold(poly, |poly, pass| (pass.run)(&poly));
+    Ok(polynomials(&fused))
+}
+
+/// The lowest levels of the values of a function, which may have transforms: that of a transform is the level of its result,
 /// its products are made one level higher.
 ///
 /// # Errors
 /// Those of [`place`].
-pub(super) fn levels_of(function: &Function, params: &Params) -> Result<Vec<Level>> {
+pub(super) fn lowest_levels(function: &Function, params: &Params) -> Result<Vec<Level>> {
     Ok(levels(function, params)?.1)
+}
+
+/// The same where it is predicted to take the least time, before transforms are split.
+///
+/// # Errors
+/// Those of [`place`].
+pub(super) fn levels_of(function: &Function, params: &Params) -> Result<Vec<Level>> {
+    let (shapes, lowest) = levels(function, params)?;
+    Ok(lift::lift(function, &shapes, &lowest, params)?.unwrap_or(lowest))
 }
 
 /// What a call needs: from the levels at which its results are needed, none where one is not used, the levels that its arguments and
@@ -398,55 +407,4 @@ fn levels(function: &Function, params: &Params) -> Result<(Vec<Shape>, Vec<Level
         at = because[id.0 as usize];
     }
     Err(Error::TooDeep { needed: needed.0, available: params.max_level(), chain })
-}
-
-struct Emitter<'a> {
-    out: &'a mut Function,
-    shapes: &'a [Shape],
-    levels: &'a [Level],
-    /// The new id of each old value.
-    own: Vec<ValueId>,
-    /// Other forms that were made of an old value.
-    forms: BTreeMap<(ValueId, Kind), ValueId>,
-}
-
-impl Emitter<'_> {
-    /// The value in the shape and at the level that a user wants.
-    fn deliver(&mut self, old: ValueId, want: Shape, level: Level) -> ValueId {
-        let i = old.0 as usize;
-        let mut id = self.own[i];
-        let mut kind = kind(self.shapes[i], self.levels[i]);
-        if kind.degree > want.degree {
-            kind.degree = want.degree;
-            id = self.form(old, Op::Relinearize(id), kind);
-        }
-        if kind.scale == Scale::Product && want.scale == Scale::Canonical {
-            kind = Kind { level: Level(kind.level.0 - 1), scale: Scale::Canonical, ..kind };
-            id = self.form(old, Op::Rescale(id), kind);
-        }
-        if kind.level > level {
-            kind.level = level;
-            id = self.form(old, Op::LevelDrop(id, level), kind);
-        }
-        id
-    }
-
-    /// The form of `a` that the user wrote as `value`; its last step has her name and line, unless others have it already.
-    fn written(&mut self, value: &Value, a: ValueId, shape: Shape, level: Level) -> ValueId {
-        let before = self.out.values.len();
-        let id = self.deliver(a, shape, level);
-        let made = &mut self.out.values[id.0 as usize];
-        if id.0 as usize >= before {
-            made.at.clone_from(&value.at);
-        }
-        if made.name.is_none() {
-            made.name.clone_from(&value.name);
-        }
-        id
-    }
-
-    fn form(&mut self, old: ValueId, op: Op, kind: Kind) -> ValueId {
-        let (of, out) = (self.own[old.0 as usize], &mut *self.out);
-        *self.forms.entry((old, kind)).or_insert_with(|| out.push_form(of, op, Some(kind)))
-    }
 }

@@ -103,21 +103,36 @@ impl Item {
 
     /// The rows that it reads.
     pub fn reads(&self, kernel: KernelId) -> Vec<Read> {
+        let mut reads = Vec::new();
+        self.reads_into(kernel, &mut reads);
+        reads
+    }
+
+    /// The same in place of what `reads` holds: plans are walked item by item, and one allocation serves all.
+    pub fn reads_into(&self, kernel: KernelId, reads: &mut Vec<Read>) {
+        reads.clear();
         let whole = |(row, prime)| Read { row, prime, form: Form::Whole };
         match self {
             Self::Row(i) => {
-                let form = if kernel == KernelId::NttRowsSubMulScalar { Form::Begun } else { Form::Whole };
-                let b = kernel.reads_b().then_some(Read { row: i.b, prime: i.prime, form });
-                let c = (kernel.reads_c() && i.c != RowRef::NONE).then_some(whole((i.c, i.prime)));
-                core::iter::once(whole((i.a, i.prime))).chain(b).chain(c).collect()
+                reads.push(whole((i.a, i.prime)));
+                if kernel.reads_b() {
+                    let begun = kernel == KernelId::NttRowsSubMulScalar;
+                    let form = if begun { Form::Begun } else { Form::Whole };
+                    reads.push(Read { row: i.b, prime: i.prime, form });
+                }
+                if kernel.reads_c() && i.c != RowRef::NONE {
+                    reads.push(whole((i.c, i.prime)));
+                }
             }
-            Self::InnerProduct { dst, .. } => sums(dst).flat_map(|(h, _)| self.reads_of_sum(h)).collect(),
-            Self::ConvertBasis { sources, .. } => sources.iter().map(|s| whole((s.row, s.prime))).collect(),
-            Self::Automorphism(i) => vec![whole((i.a, i.prime))],
+            Self::InnerProduct { dst, .. } => sums(dst).for_each(|(h, _)| self.add_reads_of_sum(h, reads)),
+            Self::ConvertBasis { sources, .. } => {
+                reads.extend(sources.iter().map(|s| whole((s.row, s.prime))));
+            }
+            Self::Automorphism(i) => reads.push(whole((i.a, i.prime))),
             Self::EmbedInverse(i) => {
-                i.src.into_iter().chain(i.factors).map(|row| whole((row, NO_PRIME))).collect()
+                reads.extend(i.src.into_iter().chain(i.factors).map(|row| whole((row, NO_PRIME))));
             }
-            Self::RoundResidues { src, .. } => src.map(|row| whole((row, NO_PRIME))).to_vec(),
+            Self::RoundResidues { src, .. } => reads.extend(src.map(|row| whole((row, NO_PRIME)))),
         }
     }
 }
@@ -150,18 +165,31 @@ impl Item {
 
     /// The rows that sum `h` of an inner product reads: `a, b` of each term, then what it starts from. Nothing for others.
     pub fn reads_of_sum(&self, h: usize) -> Vec<Read> {
-        let Self::InnerProduct { init, prime, terms, begun, .. } = self else { return Vec::new() };
+        let mut reads = Vec::new();
+        self.add_reads_of_sum(h, &mut reads);
+        reads
+    }
+
+    fn add_reads_of_sum(&self, h: usize, reads: &mut Vec<Read>) {
+        let Self::InnerProduct { init, prime, terms, begun, .. } = self else { return };
         let read = |row, form| Read { row, prime: *prime, form };
-        let first = |t: u32, term: &Term| match term.log_repeat {
-            _ if is_begun(*begun, t) => Form::Begun,
-            0 => Form::Whole,
-            log_repeat => Form::Repeated { part: term.part, log_repeat },
-        };
-        let factors = (0..).zip(terms).flat_map(|(t, term)| {
-            [Some(read(term.a, first(t, term))), term.b.get(h).map(|&b| read(b, Form::Whole))]
-        });
+        for (t, term) in (0..).zip(terms) {
+            let form = match term.log_repeat {
+                _ if is_begun(*begun, t) => Form::Begun,
+                0 => Form::Whole,
+                log_repeat => Form::Repeated { part: term.part, log_repeat },
+            };
+            reads.push(read(term.a, form));
+            reads.extend(term.b.get(h).map(|&b| read(b, Form::Whole)));
+        }
         let init = init.get(h).copied().filter(|&row| row != RowRef::NONE);
-        factors.flatten().chain(init.map(|row| read(row, Form::Whole))).collect()
+        reads.extend(init.map(|row| read(row, Form::Whole)));
+    }
+
+    /// Whether sum `h` of an inner product reads a row.
+    pub fn sum_reads(&self, h: usize, row: RowRef) -> bool {
+        let Self::InnerProduct { init, terms, .. } = self else { return false };
+        init.get(h) == Some(&row) || terms.iter().any(|term| term.a == row || term.b.get(h) == Some(&row))
     }
 
     /// The same item on other rows; [`RowRef::NONE`] stays.

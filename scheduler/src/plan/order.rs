@@ -177,12 +177,14 @@ pub(crate) fn touched(plan: &Plan, step: &PlanStep) -> Vec<(Place, bool)> {
     match step {
         PlanStep::Call { segment, bindings } => {
             let steps = plan.segment(*segment).map_or(&[][..], |s| &s.steps);
+            let mut of_item = Vec::new();
             for Step::Launch { launch, .. } in steps {
                 for item in plan.items(launch).unwrap_or_default() {
                     let place = |row: kernels_gpu::abi::RowRef| {
                         bindings.get(row.slot as usize).map(|&buffer| Place { buffer, row: row.row })
                     };
-                    reads.extend(item.reads(launch.kernel).into_iter().filter_map(|read| place(read.row)));
+                    item.reads_into(launch.kernel, &mut of_item);
+                    reads.extend(of_item.iter().filter_map(|read| place(read.row)));
                     writes.extend(item.writes().into_iter().filter_map(|(row, _)| place(row)));
                 }
             }

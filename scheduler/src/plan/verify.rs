@@ -61,12 +61,13 @@ fn check(plan: &Plan) -> Check {
     for segment in &plan.segments {
         ensure(names.insert(&segment.name), "segment", || format!("two are called {:?}", segment.name))?;
         ensure(!segment.slots.is_empty(), "segment", || format!("{:?} has no slot 0", segment.name))?;
+        let mut writers = Writers::new(segment);
         for (i, Step::Launch { launch, .. }) in segment.steps.iter().enumerate() {
             let place = |(rule, problem): Broken| (rule, format!("{:?}, step {i}: {problem}", segment.name));
             let items = plan.items(launch).map_err(|problem| place(("pool", problem)))?;
             ensure(!items.is_empty(), "segment", || "a launch without items".to_owned()).map_err(place)?;
             check_padding(plan, launch).map_err(place)?;
-            check_launch(plan, segment, launch.kernel, &items).map_err(place)?;
+            check_launch(plan, segment, launch.kernel, &items, &mut writers).map_err(place)?;
         }
     }
     check_run(plan)?;
@@ -144,24 +145,59 @@ fn check_padding(plan: &Plan, launch: &kernels_gpu::abi::Launch) -> Check {
     Ok(())
 }
 
-fn check_launch(plan: &Plan, segment: &Segment, kernel: KernelId, items: &[Item]) -> Check {
-    let mut writer: BTreeMap<RowRef, usize> = BTreeMap::new();
+/// The item of a launch that writes each row of a segment's slots.
+struct Writers {
+    launch: usize,
+    /// By slot and row: the last launch that writes it, and its item.
+    rows: Vec<Vec<(usize, usize)>>,
+}
+
+impl Writers {
+    fn new(segment: &Segment) -> Self {
+        Self { launch: 0, rows: vec![Vec::new(); segment.slots.len()] }
+    }
+
+    /// Notes that an item writes a row, which is in its slot; whether one did already.
+    fn insert(&mut self, row: RowRef, item: usize) -> bool {
+        let Some(of_slot) = self.rows.get_mut(row.slot as usize) else { return false };
+        let at = row.row as usize;
+        if of_slot.len() <= at {
+            of_slot.resize(at + 1, (0, 0));
+        }
+        core::mem::replace(&mut of_slot[at], (self.launch, item)).0 == self.launch
+    }
+
+    fn get(&self, row: RowRef) -> Option<usize> {
+        let found = self.rows.get(row.slot as usize)?.get(row.row as usize)?;
+        (found.0 == self.launch).then_some(found.1)
+    }
+}
+
+fn check_launch(
+    plan: &Plan,
+    segment: &Segment,
+    kernel: KernelId,
+    items: &[Item],
+    writers: &mut Writers,
+) -> Check {
+    writers.launch += 1;
+    let mut reads = Vec::new();
     for (i, item) in items.iter().enumerate() {
         check_item(plan, kernel, item).map_err(|(rule, problem)| (rule, format!("item {i}: {problem}")))?;
         for (row, _) in item.writes() {
             check_row(segment, row, true)?;
-            let again = writer.insert(row, i);
-            ensure(again.is_none(), "alias", || format!("{row:?} is written twice"))?;
+            let again = writers.insert(row, i);
+            ensure(!again, "alias", || format!("{row:?} is written twice"))?;
         }
-        for Read { row, .. } in item.reads(kernel) {
-            check_row(segment, row, false)?;
-        }
+        item.reads_into(kernel, &mut reads);
+        reads.iter().try_for_each(|read| check_row(segment, read.row, false))?;
     }
     for (i, item) in items.iter().enumerate() {
-        for Read { row, .. } in item.reads(kernel) {
-            match writer.get(&row) {
+        item.reads_into(kernel, &mut reads);
+        for &Read { row, .. } in &reads {
+            match writers.get(row) {
                 None => {}
-                Some(&w) if w != i => {
+                Some(w) if w != i => {
                     return Err(("alias", format!("item {w} writes {row:?}, which item {i} reads")));
                 }
                 Some(_) => {
@@ -229,7 +265,7 @@ fn check_item(plan: &Plan, kernel: KernelId, item: &Item) -> Check {
             }
             ensure(dst[0] != RowRef::NONE, "row", || "the first sum is written nowhere".to_owned())?;
             for (h, row) in sums(dst) {
-                let read = dst[1] != RowRef::NONE && item.reads_of_sum(1 - h).iter().any(|r| r.row == row);
+                let read = dst[1] != RowRef::NONE && item.sum_reads(1 - h, row);
                 ensure(!read, "alias", || format!("sum {h} writes {row:?}, which the other one reads"))?;
             }
             Ok(())
@@ -461,13 +497,15 @@ fn check_call(
     // A segment writes a row under one name: what it writes is bound to one slot.
     let mut own = Effect::default();
     let notes = effect.is_some();
+    let mut reads = Vec::new();
     for (i, Step::Launch { launch, .. }) in segment.steps.iter().enumerate() {
         let items = plan.items(launch).map_err(|problem| ("pool", problem))?;
         let place = |row: RowRef| (bindings[row.slot as usize].0 as usize, row.row as usize);
         let mut written = Vec::new();
         for item in &items {
             let mut domain = None;
-            for Read { row, prime, form } in item.reads(launch.kernel) {
+            item.reads_into(launch.kernel, &mut reads);
+            for &Read { row, prime, form } in &reads {
                 let (buffer, at) = place(row);
                 let Some((held, held_domain)) = rows[buffer][at] else {
                     return Err(("written", format!("step {i} reads {row:?} before it is written")));

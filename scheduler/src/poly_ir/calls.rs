@@ -52,6 +52,9 @@ impl Function {
 
     /// The same with a pass applied to every callee, and then to itself.
     pub(crate) fn everywhere(&self, pass: fn(&Self) -> Self) -> Self {
+        if self.callees.is_empty() {
+            return pass(self);
+        }
         let mut out = self.clone();
         for callee in &mut out.callees {
             *callee = Arc::new(callee.everywhere(pass));

@@ -104,9 +104,7 @@ impl Lowering<'_> {
         }
         let mut dying: Vec<usize> = Vec::new();
         for &id in &batch.values {
-            for reads in self.place_value(id, at, batch.kernel, arenas) {
-                dying.extend(reads);
-            }
+            self.place_value(id, at, batch.kernel, arenas, &mut dying);
         }
         let first_value = batch.values.first().and_then(|id| self.original.get(id.0 as usize));
         let node = NodeId(first_value.map_or(0, |id| id.0));
@@ -173,21 +171,25 @@ impl Lowering<'_> {
         self.needed_positions(id).into_iter().filter(own).collect()
     }
 
-    /// The rows that each item of a value reads, an item's rows once.
-    fn item_reads(&self, id: PolyId) -> Vec<Vec<usize>> {
-        let positions = self.needed_positions(id);
-        if matches!(
-            self.function.value(id).op,
-            Op::ConvertBasis { .. } | Op::EmbedInverse(_) | Op::RoundResidues(_)
-        ) {
-            return vec![once(self.operands(id, 0))];
+    /// A position of each item of a value.
+    fn item_positions(&self, id: PolyId) -> Vec<usize> {
+        match self.function.value(id).op {
+            Op::ConvertBasis { .. } | Op::EmbedInverse(_) | Op::RoundResidues(_) => vec![0],
+            _ => self.needed_positions(id),
         }
-        positions.iter().map(|&p| once(self.operands(id, p))).collect()
+    }
+
+    /// The rows that the item of a value at a position reads, each once, in place of what `rows` holds.
+    fn item_reads_into(&self, id: PolyId, position: usize, rows: &mut Vec<usize>) {
+        self.operands_into(id, position, rows);
+        rows.sort_unstable();
+        rows.dedup();
     }
 
     /// What a value reads from other devices. Only what reads all limbs does.
     fn remote_reads(&self, id: PolyId) -> Vec<RemoteRead> {
-        if !matches!(self.function.value(id).op, Op::ConvertBasis { .. } | Op::RoundResidues(_)) {
+        let reads_all = matches!(self.function.value(id).op, Op::ConvertBasis { .. } | Op::RoundResidues(_));
+        if !reads_all || self.sharding.devices().count() < 2 {
             return Vec::new();
         }
         let read = once(self.operands(id, 0));
@@ -200,12 +202,16 @@ impl Lowering<'_> {
     }
 
     fn note_reads(&mut self, id: PolyId, launch: usize) {
-        for row in self.item_reads(id).into_iter().flatten() {
-            let last = &mut self.rows[row].last_read;
-            *last = match *last {
-                Some((at, n)) if at == launch => Some((launch, n + 1)),
-                _ => Some((launch, 1)),
-            };
+        let mut reads = Vec::new();
+        for position in self.item_positions(id) {
+            self.item_reads_into(id, position, &mut reads);
+            for &row in &reads {
+                let last = &mut self.rows[row].last_read;
+                *last = match *last {
+                    Some((at, n)) if at == launch => Some((launch, n + 1)),
+                    _ => Some((launch, 1)),
+                };
+            }
         }
         for (reader, _, row) in self.remote_reads(id) {
             self.replicas.insert((row, reader), Replica { at: None, ahead_at: None, last_read: launch });
@@ -274,23 +280,28 @@ impl Lowering<'_> {
         copies
     }
 
-    /// Places the rows of a value; returns the rows that die with each of its items.
+    /// Places the rows of a value; adds the rows that die with its items.
     fn place_value(
         &mut self,
         id: PolyId,
         launch: usize,
         kernel: KernelId,
         arenas: &mut [Arena],
-    ) -> Vec<Vec<usize>> {
+        dying: &mut Vec<usize>,
+    ) {
         let permuted = self.galois_of_product(id).is_some_and(|galois| galois != GaloisElement(1));
         let in_place = kernel.in_place() && !permuted;
-        let positions = self.needed_positions(id);
-        let mut dying: Vec<Vec<usize>> = Vec::new();
-        for reads in self.item_reads(id) {
-            let dies = |r: &usize| self.rows[*r].last_read.is_some_and(|(at, _)| at == launch);
-            dying.push(reads.into_iter().filter(dies).collect());
+        // Where those of each item are.
+        let mut of_items = Vec::new();
+        let mut reads = Vec::new();
+        for position in self.item_positions(id) {
+            let first = dying.len();
+            self.item_reads_into(id, position, &mut reads);
+            let dies = |r: &&usize| self.rows[**r].last_read.is_some_and(|(at, _)| at == launch);
+            dying.extend(reads.iter().filter(dies));
+            of_items.push(first..dying.len());
         }
-        for (item, position) in positions.into_iter().enumerate() {
+        for (item, position) in self.needed_positions(id).into_iter().enumerate() {
             let row = self.of[id.0 as usize][position];
             self.place_object_of(row);
             let Row { place, device, last_read, .. } = self.rows[row];
@@ -303,14 +314,14 @@ impl Lowering<'_> {
                 let above = self.in_arena(**r).is_some_and(|at| at >= floor);
                 in_place && above && last_read.is_some_and(|(_, n)| n == 1)
             };
-            let reused = dying.get(item).and_then(|rows| rows.iter().find(own));
+            let of_item = of_items.get(item).and_then(|rows| dying.get(rows.clone()));
+            let reused = of_item.and_then(|rows| rows.iter().find(own));
             let place = match reused {
                 Some(&r) => self.rows[r].place,
                 None => Some((arena(device), arenas[device.0 as usize].take(floor))),
             };
             self.rows[row].place = place;
         }
-        dying
     }
 
     /// The row of its device's arena where a row is.
@@ -323,11 +334,14 @@ impl Lowering<'_> {
     fn release(&mut self, batch: &Batch, launch: usize, dying: Vec<usize>, arenas: &mut [Arena]) {
         // A row that was handed on to its successor is no longer its owner's to release.
         let made = batch.values.iter().flat_map(|id| &self.of[id.0 as usize]);
-        let taken: BTreeSet<(BufferId, u32)> = made.filter_map(|&r| self.rows[r].place).collect();
+        let mut taken: Vec<(BufferId, u32)> = made.filter_map(|&r| self.rows[r].place).collect();
+        taken.sort_unstable();
         for row in once(dying) {
             let device = self.rows[row].device;
             match self.in_arena(row) {
-                Some(at) if !taken.contains(&(arena(device), at)) => arenas[device.0 as usize].release(at),
+                Some(at) if taken.binary_search(&(arena(device), at)).is_err() => {
+                    arenas[device.0 as usize].release(at);
+                }
                 _ => {}
             }
         }

@@ -20,42 +20,49 @@ impl Lowering<'_> {
     /// subtracts, and nothing else. What several items read, as hoisted rotations do, is transformed once and kept.
     pub(super) fn find_begun(&mut self) {
         let computed: Vec<PolyId> = self.function.ids().filter(|&id| self.is_computed(id)).collect();
-        // By row its readers, and whether each only ends it: a square reads its operand whole as well.
-        let mut readers: BTreeMap<usize, Vec<(PolyId, bool)>> = BTreeMap::new();
+        let transformed = |row: usize| {
+            let maker = self.rows[row].made_by;
+            maker.is_some_and(|id| matches!(self.function.value(id).op, Op::Ntt(_)))
+        };
+        let mut readers = vec![Readers::None; self.rows.len()];
+        let (mut reads, mut ended_rows) = (Vec::new(), Vec::new());
         for &id in &computed {
             let ended = self.ended(id);
             for position in self.needed_positions(id) {
-                let ended: Vec<usize> = ended.iter().map(|a| self.of[a.0 as usize][position]).collect();
-                let reads = self.operands(id, position);
-                let times = |rows: &[usize], row| rows.iter().filter(|&&r| r == row).count();
-                for &row in reads.iter().collect::<BTreeSet<_>>() {
-                    let ends = times(&reads, row) == times(&ended, row);
-                    readers.entry(row).or_default().push((id, ends));
+                self.operands_into(id, position, &mut reads);
+                reads.retain(|&row| transformed(row));
+                reads.sort_unstable();
+                ended_rows.clear();
+                ended_rows.extend(ended.iter().map(|a| self.of[a.0 as usize][position]));
+                ended_rows.sort_unstable();
+                for same in reads.chunk_by(|a, b| a == b) {
+                    let row = same[0];
+                    let n_ended =
+                        ended_rows.partition_point(|&r| r <= row) - ended_rows.partition_point(|&r| r < row);
+                    // A square reads its operand whole as well.
+                    readers[row].add(id, same.len() == n_ended);
                 }
             }
         }
         let ends = |row: &usize| {
-            let readers = readers.get(row).map(Vec::as_slice).unwrap_or_default();
-            let together = match readers {
-                [_] => true,
-                [(one, _), (other, _)] => {
-                    let galois = self.galois_of_product(*one);
+            let together = match readers[*row] {
+                Readers::One(_) => true,
+                Readers::Two(one, other) => {
+                    let galois = self.galois_of_product(one);
                     galois.is_some()
-                        && galois == self.galois_of_product(*other)
-                        && self.ended(*one) == self.ended(*other)
+                        && galois == self.galois_of_product(other)
+                        && self.ended(one) == self.ended(other)
                 }
-                _ => false,
+                Readers::None | Readers::Others => false,
             };
-            self.rows[*row].place.is_none()
-                && !self.rows[*row].passed
-                && together
-                && readers.iter().all(|&(_, ends)| ends)
+            self.rows[*row].place.is_none() && !self.rows[*row].passed && together
         };
-        let begun = computed.iter().filter(|&&id| {
+        let mut begun = vec![false; self.begun.len()];
+        for &id in &computed {
             let mut rows = self.of[id.0 as usize].iter().filter(|&&row| self.rows[row].needed);
-            matches!(self.function.value(id).op, Op::Ntt(_)) && rows.all(ends)
-        });
-        self.begun = begun.copied().collect();
+            begun[id.0 as usize] = matches!(self.function.value(id).op, Op::Ntt(_)) && rows.all(ends);
+        }
+        self.begun = begun;
         // A division ends all rows of what it subtracts, or none.
         for id in computed {
             let Op::SubMulScalar { b, .. } = self.function.value(id).op else { continue };
@@ -63,7 +70,7 @@ impl Lowering<'_> {
             let rows: Vec<usize> = positions.map(|position| self.of[b.0 as usize][position]).collect();
             if !rows.iter().all(|&row| self.is_begun(row)) {
                 for maker in rows.into_iter().filter_map(|row| self.rows[row].made_by) {
-                    self.begun.remove(&maker);
+                    self.begun[maker.0 as usize] = false;
                 }
             }
         }
@@ -91,18 +98,21 @@ impl Lowering<'_> {
 
     /// Whether a row is of a transform that is only begun.
     pub(super) fn is_begun(&self, row: usize) -> bool {
-        self.rows[row].made_by.is_some_and(|id| self.begun.contains(&id))
+        self.rows[row].made_by.is_some_and(|id| self.begun[id.0 as usize])
     }
 
     /// The kernel of a value; none where nothing is computed.
     fn kernel(&self, id: PolyId) -> Option<KernelId> {
         let value = self.function.value(id);
         let ends = || {
-            let mut positions = self.needed_positions(id).into_iter();
-            positions.any(|position| self.operands(id, position).into_iter().any(|row| self.is_begun(row)))
+            let (mut positions, mut rows) = (self.needed_positions(id).into_iter(), Vec::new());
+            positions.any(|position| {
+                self.operands_into(id, position, &mut rows);
+                rows.iter().any(|&row| self.is_begun(row))
+            })
         };
         Some(match kernel(&value.op, value.domain)? {
-            KernelId::Ntt if self.begun.contains(&id) => KernelId::NttColumns,
+            KernelId::Ntt if self.begun[id.0 as usize] => KernelId::NttColumns,
             KernelId::InnerProduct if ends() => KernelId::NttRowsInnerProduct,
             KernelId::SubMulScalar if ends() => KernelId::NttRowsSubMulScalar,
             kernel => kernel,
@@ -118,12 +128,13 @@ impl Lowering<'_> {
         let mut of_origin = 0;
         let mut last: Option<(ckks_ir::ValueId, Level)> = None;
         let mut called: BTreeSet<CallIdx> = BTreeSet::new();
+        let mut depth = vec![None; self.function.values.len()];
         for id in self.function.ids() {
             let value = self.function.value(id);
             if let Op::Result { call, .. } = value.op
                 && called.insert(call)
             {
-                self.close(&mut group, options, &mut work);
+                self.close(&mut group, &mut depth, options, &mut work);
                 work.push(Work::Call(call));
                 (size, of_origin, last) = (0, 0, None);
             }
@@ -135,7 +146,7 @@ impl Lowering<'_> {
             if last != Some(here) {
                 let full = size + of_origin > options.batch_rows as usize * n_devices;
                 if last.is_some_and(|(_, level)| level != origin.level) || full {
-                    self.close(&mut group, options, &mut work);
+                    self.close(&mut group, &mut depth, options, &mut work);
                     size = 0;
                 }
                 of_origin = 0;
@@ -145,22 +156,25 @@ impl Lowering<'_> {
             of_origin += value.basis.len();
             group.push(id);
         }
-        self.close(&mut group, options, &mut work);
+        self.close(&mut group, &mut depth, options, &mut work);
         work
     }
 
-    /// Orders a group by depth and kernel.
-    fn close(&self, group: &mut Vec<PolyId>, options: &Options, batches: &mut Vec<Work>) {
-        let mut depth: BTreeMap<PolyId, u32> = BTreeMap::new();
+    /// Orders a group by depth and kernel. `depth` has none of any value before and after.
+    fn close(
+        &self,
+        group: &mut Vec<PolyId>,
+        depth: &mut [Option<u32>],
+        options: &Options,
+        batches: &mut Vec<Work>,
+    ) {
         // By depth and kernel; what is rounded goes first, so that conversions stand next to their transforms.
         let mut stages: BTreeMap<(u32, bool, KernelId), Vec<PolyId>> = BTreeMap::new();
         let mut level = Level(0);
-        for id in group.drain(..) {
-            let names = &self.of[id.0 as usize];
-            let operands = (0..names.len()).flat_map(|position| self.operands(id, position));
-            let makers = operands.filter_map(|r| self.rows[r].made_by);
-            let own = makers.filter_map(|maker| depth.get(&maker)).max().map_or(0, |d| d + 1);
-            depth.insert(id, own);
+        for &id in group.iter() {
+            let makers = self.makers(id).into_iter();
+            let own = makers.filter_map(|maker| depth[maker.0 as usize]).max().map_or(0, |d| d + 1);
+            depth[id.0 as usize] = Some(own);
             let value = self.function.value(id);
             level = value.origin.level;
             if let Some(kernel) = self.kernel(id) {
@@ -168,6 +182,7 @@ impl Lowering<'_> {
                 stages.entry((own, last, kernel)).or_default().push(id);
             }
         }
+        group.drain(..).for_each(|id| depth[id.0 as usize] = None);
         let mut stages = stages.into_iter().map(|((.., kernel), values)| (kernel, values)).peekable();
         while let Some((kernel, values)) = stages.next() {
             let transforms = stages.next_if(|(next, _)| {
@@ -202,12 +217,7 @@ impl Lowering<'_> {
             });
             let (piece, after) = rest.split_at(fits.count());
             rest = after;
-            let rows = |&id: &PolyId| {
-                let n_rows = self.of[id.0 as usize].len();
-                (0..n_rows).flat_map(move |position| self.operands(id, position))
-            };
-            let makers: BTreeSet<PolyId> =
-                piece.iter().flat_map(rows).filter_map(|row| self.rows[row].made_by).collect();
+            let makers: BTreeSet<PolyId> = piece.iter().flat_map(|&id| self.makers(id)).collect();
             // What nobody transforms goes with the last piece.
             let needed = |id: &PolyId| rest.is_empty() || makers.contains(id);
             let (now, later): (Vec<_>, Vec<_>) = conversions.into_iter().partition(needed);
@@ -218,6 +228,26 @@ impl Lowering<'_> {
                 }
             }
         }
+    }
+}
+
+/// The values that read a row, as far as it matters.
+#[derive(Clone, Copy)]
+enum Readers {
+    None,
+    One(PolyId),
+    Two(PolyId, PolyId),
+    /// More than two, or one that reads it whole.
+    Others,
+}
+
+impl Readers {
+    fn add(&mut self, id: PolyId, ends: bool) {
+        *self = match *self {
+            Self::None if ends => Self::One(id),
+            Self::One(other) if ends => Self::Two(other, id),
+            _ => Self::Others,
+        };
     }
 }
 

@@ -147,9 +147,11 @@ fn segment(
     // Reads and writes by buffer; the arena is always there, and comes first since arenas do.
     let mut uses: BTreeMap<BufferId, (bool, bool, u32)> = BTreeMap::new();
     uses.insert(arena(device), (false, false, 0));
+    let mut reads = Vec::new();
     for launch in launches {
         for item in &launch.items {
-            for Read { row, .. } in item.reads(launch.kernel) {
+            item.reads_into(launch.kernel, &mut reads);
+            for &Read { row, .. } in &reads {
                 let entry = uses.entry(BufferId(row.slot)).or_default();
                 *entry = (true, entry.1, entry.2.max(row.row + 1));
             }

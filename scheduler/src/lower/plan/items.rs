@@ -37,19 +37,16 @@ impl Lowering<'_> {
             batch.values.iter().for_each(|&id| self.items_of_value(id, device, &mut items));
             return items;
         }
-        // What a sum must have in common with another one, and the one that waits for it.
-        let mut waiting: BTreeMap<(Vec<PolyId>, GaloisElement, Vec<usize>), PolyId> = BTreeMap::new();
+        // What a sum must have in common with another one, and the number of the one that waits for it.
+        let mut waiting: BTreeMap<(Vec<PolyId>, GaloisElement, Vec<usize>), usize> = BTreeMap::new();
         let mut sums: Vec<(PolyId, Option<PolyId>)> = Vec::new();
         for &id in &batch.values {
             let Op::InnerProduct { terms, galois, .. } = &self.function.value(id).op else { continue };
             let shared = (terms.iter().map(|t| t.0).collect(), *galois, self.needed_positions(id));
             match waiting.remove(&shared) {
-                Some(first) => match sums.iter_mut().find(|(id, _)| *id == first) {
-                    Some(sum) => sum.1 = Some(id),
-                    None => sums.push((id, None)),
-                },
+                Some(first) => sums[first].1 = Some(id),
                 None => {
-                    waiting.insert(shared, id);
+                    waiting.insert(shared, sums.len());
                     sums.push((id, None));
                 }
             }

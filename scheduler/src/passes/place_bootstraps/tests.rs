@@ -60,7 +60,7 @@ fn placed_levels(function: &Function) -> Vec<(bool, Level)> {
         open.outputs.push(Output { name: id.to_string(), slots: 4, value, at: None });
         open.values[id.0 as usize].op = Op::Input(input);
     }
-    let levels = place::levels_of(&open, &params()).unwrap();
+    let levels = place::lowest_levels(&open, &params()).unwrap();
     let sources = function.ids().filter(|&id| matches!(open.value(id).op, Op::Input(_)));
     sources.map(|id| (matches!(function.value(id).op, Op::Bootstrap(..)), levels[id.0 as usize])).collect()
 }
