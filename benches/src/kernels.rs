@@ -174,6 +174,7 @@ impl Repetition<'_> {
         Item::InnerProduct {
             dst: [self.output(i), self.output(self.limbs + i)],
             init: [RowRef::NONE; 2],
+            times: [1; 2],
             prime: self.prime(i).1,
             terms: (0..TERMS).map(term).collect(),
             begun: if self.kernel == KernelId::NttRowsInnerProduct { (1 << TERMS) - 1 } else { 0 },

@@ -2,45 +2,52 @@
 
 #[cfg(test)]
 mod common;
+#[cfg(test)]
+mod helpers {
+    use fhe_core::params::Preset;
+    use scheduler::ckks_ir::{Function, Op, ValueId};
+    use scheduler::dsl::Program;
+    use scheduler::passes::{CKKS, place};
+
+    /// A program as it comes to `place`.
+    pub(crate) fn unplaced(program: &Program, preset: Preset) -> Function {
+        let params = preset.params().unwrap();
+        let passes = CKKS.iter().take_while(|pass| pass.name != "place");
+        passes.fold(program.function().clone(), |function, pass| (pass.run)(&function, &params).unwrap())
+    }
+
+    /// A program as low as it can be, and where it is predicted to take the least time; what is predicted of both.
+    pub(crate) fn both(program: &Program, preset: Preset) -> [(Function, u64); 2] {
+        let (function, params) = (unplaced(program, preset), preset.params().unwrap());
+        let placed =
+            [place::place_lowest(&function, &params).unwrap(), place::place(&function, &params).unwrap()];
+        placed.map(|placed| {
+            let price = place::predicted(&placed, &params).unwrap();
+            (placed, price)
+        })
+    }
+
+    pub(crate) fn count(function: &Function, is: impl Fn(&Op) -> bool) -> usize {
+        function.values.iter().filter(|value| is(&value.op)).count()
+    }
+
+    pub(crate) fn level(function: &Function, id: ValueId) -> u32 {
+        function.value(id).kind.unwrap().level.0
+    }
+
+    /// The levels of all values of a kind.
+    pub(crate) fn levels(function: &Function, is: impl Fn(&Op) -> bool) -> Vec<u32> {
+        function.ids().filter(|&id| is(&function.value(id).op)).map(|id| level(function, id)).collect()
+    }
+}
 
 use common::{check_everywhere, random_program, random_steps};
 use fhe_core::params::{Level, Preset};
+use helpers::{both, count, levels};
 use proptest::prelude::*;
-use scheduler::ckks_ir::{Function, Op, ValueId};
-use scheduler::dsl::{self, Program};
-use scheduler::passes::{CKKS, place};
+use scheduler::ckks_ir::{Function, Op};
+use scheduler::dsl;
 use scheduler::{Options, compile};
-
-/// A program as it comes to `place`.
-fn unplaced(program: &Program, preset: Preset) -> Function {
-    let params = preset.params().unwrap();
-    let passes = CKKS.iter().take_while(|pass| pass.name != "place");
-    passes.fold(program.function().clone(), |function, pass| (pass.run)(&function, &params).unwrap())
-}
-
-/// A program as low as it can be, and where it is predicted to take the least time; what is predicted of both.
-fn both(program: &Program, preset: Preset) -> [(Function, u64); 2] {
-    let (function, params) = (unplaced(program, preset), preset.params().unwrap());
-    let placed =
-        [place::place_lowest(&function, &params).unwrap(), place::place(&function, &params).unwrap()];
-    placed.map(|placed| {
-        let price = place::predicted(&placed, &params).unwrap();
-        (placed, price)
-    })
-}
-
-fn count(function: &Function, is: impl Fn(&Op) -> bool) -> usize {
-    function.values.iter().filter(|value| is(&value.op)).count()
-}
-
-fn level(function: &Function, id: ValueId) -> u32 {
-    function.value(id).kind.unwrap().level.0
-}
-
-/// The levels of all values of a kind.
-fn levels(function: &Function, is: impl Fn(&Op) -> bool) -> Vec<u32> {
-    function.ids().filter(|&id| is(&function.value(id).op)).map(|id| level(function, id)).collect()
-}
 
 const ROTATES: fn(&Op) -> bool = |op| matches!(op, Op::Rotate(..));
 const DROPS: fn(&Op) -> bool = |op| matches!(op, Op::LevelDrop(..));
