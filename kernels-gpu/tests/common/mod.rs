@@ -271,7 +271,7 @@ impl<'a, W: CpuWord> Case<'a, W> {
             if init {
                 *start = self.push_row(ARENA, sum.clone());
                 // The largest and others.
-                *times = if n_terms % 2 == 0 { q - 1 } else { 1 + sum[0] % (q - 1) };
+                *times = if n_terms.is_multiple_of(2) { q - 1 } else { 1 + sum[0] % (q - 1) };
                 sum.iter_mut().for_each(|x| *x = oracle::mul(*x, *times, q));
             }
             sums.push(sum);
