@@ -63,6 +63,15 @@ fn begun(plan: &mut Plan, change: fn(u32) -> u32) {
     });
 }
 
+/// Changes the addends of the first inner product, and what they are multiplied by.
+fn addend(plan: &mut Plan, change: fn(&mut [u64; 2], &mut [RowRef; 2])) {
+    rewrite(plan, KernelId::InnerProduct, |items| {
+        if let Item::InnerProduct { init, times, .. } = &mut items[0] {
+            change(times, init);
+        }
+    });
+}
+
 const CKKS: &str = r#"function "f" {
   input "x" period 4
   input "y" period 4
@@ -177,10 +186,10 @@ const POLY: &str = r#"polynomials "f" {
   %1 = input 0 1 : eval [0-3] @0/1
   %2 = constant #0 : eval [0-3] @0/1
   %3 = key relinearization 0 1 : eval [0-3] @0/1
-  %4 = inner_product [%0 * %2, %1 * %3] init %0 : eval [0-3] @0/1
+  %4 = inner_product [%0 * %2, %1 * %3] init %0 times [1, 2, 3, 9] : eval [0-3] @0/1
   %5 = slice %4 : eval [2-3] @0/1
   %6 = intt %5 : coeff [2-3] @0/1
-  %7 = convert_basis %6 : coeff [0-1] @0/1
+  %7 = convert_basis %6 before [3, 4] after [7, 8] : coeff [0-1] @0/1
   %8 = ntt %7 : eval [0-1] @0/1
   %9 = slice %4 : eval [0-1] @0/1
   %10 = sub_mul_scalar %9, %8, [5, 6] : eval [0-1] @0/1
@@ -249,13 +258,20 @@ fn rules_of_poly_ir() {
         ("sub_mul_scalar %9, %8", "sub_mul_scalar %9, %7", "type"),
         ("[%0 * %2, %1 * %3]", "[]", "type"),
         ("automorphism %10", "automorphism %5", "type"),
-        ("coeff [0-1]", "coeff [0-2]", "convert"),
+        ("after [7, 8] : coeff [0-1]", "after [7, 8, 9] : coeff [0-2]", "convert"),
         ("[5, 6]", "[5]", "scalar"),
         ("[5, 6]", "[5, 1152921504606846976]", "scalar"),
         ("automorphism %10, 5", "automorphism %10, 4", "galois"),
         ("automorphism %10, 5", "automorphism %10, 2049", "galois"),
-        ("%1 * %3] init %0", "%1 * %3] init %0 galois 6", "galois"),
-        ("%1 * %3] init %0", "%1 * %3] init %0 galois 2049", "galois"),
+        ("times [1, 2, 3, 9]", "times [1, 2, 3, 9] galois 6", "galois"),
+        ("times [1, 2, 3, 9]", "times [1, 2, 3, 9] galois 2049", "galois"),
+        ("times [1, 2, 3, 9]", "times [1, 2, 3]", "scalar"),
+        ("times [1, 2, 3, 9]", "times [1, 2, 3, 1152921504606846976]", "scalar"),
+        ("init %0 times", "times", "scalar"),
+        ("before [3, 4]", "before [3]", "scalar"),
+        ("before [3, 4]", "before [3, 1152921504606846976]", "scalar"),
+        ("after [7, 8]", "after [7, 8, 9]", "scalar"),
+        ("after [7, 8]", "after [1152921504606846976, 8]", "scalar"),
         ("  output 0 1 %14\n", "", "output"),
         ("output 0 1", "output 1 1", "output"),
         ("output 0 1 %14", "output 0 1 %7", "output"),
@@ -416,7 +432,7 @@ fn rules_of_plans() {
     let mut in_place = good.clone();
     over_its_factor(&mut in_place, 1);
     plan::verify::verify(&in_place, "test").unwrap();
-    let cases: [(Break, &str); 52] = [
+    let cases: [(Break, &str); 54] = [
         (|p| p.abi_version += 1, "abi"),
         (|p| p.log_n = 3, "ring"),
         (|p| p.primes[0] += 2, "ring"),
@@ -485,6 +501,8 @@ fn rules_of_plans() {
             },
             "row",
         ),
+        (|p| addend(p, |times, _| times[0] = u64::MAX), "constant"),
+        (|p| addend(p, |times, init| (times[1], init[1]) = (2, RowRef::NONE)), "row"),
         (
             |p| {
                 rewrite(p, KernelId::InnerProduct, |items| match &mut items[0] {
