@@ -175,7 +175,7 @@ fn replicated(plan: &Plan) -> u64 {
     let mut objects: BTreeMap<String, BTreeMap<u32, u64>> = BTreeMap::new();
     for step in plan.setup.iter().chain(of_run) {
         let (object, buffer) = match step {
-            // Two of one text may differ in the last bits of their scale.
+            // By all that tells encodings apart, as where they are made.
             HostStep::Encode { encoded, buffer } => (format!("constant {:?}", key_of(encoded)), buffer),
             HostStep::LoadKey { key, buffer } => (format!("key {key}"), buffer),
             HostStep::Upload { input, buffer } => (format!("input {}", input.0), buffer),
