@@ -1,7 +1,7 @@
 //! What things cost. Two models that must not be mixed:
 //!
 //! * [`levels`], before the freeze: committed weights and the parameters alone. It decides bits and keys; [`transforms`],
-//!   [`operations`] and [`polynomials`] are made of it.
+//!   [`operations`] and [`mod@polynomials`] are made of it.
 //! * [`table`], after it: kernels and copies as measured on one machine. It predicts times, and never changes bits. [`timeline`] puts the
 //!   times of a schedule's steps beside each other.
 
