@@ -4,7 +4,7 @@ use super::broken;
 use crate::error::Result;
 use crate::work::Work;
 use bytemuck::Pod;
-use kernels_gpu::abi::matrix::{fill_matrix, matrix_pool_words, matrix_position};
+use kernels_gpu::abi::matrix::{fill_matrix, matrix_pool_words, matrix_word};
 use kernels_gpu::abi::{
     ARENA, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem,
     InnerProductItem, ItemKind, KernelId, Launch, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS,
@@ -239,10 +239,7 @@ impl<'a> Checker<'a> {
         }
         let matrix: &[u64] =
             self.table("matrix", item.matrix_at, matrix_pool_words(n_src, n_dst, word_bits))?;
-        let entry = |source: usize, target: usize| {
-            let bit = matrix_position(source, target, n_src) * word_bits as usize;
-            matrix.get(bit / 64).map_or(0, |word| word >> (bit % 64) & (u64::MAX >> (64 - word_bits)))
-        };
+        let entry = |source, target| matrix_word(matrix, source, target, n_src, word_bits);
         for source in sources {
             let q = self.prime(source.prime)?;
             self.canonical("inverse", source.inv, q)?;

@@ -43,6 +43,12 @@ pub const fn matrix_pool_words(n_src: usize, n_dst: usize, word_bits: u32) -> us
     (words / 2).saturating_add(tiles.saturating_mul(2 * TILE_TARGETS * TILE_SOURCES))
 }
 
+/// The matrix word of source `i` and target `j` of a packed matrix; 0 beyond its end.
+pub fn matrix_word(packed: &[u64], i: usize, j: usize, n_src: usize, word_bits: u32) -> u64 {
+    let bit = matrix_position(i, j, n_src) * word_bits as usize;
+    packed.get(bit / 64).map_or(0, |words| words >> (bit % 64) & (u64::MAX >> (64 - word_bits)))
+}
+
 /// Fills `packed`, of [`matrix_pool_words`], with the matrix of `n_src` sources and the targets with these primes.
 /// `form(i, j)` is `m_ji R mod p_j`. For a word that is no residue, the columns are of no use either.
 pub fn fill_matrix(

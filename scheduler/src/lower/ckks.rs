@@ -429,7 +429,7 @@ impl Lowering<'_> {
             0 => modulus(limb).neg(inverse(limb)),
             times => modulus(limb).inv(times),
         };
-        let remainder = self.remainder(x, &removed, to, (before, to.iter().map(after).collect()));
+        let remainder = self.remainder(x, &removed, to, before, to.iter().map(after).collect());
         if kept.is_empty() {
             return remainder;
         }
@@ -449,7 +449,8 @@ impl Lowering<'_> {
         x: PolyId,
         removed: &[LimbIdx],
         to: &[LimbIdx],
-        (before, after): (Vec<u64>, Vec<u64>),
+        before: Vec<u64>,
+        after: Vec<u64>,
     ) -> PolyId {
         let remainder = self.builder.slice(x, removed);
         let remainder = self.builder.intt(remainder);
@@ -461,7 +462,7 @@ impl Lowering<'_> {
         let kept: Vec<LimbIdx> =
             self.builder.basis(x).iter().copied().filter(|l| !removed.contains(l)).collect();
         let inverse = kept.iter().map(|&l| inverse_mod(self.params, removed, l)).collect();
-        let remainder = self.remainder(x, removed, &kept, (Vec::new(), Vec::new()));
+        let remainder = self.remainder(x, removed, &kept, Vec::new(), Vec::new());
         let kept = self.builder.slice(x, &kept);
         self.builder.sub_mul_scalar(kept, remainder, inverse)
     }

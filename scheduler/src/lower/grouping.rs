@@ -19,7 +19,7 @@ use crate::compile::{Link, Options};
 use crate::cost::Timeline;
 use crate::error::{Error, Result};
 use crate::plan::{CopyKind, HostStep, Plan, PlanStep, Step};
-use crate::poly_ir::{Function, key_of};
+use crate::poly_ir::Function;
 
 /// Nanoseconds of a launch in a graph.
 const LAUNCH: f64 = 3000.0;
@@ -175,8 +175,7 @@ fn replicated(plan: &Plan) -> u64 {
     let mut objects: BTreeMap<String, BTreeMap<u32, u64>> = BTreeMap::new();
     for step in plan.setup.iter().chain(of_run) {
         let (object, buffer) = match step {
-            // By all that tells encodings apart, as where they are made.
-            HostStep::Encode { encoded, buffer } => (format!("constant {:?}", key_of(encoded)), buffer),
+            HostStep::Encode { encoded, buffer } => (format!("constant {encoded}"), buffer),
             HostStep::LoadKey { key, buffer } => (format!("key {key}"), buffer),
             HostStep::Upload { input, buffer } => (format!("input {}", input.0), buffer),
             _ => continue,

@@ -2,7 +2,7 @@
 
 use bytemuck::Pod;
 use fhe_core::math::word::WordKind;
-use kernels_gpu::abi::matrix::{fill_matrix, matrix_pool_words, matrix_position};
+use kernels_gpu::abi::matrix::{fill_matrix, matrix_pool_words, matrix_word};
 use kernels_gpu::abi::{
     AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem, InnerProductItem,
     ItemKind, KernelId, Launch, RoundResiduesItem, RoundTarget, RowItem, RowRef, Term, is_begun,
@@ -294,10 +294,7 @@ fn pack_matrix(matrix: &[u64], n_src: usize, targets: &[Montgomery], word: u32) 
 
 /// [`pack_matrix`] undone: target-major and plain. `packed` has the length that the other arguments ask for.
 fn unpack_matrix(packed: &[u64], n_src: usize, targets: &[Montgomery], word: u32) -> Vec<u64> {
-    let entry = |(j, form): (usize, &Montgomery), i| {
-        let bit = matrix_position(i, j, n_src) * word as usize;
-        form.back(packed[bit / 64] >> (bit % 64) & form.largest)
-    };
+    let entry = |(j, form): (usize, &Montgomery), i| form.back(matrix_word(packed, i, j, n_src, word));
     targets.iter().enumerate().flat_map(|target| (0..n_src).map(move |i| entry(target, i))).collect()
 }
 

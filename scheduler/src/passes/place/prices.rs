@@ -31,13 +31,12 @@ impl Prices {
 
     /// Whether no operation is cheaper at a level than at one below it.
     pub(super) fn rise(&self) -> bool {
-        let pairs = (1..self.n_levels).map(|l| (self.at(l - 1), self.at(l)));
+        let mut pairs = (1..self.n_levels).map(|l| (self.at(l - 1), self.at(l)));
         let rises = |(below, above): (&LevelCosts, &LevelCosts)| {
             below.mod_up() <= above.mod_up()
                 && below.switch() - below.mod_up() <= above.switch() - above.mod_up()
                 && below.rescale() <= above.rescale()
         };
-        let mut pairs = pairs.into_iter();
         pairs.all(rises)
             && (2..self.n_levels).all(|l| self.canonical_switch(l - 1) <= self.canonical_switch(l))
     }
