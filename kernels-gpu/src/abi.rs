@@ -279,6 +279,9 @@ pub struct InnerProductItem {
     pub pad: u32,
 }
 
+/// Most terms of an [`InnerProductItem`]; a longer sum goes on in another item, with the first one's as `init`.
+pub const MAX_TERMS: usize = 64;
+
 /// Terms of an [`InnerProductItem`] that may be begun: the first ones.
 pub const MAX_BEGUN_TERMS: usize = 32;
 

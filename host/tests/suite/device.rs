@@ -172,7 +172,7 @@ fn launches_that_are_wrong_are_noticed() {
         log_n: 12,
         row_bytes: 4 << 12,
     };
-    let blocks = (1 << 12) / c.words_per_block;
+    let blocks = c.blocks(1, 12);
     let right = Grid { blocks, threads: c.threads, shared_bytes: c.shared_bytes };
     let launched = |grid: Grid, args: &KernelArgs| {
         let device = Device::new(1 << 20);

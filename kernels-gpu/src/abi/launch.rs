@@ -2,17 +2,17 @@
 //!
 //! ```text
 //! Launch -> entries 0 .. n_entries(kernel), in this order on one stream
-//! entry  -> LaunchContract: module, name, grid = n_items * N / words_per_block blocks of `threads` threads
-//! block  -> item = block / blocks_per_item, part = block % blocks_per_item
+//! entry  -> LaunchContract: module, name, grid = ceil(n_items / items_per_block) * N / words_per_block blocks of `threads` threads
+//! block  -> first item = block / parts * items_per_block, part = block % parts,      parts = N / words_per_block
 //! ```
 //!
-//! Every entry is `unsafe extern "ptx-kernel" fn(KernelArgs)`: one argument, the struct by value. A block whose item is
+//! Every entry is `unsafe extern "ptx-kernel" fn(KernelArgs)`: one argument, the struct by value. A block whose first item is
 //! not below `n_items` does nothing, so a grid may be too large.
 //!
 //! **Ring tables** in device memory: one [`DevicePrime`] a prime, then the twiddles; [`crate::device_tables`] fills
 //! them.
 
-use super::{KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS};
+use super::{KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, MAX_TERMS};
 use bytemuck::{Pod, Zeroable};
 
 /// Smallest `log N` that kernels are compiled for.
@@ -72,6 +72,11 @@ pub const NTT_MOST_WORDS: u32 = 32;
 pub const NTT_LINES: u32 = 16;
 /// Threads of an element-wise block.
 const THREADS: u32 = 256;
+/// Items of a block of inner products. Adjacent ones are mostly of one prime and read the same rows, as the giant steps of a matrix
+/// read the same rotations: their threads run side by side, so a word goes once through the multiprocessor's cache.
+const INNER_PRODUCT_ITEMS: u32 = 4;
+/// Words of shared memory for what is known of a term: three addresses, the first word of a repeated factor, how often it repeats.
+pub const INNER_PRODUCT_RECORD: u32 = 8;
 /// Groups of threads of a block of the basis conversion, which share the sources of the same coefficients.
 pub const CONVERT_GROUPS: u32 = 4;
 /// Coefficients of a block of the basis conversion.
@@ -90,12 +95,26 @@ pub struct LaunchContract {
     pub module: &'static str,
     /// Threads a block, always.
     pub threads: u32,
-    /// Words of each row of the item that a block works on; divides `N`.
+    /// Adjacent items that a block works on.
+    pub items_per_block: u32,
+    /// Words of each row of these items that a block works on; divides `N`.
     pub words_per_block: u32,
     /// Dynamic shared memory of a block, in bytes.
     pub shared_bytes: u32,
     /// Blocks that a multiprocessor must be able to hold as far as registers go (`.minnctapersm`).
     pub min_blocks: u32,
+}
+
+impl LaunchContract {
+    /// Parts of an item: groups of [`Self::words_per_block`] words.
+    pub const fn parts(&self, log_n: u32) -> u32 {
+        (1 << log_n) / self.words_per_block
+    }
+
+    /// Blocks of a launch of that many items.
+    pub const fn blocks(&self, n_items: u32, log_n: u32) -> u32 {
+        n_items.div_ceil(self.items_per_block) * self.parts(log_n)
+    }
 }
 
 /// Complex numbers that a thread of the inverse special FFT holds: 64 registers. It goes through memory four times, up to four
@@ -198,6 +217,7 @@ pub const fn contract(
                 entry: transform_entry(kernel, columns, log_n),
                 module: transform_module(log_n),
                 threads,
+                items_per_block: 1,
                 words_per_block,
                 shared_bytes: (exchange + fetched) * word_bytes,
                 min_blocks: match kernel {
@@ -213,6 +233,7 @@ pub const fn contract(
             entry: kernel.name(),
             module: POINTWISE,
             threads: CONVERT_WORDS / THREAD_WORDS * CONVERT_GROUPS,
+            items_per_block: 1,
             words_per_block: CONVERT_WORDS,
             shared_bytes: convert_shared_bytes(
                 MAX_CONVERT_SOURCES as u32,
@@ -226,16 +247,28 @@ pub const fn contract(
             entry: EMBED_ENTRIES[entry_idx as usize],
             module: ENCODE,
             threads: EMBED_THREADS,
+            items_per_block: 1,
             words_per_block: EMBED_THREADS * EMBED_VALUES * 2,
             shared_bytes: 0,
             // 384 threads of 168 registers: 64 for values, the rest for addresses and factors that are loaded ahead. With 128 ptxas
             // spills (92 bytes, sm_80, 2026-11-25).
             min_blocks: 3,
         },
+        KernelId::InnerProduct => LaunchContract {
+            entry: kernel.name(),
+            module: POINTWISE,
+            threads: THREADS,
+            items_per_block: INNER_PRODUCT_ITEMS,
+            words_per_block: THREADS * THREAD_WORDS / INNER_PRODUCT_ITEMS,
+            shared_bytes: INNER_PRODUCT_ITEMS * MAX_TERMS as u32 * INNER_PRODUCT_RECORD * word_bytes,
+            // 1024 threads of 64 registers.
+            min_blocks: 4,
+        },
         _ => LaunchContract {
             entry: kernel.name(),
             module: if matches!(kernel, KernelId::RoundResidues) { ENCODE } else { POINTWISE },
             threads: THREADS,
+            items_per_block: 1,
             words_per_block: THREADS * THREAD_WORDS,
             shared_bytes: 0,
             // 1024 threads of 64 registers.

@@ -21,7 +21,7 @@ use crate::abi::{KernelId, Launch, RowRef};
 use crate::body::tables::{PrimeConstants, RingTables};
 use crate::lanes::Word;
 use crate::thread::{
-    Machine, Quad, ThreadKernel, convert_basis, encode, every_kernel, has_item, ntt, pointwise,
+    Machine, Quad, ThreadKernel, convert_basis, encode, every_kernel, has_item, inner_product, ntt, pointwise,
 };
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell, RefMut};
@@ -96,6 +96,12 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
     }
     unsafe fn row(&self, row: RowRef) -> RowRef {
         row
+    }
+    fn words_of_row(row: RowRef) -> [u32; 2] {
+        [row.slot, row.row]
+    }
+    fn row_of_words([slot, row]: [u32; 2]) -> RowRef {
+        RowRef { slot, row }
     }
     unsafe fn prime(&self, prime: u32) -> (PrimeConstants<W>, u32) {
         (self.ring.primes[prime as usize].constants, prime)
@@ -193,9 +199,8 @@ fn run_grid<W: Word, K: ThreadKernel<W>>(
     // No addresses here: a row is its name, a table its prime.
     let args = KernelArgs { bindings: 0, pool: 0, primes: 0, items_at, n_items, log_n, row_bytes: 0 };
     let global = RefCell::new(Global::new(slots, log_n));
-    let blocks_per_item = (1 << log_n) / contract.words_per_block;
     // One block too many: it must do nothing.
-    for block in 0..=n_items * blocks_per_item {
+    for block in 0..=contract.blocks(n_items, log_n) {
         let shared = RefCell::new(Shared::new(contract.shared_bytes as usize / size_of::<W>()));
         let n_threads = contract.threads as usize;
         let mut states = alloc::vec![K::start(); n_threads];

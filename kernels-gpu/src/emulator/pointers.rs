@@ -8,7 +8,7 @@ use super::every_kernel;
 use crate::abi::KernelId;
 use crate::abi::launch::{KernelArgs, contract, n_entries};
 use crate::thread::addressed::{Addressed, Isa};
-use crate::thread::{Quad, ThreadKernel, convert_basis, encode, has_item, ntt, pointwise};
+use crate::thread::{Quad, ThreadKernel, convert_basis, encode, has_item, inner_product, ntt, pointwise};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -214,7 +214,7 @@ unsafe fn run_grid<K: ThreadKernel<u32>>(
         Some(contract) if contract.entry == entry => contract,
         _ => return space.fault(format!("{entry}: log N {} in its argument", args.log_n)),
     };
-    let blocks = args.n_items * ((1 << args.log_n) / contract.words_per_block);
+    let blocks = contract.blocks(args.n_items, args.log_n);
     let expected = EmulatedGrid { blocks, threads: contract.threads, shared_bytes: contract.shared_bytes };
     let grid = grid.unwrap_or(expected);
     let fits = grid.shared_bytes <= expected.shared_bytes;

@@ -3,7 +3,9 @@
 use crate::abi::KernelId;
 use crate::abi::launch::KernelArgs;
 use crate::device;
-use crate::thread::{ThreadKernel, contract_of, convert_basis, encode, every_kernel, ntt, pointwise};
+use crate::thread::{
+    ThreadKernel, contract_of, convert_basis, encode, every_kernel, inner_product, ntt, pointwise,
+};
 
 /// Barriers in the function of a kernel.
 const fn barriers<K: ThreadKernel<u32>>() -> u32 {

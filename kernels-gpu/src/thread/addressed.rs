@@ -172,13 +172,21 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
         base + u64::from(row.row) * u64::from(self.args.row_bytes)
     }
     #[inline(always)]
+    fn words_of_row(row: u64) -> [u32; 2] {
+        [row as u32, (row >> 32) as u32]
+    }
+    #[inline(always)]
+    fn row_of_words([low, high]: [u32; 2]) -> u64 {
+        u64::from(low) | u64::from(high) << 32
+    }
+    #[inline(always)]
     unsafe fn prime(&self, prime: u32) -> (PrimeConstants<u32>, [u64; 2]) {
         let at = self.args.primes + u64::from(prime) * size_of::<DevicePrime<u32>>() as u64;
         // SAFETY: the caller's promise; records are 48 bytes, aligned to 16.
         let (a, b, table) = unsafe {
             let quad = |offset| self.isa.constant_quad(at + offset);
             let tables = quad(32);
-            let address = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+            let address = |low: u32, high: u32| Self::row_of_words([low, high]);
             (quad(0), quad(16), [address(tables[0], tables[1]), address(tables[2], tables[3])])
         };
         let [q, q_inv, r1, r2] = a;

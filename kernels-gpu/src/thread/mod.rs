@@ -10,6 +10,7 @@
 pub mod addressed;
 pub mod convert_basis;
 pub mod encode;
+pub mod inner_product;
 pub mod ntt;
 pub mod pointwise;
 pub mod tile;
@@ -72,6 +73,10 @@ pub trait Machine<W: Word> {
     /// # Safety
     /// The slot must be bound.
     unsafe fn row(&self, row: RowRef) -> Self::Row;
+    /// A row as words that shared memory can keep.
+    fn words_of_row(row: Self::Row) -> [u32; 2];
+    /// The row that these words stand for.
+    fn row_of_words(words: [u32; 2]) -> Self::Row;
     /// The constants and twiddles of a prime.
     ///
     /// # Safety
@@ -249,13 +254,14 @@ pub const fn contract_of<W: Word, K: ThreadKernel<W>>() -> LaunchContract {
     contract
 }
 
-/// (item, part of the item) of a block, when an item takes `N / words_per_block` blocks.
+/// (first item, part of the items) of a block.
 #[inline(always)]
 pub fn item_and_part<W: Word, K: ThreadKernel<W>, M: Machine<W>>(m: &M) -> (u32, u32) {
     let log_words = const { contract_of::<W, K>().words_per_block.trailing_zeros() };
     let log_blocks = m.args().log_n.wrapping_sub(log_words) & 31;
     let block = m.block();
-    (block >> log_blocks, block & ((1 << log_blocks) - 1))
+    let items = const { contract_of::<W, K>().items_per_block };
+    ((block >> log_blocks) * items, block & ((1 << log_blocks) - 1))
 }
 
 /// Whether the block has an item; the same for all its threads, so a block may end here before a barrier.
@@ -320,7 +326,7 @@ macro_rules! every_kernel {
             add_scalar: pointwise::Elementwise<{ KernelId::AddScalar as u32 }>,
             sub_mul_scalar: pointwise::SubMulScalar,
             mul_scalar_add: pointwise::Elementwise<{ KernelId::MulScalarAdd as u32 }>,
-            inner_product: pointwise::InnerProduct,
+            inner_product: inner_product::InnerProduct,
             convert_basis: convert_basis::ConvertBasis,
             automorphism_eval: pointwise::AutomorphismEval,
             automorphism_coeff: pointwise::AutomorphismCoeff,

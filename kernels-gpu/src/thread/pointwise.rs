@@ -4,11 +4,10 @@
 
 use super::{Machine, Quad, ThreadKernel, entry, item_and_part, reducer};
 use crate::abi::launch::THREAD_WORDS;
-use crate::abi::{AutomorphismItem, InnerProductItem, KernelId, RowItem, RowRef, Term};
-use crate::body::inner_product::Reducer;
+use crate::abi::{AutomorphismItem, KernelId, RowItem, RowRef};
 use crate::body::ntt::unrolled;
 use crate::body::{Modulus, automorphism, elementwise};
-use crate::lanes::{Lanes, Scalar, Word};
+use crate::lanes::{Scalar, Word};
 
 /// The element-wise kernel with this index in [`KernelId::ALL`].
 #[derive(Debug)]
@@ -17,10 +16,6 @@ pub struct Elementwise<const KERNEL: u32>;
 /// [`KernelId::SubMulScalar`].
 #[derive(Debug)]
 pub struct SubMulScalar;
-
-/// [`KernelId::InnerProduct`].
-#[derive(Debug)]
-pub struct InnerProduct;
 
 /// [`KernelId::AutomorphismEval`].
 #[derive(Debug)]
@@ -127,107 +122,6 @@ impl<W: Word> ThreadKernel<W> for SubMulScalar {
                 out = permute(out, pattern, item.galois);
             }
             m.store_quad(dst, at, 0, out);
-        }
-    }
-}
-
-/// Words `at + plus ..` of a term's first factor, which is not begun: a quad of the row, or four times the word that stands for it.
-///
-/// # Safety
-/// As [`ThreadKernel::phase`].
-#[inline(always)]
-pub(super) unsafe fn first_factor<W: Word, M: Machine<W>>(m: &M, term: &Term, at: u32, plus: u32) -> Quad<W> {
-    // SAFETY: the caller's promises.
-    unsafe {
-        let row = m.row(term.a);
-        if term.log_repeat == 0 {
-            m.load_quad(row, at, plus)
-        } else {
-            [m.load(row, term.word_of_a(at + plus, m.args().log_n), 0); 4]
-        }
-    }
-}
-
-/// The `H` sums of an inner product, written where the automorphism has them: a warp's sums go to adjacent words, in another order.
-///
-/// # Safety
-/// As [`ThreadKernel::phase`]; the item has `H` sums.
-#[inline(always)]
-unsafe fn sums<W: Word, M: Machine<W>, const H: usize>(
-    m: &M,
-    item: &InnerProductItem,
-    reducer: &Reducer<W, Scalar<W>>,
-    at: u32,
-) {
-    // SAFETY: the caller's promises; all is read before dst is written.
-    unsafe {
-        let mut acc = [[W::ZERO.widen(); 4]; H];
-        unrolled!(2, h, {
-            if h < H && item.init[h] != RowRef::NONE {
-                let (init, times) = (m.load_quad(m.row(item.init[h]), at, 0), W::from_u64(item.times[h]));
-                unrolled!(4, k, {
-                    acc[h][k] = init[k].mul_wide(times);
-                });
-            }
-        });
-        let (mut t, mut room) = (0, W::FIRST_TERMS as u32 - 1);
-        while t < item.n_terms {
-            let end = Ord::min(item.n_terms, t + room);
-            while t < end {
-                let term: Term = entry(m, item.terms_at, t);
-                let a = first_factor(m, &term, at, 0);
-                unrolled!(2, h, {
-                    if h < H {
-                        let b = m.load_quad(m.row(term.b[h]), at, 0);
-                        unrolled!(4, k, {
-                            acc[h][k] = Scalar(a[k]).mul_acc(Scalar(b[k]), acc[h][k]);
-                        });
-                    }
-                });
-                t += 1;
-            }
-            if t < item.n_terms {
-                unrolled!(H, h, {
-                    unrolled!(4, k, {
-                        acc[h][k] = reducer.fold_lazy(acc[h][k]);
-                    });
-                });
-                room = W::FOLD_TERMS as u32;
-            }
-        }
-        let image = Image::new(item.galois);
-        unrolled!(2, h, {
-            if h < H {
-                let mut out = [W::ZERO; 4];
-                unrolled!(4, k, {
-                    out[k] = reducer.reduce(acc[h][k]).0;
-                });
-                image.store_quad(m, m.args().log_n, m.row(item.dst[h]), at, 0, out);
-            }
-        });
-    }
-}
-
-impl<W: Word> ThreadKernel<W> for InnerProduct {
-    const KERNEL: KernelId = KernelId::InnerProduct;
-    type State = ();
-
-    #[inline(always)]
-    fn start() {}
-
-    #[inline(always)]
-    unsafe fn phase<M: Machine<W>>(m: &M, _phase: u32) {
-        // SAFETY: the caller's promises.
-        unsafe {
-            let (idx, at) = item_and_word::<W, Self, M>(m);
-            let item: InnerProductItem = entry(m, m.args().items_at, idx);
-            let reducer = reducer(&m.prime(item.prime).0);
-            m.wait_for_rows();
-            if item.n_sums() == 1 {
-                sums::<W, M, 1>(m, &item, &reducer, at);
-            } else {
-                sums::<W, M, 2>(m, &item, &reducer, at);
-            }
         }
     }
 }

@@ -93,7 +93,7 @@ impl Kernels {
                 KernelId::ConvertBasis => conversion_bytes(plan, launch),
                 _ => contract.shared_bytes,
             };
-            let blocks = n_items * ((1 << self.log_n) / contract.words_per_block);
+            let blocks = contract.blocks(n_items, self.log_n);
             let grid = Grid { blocks, threads: contract.threads, shared_bytes };
             // SAFETY: the caller's promise, and a grid as the contract asks.
             unsafe { driver.launch(*function, grid, bytemuck::bytes_of(&args)) }?;

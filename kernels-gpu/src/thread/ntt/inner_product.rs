@@ -15,7 +15,8 @@ use crate::abi::{InnerProductItem, KernelId, RowRef, Term, is_begun};
 use crate::body::inner_product::Reducer;
 use crate::body::ntt::{canonical_step, unrolled};
 use crate::lanes::{Lanes, Scalar, Word};
-use crate::thread::pointwise::{Image, first_factor};
+use crate::thread::inner_product::first_factor;
+use crate::thread::pointwise::Image;
 use crate::thread::{Machine, ThreadKernel, contract_of, entry, entry_anew, item_and_part};
 
 /// [`KernelId::NttRowsInnerProduct`].
