@@ -83,8 +83,9 @@ pub const CONVERT_GROUPS: u32 = 4;
 const CONVERT_WORDS: u32 = 256;
 /// Words of shared memory from a source's digits to the next one's: eight more than a multiple of 32, the banks.
 pub const CONVERT_STRIDE: u32 = CONVERT_WORDS + 8;
-/// Words of shared memory for what the conversion knows of a target: `q, q_inv, q - big, slot, row`, and padding.
-pub const CONVERT_RECORD: u32 = 8;
+/// Words of shared memory for what the conversion knows of a target: `q, q_inv, q - big`, two words of its row, and padding: the lanes of
+/// a tile read every second record, four of 16 bytes each, from different banks.
+pub const CONVERT_RECORD: u32 = 12;
 
 /// The grid of one entry of a kernel, and what it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,8 +241,8 @@ pub const fn contract(
                 MAX_CONVERT_TARGETS as u32,
                 word_bytes,
             ),
-            // 768 threads of 80 registers, of which 40 for digits, columns and their sums.
-            min_blocks: 3,
+            // 1024 threads of 64 registers, of which 34 for digits, columns and their sums.
+            min_blocks: 4,
         },
         KernelId::EmbedInverse => LaunchContract {
             entry: EMBED_ENTRIES[entry_idx as usize],

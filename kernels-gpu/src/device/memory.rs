@@ -70,6 +70,21 @@ pub(super) unsafe fn constant_pair(at: u64) -> [u32; 2] {
     [a, b]
 }
 
+/// Two words of shared memory.
+///
+/// # Safety
+/// As [`shared_load`]; aligned to 8 bytes.
+#[inline(always)]
+pub(super) unsafe fn shared_load_pair(at: u32) -> [u32; 2] {
+    let (a, b);
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!("ld.shared.v2.u32 {{{0}, {1}}}, [{2}];", out(reg32) a, out(reg32) b, in(reg32) at,
+            options(readonly, nostack, preserves_flags));
+    }
+    [a, b]
+}
+
 /// Loads of four words.
 macro_rules! load_quad {
     ($(#[$doc:meta])* $name:ident, $address:ty, $reg:ident, $instruction:literal, $effect:ident) => {

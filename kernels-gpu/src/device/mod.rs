@@ -15,7 +15,7 @@ mod memory;
 use crate::abi::launch::KernelArgs;
 use crate::thread::addressed::{Addressed, Isa};
 use crate::thread::tile::{self, Known, LANE_TARGETS, Residues, Tile};
-use crate::thread::{Quad, ThreadKernel, has_item};
+use crate::thread::{Pair, Quad, ThreadKernel, has_item};
 use core::arch::nvptx;
 
 core::arch::global_asm!(
@@ -155,6 +155,11 @@ impl Isa for Ptx {
         unsafe { memory::shared_load(memory::shared_base() + at) }
     }
     #[inline(always)]
+    unsafe fn shared_load_pair(&self, at: u32) -> Pair<u32> {
+        // SAFETY: as above.
+        unsafe { memory::shared_load_pair(memory::shared_base() + at) }
+    }
+    #[inline(always)]
     unsafe fn shared_load_quad(&self, at: u32) -> Quad<u32> {
         // SAFETY: as above.
         unsafe { memory::shared_load_quad(memory::shared_base() + at) }
@@ -170,7 +175,7 @@ impl Isa for Ptx {
         unsafe { memory::shared_store_quad(memory::shared_base() + at, x) };
     }
     #[inline(always)]
-    unsafe fn held<const G: usize>(m: &Addressed<Self>, tile: &Tile) -> [Quad<u32>; G] {
+    unsafe fn held<const G: usize>(m: &Addressed<Self>, tile: &Tile) -> [Pair<u32>; G] {
         // SAFETY: as above.
         unsafe { tile.held(m) }
     }
@@ -178,9 +183,9 @@ impl Isa for Ptx {
     unsafe fn tile<const G: usize>(
         m: &Addressed<Self>,
         tile: &Tile,
-        held: &[Quad<u32>; G],
+        held: &[Pair<u32>; G],
         known: &[Known<u32>; LANE_TARGETS],
-        v: Quad<u32>,
+        v: Pair<u32>,
     ) -> Residues<u32> {
         // SAFETY: as above.
         unsafe { tile::by_bytes(m, tile, held, known, v, &m.isa) }

@@ -21,7 +21,8 @@ use crate::abi::{KernelId, Launch, RowRef};
 use crate::body::tables::{PrimeConstants, RingTables};
 use crate::lanes::Word;
 use crate::thread::{
-    Machine, Quad, ThreadKernel, convert_basis, encode, every_kernel, has_item, inner_product, ntt, pointwise,
+    Machine, Pair, Quad, ThreadKernel, convert_basis, encode, every_kernel, has_item, inner_product, ntt,
+    pointwise,
 };
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell, RefMut};
@@ -139,6 +140,13 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
         }
     }
 
+    unsafe fn store_pair(&self, row: RowRef, at: u32, plus: u32, words: Pair<W>) {
+        let (mut global, at) = (self.rows(), aligned(at + plus, 2));
+        for (at, word) in (at..).zip(words) {
+            global.write(row, at, word, self.in_grid);
+        }
+    }
+
     unsafe fn load_double(&self, row: RowRef, at: u32) -> f64 {
         assert!(at >> (self.ring.log_n - 1) == 0, "double {at} of a row of 2^{}", self.ring.log_n);
         let words = 64 / W::BITS;
@@ -168,6 +176,10 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
 
     unsafe fn shared_load(&self, at: u32, plus: u32) -> W {
         self.shared.borrow().read(at + plus, (self.phase, self.thread))
+    }
+    unsafe fn shared_load_pair(&self, at: u32, plus: u32) -> Pair<W> {
+        let (shared, at) = (self.shared.borrow(), aligned(at + plus, 2));
+        [0, 1].map(|k| shared.read(at + k, (self.phase, self.thread)))
     }
     unsafe fn shared_load_quad(&self, at: u32, plus: u32) -> Quad<W> {
         let (shared, at) = (self.shared.borrow(), aligned(at + plus, 4));

@@ -8,7 +8,9 @@ use super::every_kernel;
 use crate::abi::KernelId;
 use crate::abi::launch::{KernelArgs, contract, n_entries};
 use crate::thread::addressed::{Addressed, Isa};
-use crate::thread::{Quad, ThreadKernel, convert_basis, encode, has_item, inner_product, ntt, pointwise};
+use crate::thread::{
+    Pair, Quad, ThreadKernel, convert_basis, encode, has_item, inner_product, ntt, pointwise,
+};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -188,6 +190,9 @@ impl Isa for Pointers<'_> {
     fn wait_for_fetched(&self) {}
     unsafe fn shared_load(&self, at: u32) -> u32 {
         self.shared_read::<1>(at)[0]
+    }
+    unsafe fn shared_load_pair(&self, at: u32) -> Pair<u32> {
+        self.shared_read(at)
     }
     unsafe fn shared_load_quad(&self, at: u32) -> Quad<u32> {
         self.shared_read(at)

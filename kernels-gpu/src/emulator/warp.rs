@@ -90,7 +90,7 @@ fn run<const G: usize>(
         let first = tile.target + tile::lane_target(l);
         [0, 1].map(|t| known[Ord::min(first + t, tile.n_dst - 1) as usize])
     };
-    let quotients = [v, 0, v / 2, 1];
+    let quotients = [v, v / 2];
     // SAFETY: every access is checked, here and below.
     let by_words = |l| unsafe { tile::plain(&lane(l), tile, &known_to(l), quotients) };
     let by_unit = |l: u32, unit: &dyn MatrixUnit| {
@@ -109,7 +109,7 @@ fn run<const G: usize>(
     let there = |(l, mut found): (u32, Residues<u32>)| {
         for (t, words) in (tile.target + tile::lane_target(l)..).zip(&mut found) {
             if t >= tile.n_dst {
-                *words = [0; 4];
+                *words = [0; 2];
             }
         }
         found

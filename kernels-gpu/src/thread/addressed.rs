@@ -8,7 +8,7 @@
 //! are run on the host, too.
 
 use super::tile::{self, Known, LANE_TARGETS, Residues, Tile};
-use super::{Machine, Quad};
+use super::{Machine, Pair, Quad};
 use crate::abi::RowRef;
 use crate::abi::launch::{DevicePrime, KernelArgs};
 use crate::body::tables::PrimeConstants;
@@ -61,6 +61,8 @@ pub trait Isa {
     fn wait_for_fetched(&self);
     /// A word of shared memory, `at` bytes from its start.
     unsafe fn shared_load(&self, at: u32) -> u32;
+    /// Two words of shared memory.
+    unsafe fn shared_load_pair(&self, at: u32) -> Pair<u32>;
     /// Four words of shared memory.
     unsafe fn shared_load_quad(&self, at: u32) -> Quad<u32>;
     /// Writes a word of shared memory.
@@ -69,20 +71,20 @@ pub trait Isa {
     unsafe fn shared_store_quad(&self, at: u32, x: Quad<u32>);
     /// [`Machine::held`].
     #[inline(always)]
-    unsafe fn held<const G: usize>(_m: &Addressed<Self>, _tile: &Tile) -> [Quad<u32>; G]
+    unsafe fn held<const G: usize>(_m: &Addressed<Self>, _tile: &Tile) -> [Pair<u32>; G]
     where
         Self: Sized,
     {
-        [[0; 4]; G]
+        [[0; 2]; G]
     }
     /// [`Machine::tile`]; a machine without a matrix unit multiplies words.
     #[inline(always)]
     unsafe fn tile<const G: usize>(
         m: &Addressed<Self>,
         tile: &Tile,
-        _held: &[Quad<u32>; G],
+        _held: &[Pair<u32>; G],
         known: &[Known<u32>; LANE_TARGETS],
-        v: Quad<u32>,
+        v: Pair<u32>,
     ) -> Residues<u32>
     where
         Self: Sized,
@@ -204,7 +206,7 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
         self.isa.wait_for_fetched();
     }
     #[inline(always)]
-    unsafe fn held<const G: usize>(&self, tile: &Tile) -> [Quad<u32>; G] {
+    unsafe fn held<const G: usize>(&self, tile: &Tile) -> [Pair<u32>; G] {
         // SAFETY: the caller's promises.
         unsafe { I::held(self, tile) }
     }
@@ -212,9 +214,9 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
     unsafe fn tile<const G: usize>(
         &self,
         tile: &Tile,
-        held: &[Quad<u32>; G],
+        held: &[Pair<u32>; G],
         known: &[Known<u32>; LANE_TARGETS],
-        v: Quad<u32>,
+        v: Pair<u32>,
     ) -> Residues<u32> {
         // SAFETY: the caller's promises.
         unsafe { I::tile(self, tile, held, known, v) }
@@ -223,6 +225,12 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
     unsafe fn load_double(&self, row: u64, at: u32) -> f64 {
         // SAFETY: the caller's promise; rows are aligned to 16 bytes.
         f64::from_bits(unsafe { self.isa.global_load_u64(row + u64::from(at) * 8) })
+    }
+    #[inline(always)]
+    unsafe fn store_pair(&self, row: u64, at: u32, plus: u32, [low, high]: Pair<u32>) {
+        let both = u64::from(low) | u64::from(high) << 32;
+        // SAFETY: the caller's promises; an even word is aligned to eight bytes.
+        unsafe { self.isa.global_store_u64(word(row, at, plus), both) };
     }
     #[inline(always)]
     unsafe fn store_double(&self, row: u64, at: u32, x: f64) {
@@ -240,6 +248,7 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
         store(row: u64, at: u32, plus: u32, x: u32) = global_store(word(row, at, plus), x);
         store_quad(row: u64, at: u32, plus: u32, x: Quad<u32>) = global_store_quad(word(row, at, plus), x);
         shared_load(at: u32, plus: u32) -> u32 = shared_load(at * WORD + plus * WORD);
+        shared_load_pair(at: u32, plus: u32) -> Pair<u32> = shared_load_pair(at * WORD + plus * WORD);
         shared_load_quad(at: u32, plus: u32) -> Quad<u32> = shared_load_quad(at * WORD + plus * WORD);
         shared_store(at: u32, plus: u32, x: u32) = shared_store(at * WORD + plus * WORD, x);
         shared_store_quad(at: u32, plus: u32, x: Quad<u32>) = shared_store_quad(at * WORD + plus * WORD, x);

@@ -27,6 +27,9 @@ use tile::{Known, LANE_TARGETS, Residues, Tile};
 /// Four words that are loaded and stored at once, at an index that is a multiple of four.
 pub type Quad<W> = [W; 4];
 
+/// Two words that are loaded and stored at once, at an even index.
+pub type Pair<W> = [W; 2];
+
 /// What a thread can reach.
 pub trait Machine<W: Word> {
     /// A row whose slot has been looked up.
@@ -125,6 +128,12 @@ pub trait Machine<W: Word> {
     /// As [`Machine::store`] for each.
     unsafe fn store_quad(&self, row: Self::Row, at: u32, plus: u32, words: Quad<W>);
 
+    /// Writes words `at + plus ..` of a row; `at + plus` even.
+    ///
+    /// # Safety
+    /// As [`Machine::store`] for each.
+    unsafe fn store_pair(&self, row: Self::Row, at: u32, plus: u32, words: Pair<W>);
+
     /// Double `at` of a row.
     ///
     /// # Safety
@@ -150,6 +159,11 @@ pub trait Machine<W: Word> {
     /// # Safety
     /// Inside the contract's; written by this thread, or by another before the last barrier.
     unsafe fn shared_load(&self, at: u32, plus: u32) -> W;
+    /// Words `at + plus ..` of shared memory; `at + plus` even.
+    ///
+    /// # Safety
+    /// As [`Machine::shared_load`] for each.
+    unsafe fn shared_load_pair(&self, at: u32, plus: u32) -> Pair<W>;
     /// Words `at + plus ..` of shared memory; `at + plus` a multiple of four.
     ///
     /// # Safety
@@ -171,8 +185,8 @@ pub trait Machine<W: Word> {
     /// # Safety
     /// As [`Machine::tile`]; `G` is the number of groups of sources, or 0.
     #[inline(always)]
-    unsafe fn held<const G: usize>(&self, _tile: &Tile) -> [Quad<W>; G] {
-        [[W::ZERO; 4]; G]
+    unsafe fn held<const G: usize>(&self, _tile: &Tile) -> [Pair<W>; G] {
+        [[W::ZERO; 2]; G]
     }
 
     /// The lane's results of a tile: `(sum over the sources of digit times matrix word + v minus_big) / R mod q`, canonical. All threads
@@ -185,9 +199,9 @@ pub trait Machine<W: Word> {
     unsafe fn tile<const G: usize>(
         &self,
         tile: &Tile,
-        _held: &[Quad<W>; G],
+        _held: &[Pair<W>; G],
         known: &[Known<W>; LANE_TARGETS],
-        v: Quad<W>,
+        v: Pair<W>,
     ) -> Residues<W>
     where
         Self: Sized,

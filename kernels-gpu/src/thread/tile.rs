@@ -1,15 +1,15 @@
-//! A tile of the matrix product in a basis conversion: 32 coefficients by 8 targets, which a warp finds together.
+//! A tile of the matrix product in a basis conversion: 16 coefficients by 8 targets, which a warp finds together.
 //!
 //! ```text
-//! lane l has    coefficients 4 (l / 4) ..= 4 (l / 4) + 3,    targets 2 (l % 4), 2 (l % 4) + 1     of the tile
+//! lane l has    coefficients 2 (l / 4), 2 (l / 4) + 1,    targets 2 (l % 4), 2 (l % 4) + 1     of the tile
 //! ```
 //!
 //! [`plain`] multiplies words. [`by_bytes`] has the matrix unit of a GPU do it: products of unsigned bytes, four sources at a
-//! time, once for each column ([`crate::body::bytes`]) and each half of the coefficients. Sixteen columns of a matrix row are the words of
+//! time, once for each column ([`crate::body::bytes`]). Sixteen columns of a matrix row are the words of
 //! four digits as they lie in memory, so lane `l` supplies the digits of source `l % 4`, and the columns of that source and target
 //! `l / 4`.
 
-use super::{Machine, Quad};
+use super::{Machine, Pair};
 use crate::abi::matrix::{TILE_SOURCES, TILE_TARGETS, matrix_position, matrix_words};
 use crate::body::bytes::{COLUMNS, sum_columns};
 use crate::body::inner_product::reduce_sum;
@@ -17,7 +17,7 @@ use crate::body::ntt::unrolled;
 use crate::lanes::{Lanes, Scalar, Word};
 
 /// Coefficients of a tile.
-pub const COEFFICIENTS: u32 = 32;
+pub const COEFFICIENTS: u32 = 16;
 /// Targets of a tile.
 pub const TARGETS: u32 = TILE_TARGETS as u32;
 /// Targets of a lane.
@@ -58,12 +58,12 @@ pub struct Known<W> {
 }
 
 /// A lane's words, by target and coefficient.
-pub type Residues<W> = [Quad<W>; LANE_TARGETS];
+pub type Residues<W> = [Pair<W>; LANE_TARGETS];
 
 /// The first of a lane's coefficients in the tile.
 #[inline(always)]
 pub fn lane_coefficient(thread: u32) -> u32 {
-    thread % LANES / 4 * 4
+    thread % LANES / 4 * 2
 }
 
 /// The first of a lane's targets in the tile.
@@ -79,15 +79,15 @@ pub fn groups(n_src: u32) -> u32 {
 }
 
 impl Tile {
-    /// The four digits of a lane's coefficients for a source.
+    /// The digits of a lane's coefficients for a source.
     ///
     /// # Safety
     /// As [`Machine::tile`]; `source < n_src`.
     #[inline(always)]
-    unsafe fn digits<W: Word, M: Machine<W>>(&self, m: &M, source: u32) -> Quad<W> {
+    unsafe fn digits<W: Word, M: Machine<W>>(&self, m: &M, source: u32) -> Pair<W> {
         let at = self.digits + source * self.stride + lane_coefficient(m.thread());
         // SAFETY: the caller's promises.
-        unsafe { m.shared_load_quad(at, 0) }
+        unsafe { m.shared_load_pair(at, 0) }
     }
 
     /// The digits that the lane supplies for a group of sources. A source that is not there stands for the last one: its columns
@@ -96,7 +96,7 @@ impl Tile {
     /// # Safety
     /// As [`Machine::tile`]; the group is there.
     #[inline(always)]
-    unsafe fn supplied_digits<M: Machine<u32>>(&self, m: &M, group: u32) -> Quad<u32> {
+    unsafe fn supplied_digits<M: Machine<u32>>(&self, m: &M, group: u32) -> Pair<u32> {
         let source = SOURCES * group + m.thread() % SOURCES;
         // SAFETY: the caller's promises.
         unsafe { self.digits(m, Ord::min(source, self.n_src - 1)) }
@@ -119,8 +119,8 @@ impl Tile {
     /// # Safety
     /// As [`Machine::tile`]; `G` is the number of groups of sources, or 0.
     #[inline(always)]
-    pub unsafe fn held<const G: usize, M: Machine<u32>>(&self, m: &M) -> [Quad<u32>; G] {
-        let mut held = [[0; 4]; G];
+    pub unsafe fn held<const G: usize, M: Machine<u32>>(&self, m: &M) -> [Pair<u32>; G] {
+        let mut held = [[0; 2]; G];
         unrolled!(G, g, {
             // SAFETY: the caller's promises.
             held[g] = unsafe { self.supplied_digits(m, g as u32) };
@@ -138,14 +138,14 @@ pub unsafe fn plain<W: Word, M: Machine<W>>(
     m: &M,
     tile: &Tile,
     known: &[Known<W>; LANE_TARGETS],
-    v: Quad<W>,
+    v: Pair<W>,
 ) -> Residues<W> {
-    let mut out = [[W::ZERO; 4]; LANE_TARGETS];
+    let mut out = [[W::ZERO; 2]; LANE_TARGETS];
     unrolled!(LANE_TARGETS, t, {
         let target = Ord::min(tile.target + lane_target(m.thread()) + t as u32, tile.n_dst - 1);
         let Known { q, q_inv, minus_big } = known[t];
-        let mut sums = [W::ZERO.widen(); 4];
-        unrolled!(4, k, {
+        let mut sums = [W::ZERO.widen(); 2];
+        unrolled!(2, k, {
             sums[k] = Scalar(v[k]).mul_acc(Scalar(minus_big), sums[k]);
         });
         let mut source = 0;
@@ -156,12 +156,12 @@ pub unsafe fn plain<W: Word, M: Machine<W>>(
                 // SAFETY: the caller's promises.
                 let (y, factor) =
                     unsafe { (tile.digits(m, source), m.table_word(tile.matrix_at, position as u32)) };
-                unrolled!(4, k, {
+                unrolled!(2, k, {
                     sums[k] = Scalar(y[k]).mul_acc(Scalar(factor), sums[k]);
                 });
                 source += 1;
             }
-            unrolled!(4, k, {
+            unrolled!(2, k, {
                 let part = reduce_sum(sums[k], Scalar(q), Scalar(q_inv));
                 let sum = Scalar(out[t][k]).add(part);
                 out[t][k] = sum.min(sum.sub(Scalar(q))).0;
@@ -182,17 +182,16 @@ pub trait MatrixUnit {
     fn multiply(&self, d: &mut [u32; 4], a: [u32; 2], b: u32);
 }
 
-/// Adds the products of a group of sources to each column's sums, for half `h` of the lane's coefficients.
+/// Adds the products of a group of sources to each column's sums.
 #[inline(always)]
 fn multiply_columns(
     sums: &mut [[u32; 4]; COLUMNS],
-    digits: Quad<u32>,
-    h: usize,
+    digits: Pair<u32>,
     columns: [u32; COLUMNS],
     unit: &(impl MatrixUnit + ?Sized),
 ) {
     unrolled!(COLUMNS, b, {
-        unit.multiply(&mut sums[b], [digits[2 * h], digits[2 * h + 1]], columns[b]);
+        unit.multiply(&mut sums[b], digits, columns[b]);
     });
 }
 
@@ -212,36 +211,29 @@ fn reduce_columns(s: [u32; COLUMNS], v: u32, known: &Known<u32>) -> u32 {
 pub unsafe fn by_bytes<const G: usize, M: Machine<u32>>(
     m: &M,
     tile: &Tile,
-    held: &[Quad<u32>; G],
+    held: &[Pair<u32>; G],
     known: &[Known<u32>; LANE_TARGETS],
-    v: Quad<u32>,
+    v: Pair<u32>,
     unit: &(impl MatrixUnit + ?Sized),
 ) -> Residues<u32> {
-    let mut columns = [[0; COLUMNS]; G];
+    let mut sums = [[0; 4]; COLUMNS];
     unrolled!(G, g, {
         // SAFETY: the caller's promises.
-        columns[g] = unsafe { tile.supplied_columns(m, g as u32) };
+        let columns = unsafe { tile.supplied_columns(m, g as u32) };
+        multiply_columns(&mut sums, held[g], columns, unit);
     });
-    let mut out = [[0; 4]; LANE_TARGETS];
-    // One half of a lane's coefficients after the other: with 16 words of sums and not 32 more warps fit a multiprocessor.
-    unrolled!(2, h, {
-        let mut sums = [[0; 4]; COLUMNS];
-        unrolled!(G, g, {
-            multiply_columns(&mut sums, held[g], h, columns[g], unit);
-        });
-        if G == 0 {
-            for g in 0..groups(tile.n_src) {
-                // SAFETY: the caller's promises.
-                let (digits, columns) = unsafe { (tile.supplied_digits(m, g), tile.supplied_columns(m, g)) };
-                multiply_columns(&mut sums, digits, h, columns, unit);
-            }
+    if G == 0 {
+        for g in 0..groups(tile.n_src) {
+            // SAFETY: the caller's promises.
+            let (digits, columns) = unsafe { (tile.supplied_digits(m, g), tile.supplied_columns(m, g)) };
+            multiply_columns(&mut sums, digits, columns, unit);
         }
-        // A lane has rows g, g + 8 and columns 2 t, 2 t + 1 of a product, row by row.
-        unrolled!(4, word, {
-            let (t, k) = (word % 2, 2 * h + word / 2);
-            // Here, and not where it is stored: until then four words of sums would stand for one.
-            out[t][k] = m.here(reduce_columns(sums.map(|sum| sum[word]), v[k], &known[t]));
-        });
+    }
+    let mut out = [[0; 2]; LANE_TARGETS];
+    // A lane has rows g, g + 8 and columns 2 t, 2 t + 1 of a product, row by row.
+    unrolled!(4, word, {
+        let (t, k) = (word % 2, word / 2);
+        out[t][k] = reduce_columns(sums.map(|sum| sum[word]), v[k], &known[t]);
     });
     out
 }
