@@ -1,7 +1,6 @@
 //! Text in, text out, for every pass.
 
-#[cfg(test)]
-mod common;
+use crate::common;
 
 use expect_test::expect;
 use fhe_core::params::{Params, Preset};
@@ -9,7 +8,6 @@ use scheduler::passes::{CKKS, Event, Stage};
 use scheduler::report::{Counts, dot};
 use scheduler::{Options, ckks_ir, compile, compile_with, dsl, lower};
 
-#[cfg(test)]
 mod helpers {
     use super::*;
 
@@ -18,7 +16,7 @@ mod helpers {
     }
 }
 
-use common::check_pass as check;
+use crate::common::check_pass as check;
 use helpers::params;
 
 #[test]

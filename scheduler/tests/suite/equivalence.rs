@@ -1,10 +1,9 @@
 //! Random programs mean the same everywhere: on slots before and after placement, and, bit for bit, on ciphertexts,
 //! polynomials and rows of any number of devices.
 
-#[cfg(test)]
-mod common;
+use crate::common;
 
-use common::{check_everywhere, devices, random_program, random_steps};
+use crate::common::{check_everywhere, devices, random_program, random_steps};
 use fhe_core::params::Preset;
 use proptest::prelude::*;
 use scheduler::interp::{self, Env};

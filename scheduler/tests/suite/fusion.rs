@@ -5,7 +5,6 @@ use fhe_core::params::{Params, Preset};
 use scheduler::passes::POLY;
 use scheduler::{Options, lower, plan, poly_ir};
 
-#[cfg(test)]
 mod helpers {
     use super::*;
 

@@ -1,9 +1,6 @@
 //! Plaintexts of short periods, whose values are stored once a run: what they take, what they mean, what verifiers refuse.
 
-#[cfg(test)]
-mod common;
-
-use common::{check_everywhere, rewrite, rule_of};
+use crate::common::{check_everywhere, rewrite, rule_of};
 use fhe_core::params::{Level, Params, Preset};
 use kernels_gpu::abi::{KernelId, Term};
 use scheduler::dsl::{self, Program, linear};
@@ -11,7 +8,6 @@ use scheduler::plan::{self, BufferKind, HostStep, Item, Plan, Sharding};
 use scheduler::poly_ir::{self, log_repeat};
 use scheduler::{Compiled, Options, Topology, ckks_ir, compile};
 
-#[cfg(test)]
 mod helpers {
     use super::*;
 

@@ -1,7 +1,6 @@
 //! The user's mistakes: what is said, and that it points at the user's line.
 
-#[cfg(test)]
-mod common;
+use crate::common;
 
 use expect_test::{Expect, expect};
 use fhe_core::params::{Params, Preset};
@@ -9,7 +8,6 @@ use scheduler::ckks_ir::{self, Location};
 use scheduler::dsl::{self, Graph, linear};
 use scheduler::{Error, Options, Result, compile};
 
-#[cfg(test)]
 mod helpers {
     use super::*;
 

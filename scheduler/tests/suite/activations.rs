@@ -1,10 +1,7 @@
 //! Activation functions, the RMS norm and the stable softmax: against `f64` on all of their domain, encrypted, and what they cost.
 
-#[cfg(test)]
-mod common;
-
-use common::deep_toy;
-use common::functions::{depth, mistake, noise, number, points, products, program, run};
+use crate::common::deep_toy;
+use crate::common::functions::{depth, mistake, noise, number, points, products, program, run};
 use expect_test::expect;
 use scheduler::Result;
 use scheduler::dsl::{Encrypted, functions};

@@ -1,11 +1,9 @@
 //! Level drops that products absorb, scalars that become plaintexts, and the rules about both.
 
-#[cfg(test)]
-mod common;
+use crate::common;
 
-#[cfg(test)]
 mod helpers {
-    use super::common::rule_of;
+    use crate::common::rule_of;
     use fhe_core::params::Preset;
     use scheduler::ckks_ir::{Function, text, verify};
     use scheduler::passes::CKKS;

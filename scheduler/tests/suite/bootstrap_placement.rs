@@ -2,10 +2,7 @@
 //!
 //! `toy12r` has 16 levels for inputs, and bootstrapping returns 13.
 
-#[cfg(test)]
-mod common;
-
-use common::{message, worst};
+use crate::common::{message, worst};
 use fhe_core::params::{Level, Params, Preset};
 use proptest::prelude::*;
 use scheduler::ckks_ir::{Function, Input, InputIdx, Op, Output, ValueId, inline_all};
@@ -16,25 +13,21 @@ use scheduler::{Error, interp};
 const FRESH: u32 = 16;
 const RETURNED: u32 = 13;
 
-#[cfg(test)]
 fn params() -> Params {
     Preset::Toy12r.params().unwrap()
 }
 
 /// The passes before bootstraps are placed.
-#[cfg(test)]
 fn prepared(program: &Program) -> Function {
     let passes = passes::CKKS.iter().take_while(|pass| pass.name != "place_bootstraps");
     passes.fold(program.function().clone(), |function, pass| (pass.run)(&function, &params()).unwrap())
 }
 
 /// With bootstraps, which are operations then.
-#[cfg(test)]
 fn placed(program: &Program) -> Result<Function, Error> {
     place_bootstraps(&prepared(program), &params())
 }
 
-#[cfg(test)]
 fn bootstraps(function: &Function) -> Vec<(ValueId, u32)> {
     let bootstrap = |value: &scheduler::ckks_ir::Value| match value.op {
         Op::Bootstrap(a, period) => Some((a, period)),
@@ -44,7 +37,6 @@ fn bootstraps(function: &Function) -> Vec<(ValueId, u32)> {
 }
 
 /// Levels as `place` finds them without knowing of bootstraps: each is an input, and what it is of an output. Without calls.
-#[cfg(test)]
 fn check_levels(function: &Function) {
     let function = &inline_all(function);
     let mut open = function.clone();
@@ -63,7 +55,6 @@ fn check_levels(function: &Function) {
     }
 }
 
-#[cfg(test)]
 fn check_meaning(before: &Function, after: &Function) {
     let n_slots = 64;
     let inputs = before.inputs.iter().enumerate();
@@ -76,7 +67,6 @@ fn check_meaning(before: &Function, after: &Function) {
 }
 
 /// Places; checks levels and meaning.
-#[cfg(test)]
 fn checked(program: &Program) -> Function {
     let (before, after) = (prepared(program), placed(program).unwrap());
     check_levels(&after);
@@ -87,12 +77,10 @@ fn checked(program: &Program) -> Function {
     after
 }
 
-#[cfg(test)]
 fn squared<'g>(x: Encrypted<'g>, n: u32) -> Encrypted<'g> {
     (0..n).fold(x, |x, _| x.square())
 }
 
-#[cfg(test)]
 fn chain(n: u32) -> Program {
     dsl::build("chain", |g| g.output("y", squared(g.input("x", 16)?, n), 16)).unwrap()
 }
@@ -197,7 +185,6 @@ fn what_the_user_bootstraps_stays_and_counts() {
 }
 
 /// So many layers of so many levels, two real vectors each.
-#[cfg(test)]
 fn layers(n: usize, depth: u32) -> Program {
     dsl::build("layers", |g| {
         let layer = g.function("layer", |[x, y], p| {
@@ -269,7 +256,6 @@ fn mistakes_are_named() {
 /// A step of a random program.
 type RandomStep = (u8, usize, usize);
 
-#[cfg(test)]
 fn random(steps: &[RandomStep]) -> Result<Program, Error> {
     dsl::build("random", |g| {
         let mut values = vec![g.input("x", 16)?, g.input_complex("y", 64)?];
@@ -285,7 +271,6 @@ fn random(steps: &[RandomStep]) -> Result<Program, Error> {
 }
 
 /// Slots stay below 1.
-#[cfg(test)]
 fn step<'g>(
     g: &'g Graph,
     i: usize,
@@ -306,7 +291,6 @@ fn step<'g>(
 }
 
 /// Every value that is live where a bootstrapping that returns 13 levels must be, by depth from the inputs, is bootstrapped there.
-#[cfg(test)]
 fn every_live_value(function: &Function) -> usize {
     let mut depth: Vec<u32> = Vec::new();
     for value in &function.values {

@@ -1,16 +1,14 @@
 //! What the user writes of the placement is kept, or refused with a reason.
 
-#[cfg(test)]
-mod common;
+use crate::common;
 
-use common::{check_everywhere, check_pass as check};
+use crate::common::{check_everywhere, check_pass as check};
 use expect_test::expect;
 use fhe_core::params::{Level, Preset};
 use scheduler::ckks_ir::Kind;
 use scheduler::dsl::{self, Encrypted, Program, linear};
 use scheduler::{Error, Options, Result, choose, compile};
 
-#[cfg(test)]
 mod helpers {
     use super::*;
 

@@ -1,11 +1,8 @@
 //! Linear transforms: what they mean however they are split, and that the split is the cheapest.
 
-#[cfg(test)]
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::{check_pass, deep_toy, message, worst};
+use crate::common::{check_pass, deep_toy, message, worst};
 use expect_test::expect;
 use fhe_core::Complex64;
 use fhe_core::params::{Level, Params, Preset};
@@ -15,7 +12,6 @@ use scheduler::cost::TransformCosts;
 use scheduler::passes::CKKS;
 use scheduler::{ckks_ir, interp};
 
-#[cfg(test)]
 mod helpers {
     use super::*;
 

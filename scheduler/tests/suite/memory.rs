@@ -1,9 +1,6 @@
 //! Programs in less memory than they would like: the same bits, within the limits, by plans that the verifier checks.
 
-#[cfg(test)]
-mod common;
-
-use common::{Client, messages, random_program, random_steps};
+use crate::common::{Client, messages, random_program, random_steps};
 use fhe_core::math::word::Word;
 use fhe_core::params::{Level, Preset};
 use proptest::prelude::*;
@@ -13,7 +10,6 @@ use scheduler::interp::{self, Env};
 use scheduler::plan::{self, BufferId, BufferKind, Plan, PlanStep, RowCopy, Tier};
 use scheduler::{Compiled, Error, Options, compile};
 
-#[cfg(test)]
 mod helpers {
     use super::*;
 

@@ -1,9 +1,8 @@
 //! Plans over several devices: what is where, what is exchanged, what the verifier refuses.
 
-#[cfg(test)]
-mod common;
-
-use common::{Client, check_everywhere, devices, many_special, messages, random_program, random_steps};
+use crate::common::{
+    Client, check_everywhere, devices, many_special, messages, random_program, random_steps,
+};
 use fhe_core::math::word::Word;
 use fhe_core::params::{Level, LimbIdx, Params, Preset};
 use kernels_gpu::abi::{KernelId, RowRef};
@@ -17,7 +16,6 @@ use scheduler::plan::{
 };
 use scheduler::{Compiled, Error, Options, Topology, compile, lower, poly_ir};
 
-#[cfg(test)]
 mod helpers {
     use super::*;
 

@@ -1,8 +1,5 @@
 //! Levels by predicted time (docs/adr/0024).
 
-#[cfg(test)]
-mod common;
-#[cfg(test)]
 mod helpers {
     use fhe_core::params::Preset;
     use scheduler::ckks_ir::{Function, Op, ValueId};
@@ -41,7 +38,7 @@ mod helpers {
     }
 }
 
-use common::{check_everywhere, random_program, random_steps};
+use crate::common::{check_everywhere, random_program, random_steps};
 use fhe_core::params::{Level, Preset};
 use helpers::{both, count, levels};
 use proptest::prelude::*;

@@ -1,16 +1,12 @@
 //! Bootstrapping as the compiler makes it: what it returns, and the same bits in all languages.
 
-#[cfg(test)]
-mod common;
-
-use common::{Client, message, worst};
+use crate::common::{Client, message, worst};
 use fhe_core::Complex64;
 use fhe_core::params::{Level, Params, Preset};
 use scheduler::ckks_ir::{self, Function, Op};
 use scheduler::interp::{self, Env};
 use scheduler::{Compiled, Manifest, Options, Topology, compile, dsl, passes};
 
-#[cfg(test)]
 mod helpers {
     use super::*;
 

@@ -1,11 +1,8 @@
 //! Streams and events: what the verifier says of schedules is true, and copies stand beside launches.
 
-#[cfg(test)]
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::{Client, devices, messages, random_order, random_program, random_steps};
+use crate::common::{Client, devices, messages, random_order, random_program, random_steps};
 use fhe_core::ckks::Ciphertext;
 use fhe_core::params::{Level, Preset};
 use proptest::prelude::*;
@@ -15,7 +12,6 @@ use scheduler::interp::{self, Env};
 use scheduler::plan::{self, BufferId, CopiedBytes, CopyKind, EventId, Plan, PlanStep, Step, StreamId, Tier};
 use scheduler::{Compiled, Error, Options, Topology, compile};
 
-#[cfg(test)]
 mod helpers {
     use super::*;
 

@@ -1,7 +1,6 @@
 //! Functions of a program: what a call means, what it is called by, and what is refused.
 
-#[cfg(test)]
-mod common;
+use crate::common;
 
 use core::cell::RefCell;
 use std::collections::BTreeSet;
@@ -17,7 +16,6 @@ use scheduler::passes::Stage;
 use scheduler::plan::{BufferId, BufferKind, Plan, PlanStep, SegmentId, Step};
 use scheduler::{Compiled, Error, MemoryLimits, Options, Result, Topology, compile, noise, report};
 
-#[cfg(test)]
 mod helpers {
     use super::*;
 

@@ -1,7 +1,6 @@
 //! Polynomials against Horner and Clenshaw, their depth, and the products that they take.
 
-#[cfg(test)]
-mod common;
+use crate::common;
 
 use expect_test::expect;
 use fhe_core::Complex64;
@@ -12,7 +11,6 @@ use scheduler::dsl::{self, Encrypted, Program};
 use scheduler::{Options, Result, interp, passes};
 use std::sync::OnceLock;
 
-#[cfg(test)]
 mod helpers {
     use super::*;
 

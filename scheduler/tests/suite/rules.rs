@@ -1,8 +1,5 @@
 //! Every rule of every verifier refuses what breaks it.
 
-#[cfg(test)]
-mod common;
-
 use fhe_core::params::{Params, Preset};
 use kernels_gpu::abi::{EmbedInverseItem, KernelId, RoundTarget, RowItem, RowRef};
 use scheduler::plan::{
@@ -10,10 +7,9 @@ use scheduler::plan::{
 };
 use scheduler::{Compiled, Error, Options, ckks_ir, compile, dsl, plan, poly_ir};
 
-#[cfg(test)]
 mod helpers {
     use super::*;
-    use common::rewrite;
+    use crate::common::rewrite;
 
     pub(crate) fn params() -> Params {
         Preset::Toy10.params().unwrap()
@@ -51,7 +47,7 @@ mod helpers {
     }
 }
 
-use common::{many_special, rewrite, rule_of};
+use crate::common::{many_special, rewrite, rule_of};
 use helpers::{compiled, over_its_factor, params, row, small};
 
 /// Changes which terms of the first inner product are begun.

@@ -1,11 +1,8 @@
 //! Independent parts of a program on groups of devices: the bits, who has what, and which number of groups is chosen.
 
-#[cfg(test)]
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::{Client, messages, random_order, random_program, random_steps};
+use crate::common::{Client, messages, random_order, random_program, random_steps};
 use fhe_core::params::{Level, Preset};
 use proptest::prelude::*;
 use scheduler::compile::{MemoryLimits, refit};
@@ -15,7 +12,6 @@ use scheduler::plan::{self, BufferKind, CopyKind, DeviceIdx, Plan, PlanStep, Tie
 use scheduler::poly_ir::{Function, Op, Output};
 use scheduler::{Compiled, Error, Link, Options, Topology, compile};
 
-#[cfg(test)]
 mod helpers {
     use super::*;
 

@@ -1,9 +1,8 @@
 //! Vectors of ciphertexts and products of matrices, against sums over their elements.
 
-#[cfg(test)]
-mod common;
+use crate::common;
 
-use common::{check_everywhere, messages, worst};
+use crate::common::{check_everywhere, messages, worst};
 use expect_test::expect;
 use fhe_core::Complex64;
 use fhe_core::params::{Level, Params, Preset};
@@ -11,7 +10,6 @@ use scheduler::ckks_ir::{Op, Value};
 use scheduler::dsl::{self, EncryptedVec, Program, linear};
 use scheduler::{Compiled, Error, Options, Result, compile, interp};
 
-#[cfg(test)]
 mod helpers {
     use super::*;
 

@@ -1,9 +1,8 @@
 //! What the compiler says before a program runs: parameters that fit, and how exact every value is.
 
-#[cfg(test)]
-mod common;
+use crate::common;
 
-use common::{Client, messages, random_program, random_steps};
+use crate::common::{Client, messages, random_program, random_steps};
 use fhe_core::Complex64;
 use fhe_core::math::word::Word;
 use fhe_core::params::Preset;
@@ -13,7 +12,6 @@ use scheduler::interp::{self, Env};
 use scheduler::{Compiled, Error, Options, choose, compile, compile_auto, dsl, noise};
 
 /// Estimated and measured root of the mean square error of each output, and the largest error of all.
-#[cfg(test)]
 fn errors<W: Word>(
     program: &dsl::Program,
     preset: Preset,
@@ -26,7 +24,6 @@ fn errors<W: Word>(
 }
 
 /// The same under keys that are there.
-#[cfg(test)]
 fn errors_of<W: Word>(
     program: &dsl::Program,
     compiled: &Compiled,
@@ -130,7 +127,6 @@ fn a_table_has_a_line_for_every_value() {
     assert!(matches!(unplaced, Err(Error::Interp(_))));
 }
 
-#[cfg(test)]
 fn power(name: &str, squarings: u32, period: usize) -> dsl::Program {
     dsl::build(name, |g| {
         let x = g.input("x", period)?;
@@ -168,7 +164,6 @@ fn the_smallest_preset_that_fits_is_chosen() {
 }
 
 /// Messages of the inputs that are alike at random, and of one number in all slots; both are real where inputs are.
-#[cfg(test)]
 fn random_and_constant(program: &dsl::Program) -> [Vec<Vec<Complex64>>; 2] {
     let inputs = &program.function().inputs;
     let real = |z: Complex64, complex: bool| if complex { z } else { Complex64::new(z.re, 0.0) };

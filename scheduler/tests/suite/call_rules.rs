@@ -1,8 +1,5 @@
 //! What passes make of calls, as text; and every rule about calls refuses what breaks it.
 
-#[cfg(test)]
-mod common;
-
 use std::sync::Arc;
 
 use expect_test::expect;
@@ -13,7 +10,6 @@ use scheduler::plan::{BufferId, BufferKind, Plan, PlanStep, Tier};
 use scheduler::poly_ir::PolyId;
 use scheduler::{Compiled, Options, compile, dsl, plan, poly_ir};
 
-#[cfg(test)]
 mod helpers {
     use super::*;
 
@@ -56,7 +52,7 @@ mod helpers {
     }
 }
 
-use common::rule_of;
+use crate::common::rule_of;
 use helpers::{bindings, compiled, params, parsed, pass};
 
 /// Two variants of a body that may not see what differs between them.

@@ -1,5 +1,4 @@
 //! What the tests share: random programs, keys, and running a program in every interpreter.
-#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses a part of it")]
 
 pub(crate) mod functions;
 

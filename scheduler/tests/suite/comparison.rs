@@ -1,12 +1,9 @@
 //! The sign and what is made of it: against `f64` on all of the domain, encrypted, and what it costs.
 
-#[cfg(test)]
-mod common;
-
-use common::functions::{
+use crate::common::functions::{
     depth, mistake, noise, number, points, products, program, program_of_two, real, run,
 };
-use common::{check_everywhere_on, deep_toy};
+use crate::common::{check_everywhere_on, deep_toy};
 use expect_test::expect;
 use fhe_core::params::{Params, Preset};
 use scheduler::dsl::{self, Program, functions};

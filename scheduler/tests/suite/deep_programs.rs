@@ -1,9 +1,6 @@
 //! A program that the compiler bootstraps by itself, encrypted.
 
-#[cfg(test)]
-mod common;
-
-use common::{Client, message, worst};
+use crate::common::{Client, message, worst};
 use fhe_core::Complex64;
 use fhe_core::params::Preset;
 use scheduler::ckks_ir::{Function, Op};
@@ -14,7 +11,6 @@ use scheduler::{Compiled, Options, compile};
 const SIGNS: [f64; 16] = [-1., 1., 1., -1., 1., 1., -1., 1., 1., -1., 1., 1., -1., 1., 1., -1.];
 
 /// Two real vectors after so many levels.
-#[cfg(test)]
 fn steps<'g>([mut x, mut y]: [Encrypted<'g>; 2], w: Plain<'g>, levels: usize) -> [Encrypted<'g>; 2] {
     for _ in 0..levels {
         (x, y) = (x.rotate(1) * w, (y * w).rotate(1));
@@ -23,7 +19,6 @@ fn steps<'g>([mut x, mut y]: [Encrypted<'g>; 2], w: Plain<'g>, levels: usize) ->
 }
 
 /// The largest error, encrypted and computed exactly.
-#[cfg(test)]
 fn error(program: &Program, compiled: &Compiled) -> f64 {
     let mut client = Client::<u32>::new(Preset::Toy12r);
     assert!(compiled.manifest.inputs.iter().all(|input| input.level <= client.params().working_level()));
@@ -39,7 +34,6 @@ fn error(program: &Program, compiled: &Compiled) -> f64 {
 }
 
 /// Bootstrapping bodies that are called, or that took the place of a call.
-#[cfg(test)]
 fn n_bootstraps(function: &Function) -> usize {
     let own = function.values.iter().filter(|value| matches!(value.op, Op::ModRaise(..))).count();
     own + function

@@ -1,10 +1,9 @@
 //! Functions against those of `f64`, on all of their domain, and their levels.
 
-#[cfg(test)]
-mod common;
-
-use common::functions::{depth, levels, mistake, n16, noise, number, points, products, program, real, run};
-use common::{check_everywhere_on, deep_toy};
+use crate::common::functions::{
+    depth, levels, mistake, n16, noise, number, points, products, program, real, run,
+};
+use crate::common::{check_everywhere_on, deep_toy};
 use expect_test::expect;
 use fhe_core::params::{Level, Preset};
 use scheduler::dsl::{self, Encrypted, functions};
