@@ -1,5 +1,4 @@
 //! Compositions, series and iterations against `f64` on dense grids, and that no shallower composition would do.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use fhe_core::Error;
 use fhe_core::approximation::{

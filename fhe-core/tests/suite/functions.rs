@@ -1,9 +1,6 @@
 //! Functions of ciphertexts: compositions and iterations on the reference evaluator, against `f64`.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
-mod common;
-
-use common::Client;
+use crate::common::Client;
 use fhe_core::Error;
 use fhe_core::approximation::{Approximation, Composite, Iteration, Target};
 use fhe_core::ckks::Ciphertext;

@@ -1,9 +1,6 @@
 //! The wire format: round trips, and hostile bytes.
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-mod common;
-
-use common::{Client, wave};
+use crate::common::{Client, wave};
 use fhe_core::Error;
 use fhe_core::bootstrap::{BootstrapLiteral, BootstrapPlan, Slots, SparseCiphertext};
 use fhe_core::ckks::{Ciphertext, Encryptor, Plaintext, SeededCiphertext};

@@ -1,9 +1,6 @@
 //! Bits that must not change by accident: what others have expanded, signed or stored depends on them.
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-mod common;
-
-use common::Client;
+use crate::common::Client;
 use fhe_core::Complex64;
 use fhe_core::bootstrap::{BootstrapLiteral, BootstrapPlan};
 use fhe_core::ckks::Encryptor;

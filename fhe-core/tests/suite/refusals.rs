@@ -1,9 +1,6 @@
 //! What is refused: foreign objects, scales without room, wrong shapes, keys of another secret.
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-mod common;
-
-use common::{Client, wave};
+use crate::common::{Client, wave};
 use fhe_core::ckks::precision::PrecisionReport;
 use fhe_core::ckks::{Ciphertext, Encryptor};
 use fhe_core::math::double::Double;

@@ -1,9 +1,6 @@
 //! Linear transforms and Chebyshev series of ciphertexts against their plain twins.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
-mod common;
-
-use common::{Client, wave};
+use crate::common::{Client, wave};
 use fhe_core::ckks::precision::PrecisionReport;
 use fhe_core::ckks::{ChebyshevSeries, Encoder, LinearTransform};
 use fhe_core::math::double::Double;

@@ -1,9 +1,6 @@
 //! Decryptions that may be shared: the noise that is added, its size, and when there is none.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
-mod common;
-
-use common::{Client, wave};
+use crate::common::{Client, wave};
 use fhe_core::Error;
 use fhe_core::ckks::{Decryptor, Flooding, SharedValues};
 use fhe_core::math::sampling::Randomness;

@@ -1,5 +1,4 @@
 //! A client in a box: ring, keys, encoder; reproducible.
-#![allow(dead_code, reason = "test code; each file uses a part")]
 
 use fhe_core::ckks::{Ciphertext, Decryptor, Encoder, Encryptor, Evaluator};
 use fhe_core::math::sampling::Randomness;

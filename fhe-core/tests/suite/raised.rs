@@ -1,9 +1,6 @@
 //! Before and after the division by P.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
-mod common;
-
-use common::{Client, wave};
+use crate::common::{Client, wave};
 use fhe_core::math::word::Word;
 use fhe_core::params::{Level, Params, Preset};
 use fhe_core::{Complex64, Error};

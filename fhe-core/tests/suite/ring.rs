@@ -1,5 +1,4 @@
 //! Basis conversion, division and automorphisms against big integers and the naive definitions.
-#![allow(clippy::unwrap_used, reason = "test code")]
 
 use fhe_core::math::naive;
 use fhe_core::math::sampling::{Seed, expand_uniform};

@@ -1,9 +1,6 @@
 //! Rational chains: rescale{removed, added} against big integers, and the operations at every level.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
-mod common;
-
-use common::{Client, wave};
+use crate::common::{Client, wave};
 use fhe_core::ckks::Ciphertext;
 use fhe_core::ckks::precision::PrecisionReport;
 use fhe_core::math::sampling::{Seed, expand_uniform};

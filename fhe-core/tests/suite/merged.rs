@@ -1,9 +1,6 @@
 //! One division by P and the removed primes against two divisions, one after the other.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
-mod common;
-
-use common::{Client, wave};
+use crate::common::{Client, wave};
 use fhe_core::ckks::Ciphertext;
 use fhe_core::ckks::precision::PrecisionReport;
 use fhe_core::math::primes;

@@ -1,10 +1,7 @@
 //! The scheme: every operation decrypts to what it should, within a bound that can fail: two bits below what was
 //! measured, 2026-11-22.
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-mod common;
-
-use common::{Client, wave};
+use crate::common::{Client, wave};
 use fhe_core::ckks::precision::PrecisionReport;
 use fhe_core::ckks::{Ciphertext, Decryptor, Encryptor, check_raw_slots};
 use fhe_core::math::double::Double;

@@ -1,5 +1,4 @@
 //! Bootstrapping at log N 12, step by step and as a whole; at log N 10 what does not depend on the size.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use fhe_core::bootstrap::{BootstrapLiteral, BootstrapPlan, Bootstrapper, Slots, SparseCiphertext};
 use fhe_core::ckks::precision::PrecisionReport;
