@@ -258,12 +258,11 @@ fn a_kernel_of_a_call_that_fails() {
         device.trap_at(device.n_run() / 2);
         let error = story.run(&mut loaded).unwrap_err();
         let Error::DeviceLost { during, .. } = &error else { panic!("{error:?}") };
-        match profile {
-            true => assert!(during.starts_with("node ") && during.contains(" of segment `"), "{error}"),
-            false => {
-                assert!(during.starts_with("segment `") && during.contains(" or one up to `"), "{error}")
-            }
-        }
+        let named = match profile {
+            true => during.starts_with("node ") && during.contains(" of segment `"),
+            false => during.starts_with("segment `") && during.contains(" or one up to `"),
+        };
+        assert!(named, "{error}");
         drop((loaded, session));
         stage.ends();
     }
