@@ -1,7 +1,5 @@
 //! Client and server, bytes between them: the whole path, and what each refuses.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
-
 use ferrocerium::fhe_core;
 use ferrocerium::fhe_core::ckks::{Ciphertext, Flooding};
 use ferrocerium::fhe_core::math::double::Double;

@@ -1,7 +1,5 @@
 //! Functions that are deeper than the chain, inside of programs: bootstraps that the compiler places within them, encrypted, on the processor.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
-
 use ferrocerium::fhe_core::approximation::Composite;
 use ferrocerium::prelude::*;
 use ferrocerium::scheduler::ckks_ir::{Function, Op};
