@@ -1,8 +1,6 @@
 //! Naive oracle = CPU rows on every lane kind = GPU-shaped threads, bit for bit, for every kernel of the ABI.
 
-mod common;
-
-use common::{Case, Fill, Ring, oracle};
+use crate::common::{Case, Fill, Ring, oracle};
 use kernels_gpu::abi::launch::{GPU_MAX_LOG_N, GPU_MIN_LOG_N};
 use kernels_gpu::abi::{ItemKind, KernelId, MAX_CONVERT_SOURCES};
 use kernels_gpu::body::tables::MAX_LOG_N;

@@ -1,15 +1,12 @@
 //! Every operation of every lane kind that this CPU has, against one word at a time; and the arrangement of twiddles.
 
+use crate::common::oracle;
 use kernels_gpu::body::automorphism;
 use kernels_gpu::body::ntt::transpose;
 use kernels_gpu::body::tables::{PrimeConstants, arranged_position, fill_twiddles};
 use kernels_gpu::cpu::{CpuWord, LaneKind};
 use kernels_gpu::lanes::{Lanes, Scalar, Word};
 use proptest::prelude::*;
-
-#[expect(dead_code, reason = "shared with the kernel tests")]
-#[path = "common/oracle.rs"]
-mod oracle;
 
 /// Sixteen words, enough for any group.
 type Words<W> = [W; 16];
