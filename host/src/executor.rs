@@ -1,9 +1,10 @@
 //! Walks a plan: its setup once, its schedule at every run.
 
-use crate::backend::Instance;
+use crate::backend::{Instance, are_calls};
 use crate::error::Result;
 use crate::profile::{HostRecord, HostWork, Profile, Stopwatch};
 use scheduler::plan::{HostStep, PlanStep};
+use std::ops::Range;
 use std::time::Duration;
 
 /// Does the steps of the host. It is the caller's half of a plan: where inputs come from, what a key is.
@@ -102,7 +103,9 @@ pub fn run(instance: &mut dyn Instance, host: &mut dyn HostSteps, options: RunOp
                 }
             }
             step => {
-                instance.submit(step_idx, times.profile_if(options.profile))?;
+                let steps = together(&instance.plan().plan().schedule, step_idx, options);
+                step_idx = steps.end - 1;
+                instance.submit(steps, times.profile_if(options.profile))?;
                 if options.in_order {
                     instance.wait(times.profile_if(options.profile))?;
                 }
@@ -117,4 +120,11 @@ pub fn run(instance: &mut dyn Instance, host: &mut dyn HostSteps, options: RunOp
     times.calls += clock.elapsed();
     times.total = total.elapsed();
     Ok(times)
+}
+
+/// A step, and if it is a call the calls right behind it, unless each step is waited for.
+fn together(schedule: &[PlanStep], first: usize, options: RunOptions) -> Range<usize> {
+    let pairs = schedule.get(first..).unwrap_or_default().windows(2);
+    let more = pairs.take_while(|pair| !options.in_order && are_calls(&pair[0], &pair[1])).count();
+    first..first + 1 + more
 }

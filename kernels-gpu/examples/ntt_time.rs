@@ -4,7 +4,7 @@
 //! of words, `N / 2 log N` of them a row.
 
 #[expect(dead_code, reason = "the oracle serves the tests; only its primes and roots are wanted here")]
-#[path = "../tests/common/oracle.rs"]
+#[path = "../tests/suite/common/oracle.rs"]
 mod oracle;
 
 use kernels_gpu::abi::{KernelId, RowItem, RowRef};

@@ -2,29 +2,27 @@
 //!
 //! ```text
 //! .bundle/test-PACKAGE-NAME   test programs of kernels-gpu and host, run from anywhere
-//! .bundle/NAME                the benches' programs, encrypted_digits, ntt_time
+//! .bundle/NAME                the benches' programs, encrypted_digits, ntt_time, cost_table
 //! .bundle/run.sh              runs the tests, prints `N passed, N failed, N skipped`, then the benches' suite
 //! ```
 //!
 //! The programs hold their PTX and data. They link the C library of this machine: the other one's must not be older.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
 
-use crate::metadata::cargo;
+use crate::programs::programs;
 
 /// Largest bundle, in bytes: what is easily carried.
 const MAX_BYTES: u64 = 60 << 20;
 
-/// The builds whose programs go into the bundle.
+/// The builds whose programs go into the bundle. What is built of the same packages has the same features and is compiled once.
 const BUILDS: &[&[&str]] = &[
     &["test", "--no-run", "-p", "kernels-gpu", "-p", "host", "--tests"],
-    &["build", "-p", "benches", "--bins"],
-    &["build", "-p", "ferrocerium", "--example", "encrypted_digits"],
-    &["build", "-p", "kernels-gpu", "--example", "ntt_time"],
+    &["build", "-p", "kernels-gpu", "-p", "host", "--example", "ntt_time", "--example", "cost_table"],
+    &["build", "-p", "benches", "-p", "ferrocerium", "--bins", "--example", "encrypted_digits"],
 ];
 
 const RUN: &str = r#"#!/usr/bin/env bash
@@ -52,25 +50,6 @@ echo "$passed passed, $failed failed, $skipped skipped"
 ((failed == 0))
 "#;
 
-/// A line of `cargo --message-format json`.
-#[derive(Deserialize)]
-struct Message {
-    target: Option<Target>,
-    package_id: Option<String>,
-    profile: Option<Profile>,
-    executable: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-}
-
-#[derive(Deserialize)]
-struct Profile {
-    test: bool,
-}
-
 /// Builds everything and fills `out`, which is emptied first.
 pub(crate) fn run(root: &Path, out: &Path) -> Result<()> {
     let out = root.join(out);
@@ -96,26 +75,4 @@ pub(crate) fn run(root: &Path, out: &Path) -> Result<()> {
     println!("{:>8} KiB in all", total >> 10);
     ensure!(total <= MAX_BYTES, "the bundle has {total} bytes, expected at most {MAX_BYTES}");
     Ok(())
-}
-
-/// The programs that a build makes, with their names in the bundle.
-fn programs(root: &Path, build: &[&str]) -> Result<Vec<(String, PathBuf)>> {
-    let mut command = cargo(root);
-    command.args(build).args(["--release", "--message-format", "json-render-diagnostics"]);
-    let output = command.stderr(std::process::Stdio::inherit()).output().context("cargo did not start")?;
-    ensure!(output.status.success(), "cargo {} failed", build.join(" "));
-    let lines = String::from_utf8_lossy(&output.stdout);
-    let messages = lines.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
-    Ok(messages.filter_map(named).collect())
-}
-
-fn named(message: Message) -> Option<(String, PathBuf)> {
-    let (program, target) = (message.executable?, message.target?);
-    if !message.profile?.test {
-        return Some((target.name, program));
-    }
-    // `path+file:///.../host#0.1.0`: the package is what stands between the last slash and the hash.
-    let id = message.package_id?;
-    let package = id.split('#').next()?.rsplit('/').next()?.to_owned();
-    Some((format!("test-{package}-{}", target.name), program))
 }

@@ -7,6 +7,7 @@ mod bundle;
 mod ci;
 mod licences;
 mod metadata;
+mod programs;
 mod ptx;
 mod tidy;
 

@@ -76,7 +76,7 @@ pub trait Instance: Send {
     /// # Errors
     /// Those of [`Self::call`].
     fn replay(&mut self, rounds: u32) -> Result<Duration> {
-        let calls = calls_of(self.plan().plan());
+        let calls = calls_of(&self.plan().plan().schedule);
         let clock = Stopwatch::start();
         for (segment, bindings) in (0..rounds).flat_map(|_| &calls) {
             self.call(*segment, bindings, None)?;
@@ -91,7 +91,7 @@ pub trait Instance: Send {
     /// # Errors
     /// Those of [`Self::call`].
     fn launch_times(&mut self, samples: u32) -> Result<Vec<Duration>> {
-        let calls = calls_of(self.plan().plan());
+        let calls = calls_of(&self.plan().plan().schedule);
         let mut times: Vec<Vec<Duration>> = Vec::new();
         for _ in 0..samples.max(1) {
             let mut profile = Profile::starting_now();
@@ -111,26 +111,30 @@ pub trait Instance: Send {
     /// [`Error::NotNow`].
     fn copy(&mut self, copies: &[RowCopy]) -> Result<()>;
 
-    /// Submits a step of the schedule other than the host's: a call or a copy in the order of its stream, a mark, a wait. What it does not
-    /// wait for may still be under way when it returns. Here all is in order, and done.
+    /// Submits steps of the schedule other than the host's: calls and copies in the order of their streams, marks, waits. What they do
+    /// not wait for may still be under way when it returns. Here all is in order, and done.
     ///
     /// # Errors
-    /// Those of [`Self::call`] and [`Self::copy`]; [`Error::Driver`] and [`Error::DeviceLost`] may be those of a step before it.
-    fn submit(&mut self, step: usize, profile: Option<&mut Profile>) -> Result<()> {
-        match self.plan().plan().schedule.get(step).cloned() {
-            Some(PlanStep::Call { segment, bindings }) => self.call(segment, &bindings, profile),
-            Some(PlanStep::Copy(copies)) => {
-                let clock = Stopwatch::start();
-                self.copy(&copies)?;
-                if let Some(profile) = profile {
-                    let (start, time) = (profile.at(clock), clock.elapsed());
-                    let what = HostWork::copies(self.plan().plan(), &copies);
-                    profile.record_host(HostRecord { what, start, time });
+    /// Those of [`Self::call`] and [`Self::copy`]; [`Error::Driver`] and [`Error::DeviceLost`] may be those of a step before these.
+    fn submit(&mut self, steps: Range<usize>, mut profile: Option<&mut Profile>) -> Result<()> {
+        for step in steps {
+            match self.plan().plan().schedule.get(step).cloned() {
+                Some(PlanStep::Call { segment, bindings }) => {
+                    self.call(segment, &bindings, profile.as_deref_mut())?;
                 }
-                Ok(())
+                Some(PlanStep::Copy(copies)) => {
+                    let clock = Stopwatch::start();
+                    self.copy(&copies)?;
+                    if let Some(profile) = profile.as_deref_mut() {
+                        let (start, time) = (profile.at(clock), clock.elapsed());
+                        let what = HostWork::copies(self.plan().plan(), &copies);
+                        profile.record_host(HostRecord { what, start, time });
+                    }
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// Waits for what was submitted: before a step of the host, and at the end of a run.
@@ -153,13 +157,21 @@ pub trait Instance: Send {
     fn memory(&self) -> MemoryReport;
 }
 
-/// The calls of a plan's schedule, in order.
-fn calls_of(plan: &Plan) -> Vec<(SegmentId, Vec<BufferId>)> {
+/// A segment and the buffer of each of its slots.
+type Binding = (SegmentId, Vec<BufferId>);
+
+/// The calls among some steps, in order.
+fn calls_of(steps: &[PlanStep]) -> Vec<Binding> {
     let call = |step: &PlanStep| {
         let PlanStep::Call { segment, bindings } = step else { return None };
         Some((*segment, bindings.clone()))
     };
-    plan.schedule.iter().filter_map(call).collect()
+    steps.iter().filter_map(call).collect()
+}
+
+/// Whether two neighbours of a schedule are calls, which may be submitted as one.
+pub(crate) fn are_calls(a: &PlanStep, b: &PlanStep) -> bool {
+    matches!((a, b), (PlanStep::Call { .. }, PlanStep::Call { .. }))
 }
 
 /// A byte that makes words beyond every prime.

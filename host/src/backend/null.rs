@@ -150,23 +150,27 @@ impl Instance for NullInstance {
         Ok(())
     }
 
-    fn submit(&mut self, step: usize, profile: Option<&mut Profile>) -> Result<()> {
+    fn submit(&mut self, steps: Range<usize>, mut profile: Option<&mut Profile>) -> Result<()> {
         let plan = Arc::clone(&self.plan);
-        match plan.plan().schedule.get(step) {
-            Some(PlanStep::Call { segment, bindings }) => self.call(*segment, bindings, profile)?,
-            Some(PlanStep::Copy(copies)) => {
-                self.copy(copies)?;
-                if self.overlapped.get(step) == Some(&true) {
-                    let rows: u64 = copies.iter().map(|copy| u64::from(copy.rows)).sum();
-                    self.backend.lock().bytes_overlapped += rows * plan.plan().row_bytes() as u64;
+        for step in steps {
+            match plan.plan().schedule.get(step) {
+                Some(PlanStep::Call { segment, bindings }) => {
+                    self.call(*segment, bindings, profile.as_deref_mut())?;
                 }
-                if let Some(profile) = profile {
-                    let (start, time) = (profile.at(Stopwatch::start()), Duration::ZERO);
-                    let what = HostWork::copies(plan.plan(), copies);
-                    profile.record_host(HostRecord { what, start, time });
+                Some(PlanStep::Copy(copies)) => {
+                    self.copy(copies)?;
+                    if self.overlapped.get(step) == Some(&true) {
+                        let rows: u64 = copies.iter().map(|copy| u64::from(copy.rows)).sum();
+                        self.backend.lock().bytes_overlapped += rows * plan.plan().row_bytes() as u64;
+                    }
+                    if let Some(profile) = profile.as_deref_mut() {
+                        let (start, time) = (profile.at(Stopwatch::start()), Duration::ZERO);
+                        let what = HostWork::copies(plan.plan(), copies);
+                        profile.record_host(HostRecord { what, start, time });
+                    }
                 }
+                _ => {}
             }
-            _ => {}
         }
         Ok(())
     }

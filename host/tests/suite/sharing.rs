@@ -1,7 +1,8 @@
 //! Several programs on one device, and programs that end before their work does.
 
+use crate::calls;
 use crate::simulated::Device;
-use crate::story::{DEVICE_BYTES, Stage, story};
+use crate::story::{DEVICE_BYTES, Stage, Story, story};
 use crate::support::{Bench, PlanMaker, input, output, real_driver, row_item};
 use crate::watched::Kind;
 use fhe_core::params::Preset;
@@ -14,6 +15,7 @@ use host::executor::{self, RunOptions};
 use host::memory::Limits;
 use host::{BackendKind, Error, Session};
 use kernels_gpu::abi::{KernelId, RowRef};
+use scheduler::Options;
 use scheduler::plan::{BufferId, HostStep, PlanStep};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -21,26 +23,27 @@ use std::sync::Arc;
 /// Two sessions, each with its own driver of the device, loading and running at the same time.
 #[test]
 fn two_sessions_on_one_device_from_two_threads() {
-    fn both(open: impl Fn() -> Arc<dyn Driver> + Sync) {
+    let called = &calls::story(&Options::default());
+    let both = |open: &(dyn Fn() -> Arc<dyn Driver> + Sync)| {
         std::thread::scope(|scope| {
             for profile in [false, true] {
-                let open = &open;
                 scope.spawn(move || {
                     let builder = Session::builder().backend(BackendKind::Cuda).threads(1).profile(profile);
                     let session = builder.build_with(|_| Ok(open())).unwrap();
                     for _ in 0..2 {
                         story().all_right(&session);
+                        called.all_right(&session);
                     }
                 });
             }
         });
-    }
+    };
     let device = Device::new(DEVICE_BYTES);
-    both(|| device.open());
+    both(&|| device.open());
     assert_eq!(device.live(), Default::default());
     assert_eq!(device.misuses(), [""; 0]);
     if real_driver().is_some() {
-        both(|| Arc::new(CudaDriver::open(0).unwrap()));
+        both(&|| Arc::new(CudaDriver::open(0).unwrap()));
     }
 }
 
@@ -70,7 +73,12 @@ fn two_programs_of_one_session() {
 /// The wait fails and the program is dropped, while its graph still runs.
 #[test]
 fn a_program_dropped_while_its_work_runs() {
-    let story = story();
+    for story in [story(), &calls::story(&Options::default())] {
+        ends_while_its_work_runs(story);
+    }
+}
+
+fn ends_while_its_work_runs(story: &Story) {
     for stage in Stage::all() {
         let session = stage.session(|b| b);
         let mut loaded = story.load(&session).unwrap();

@@ -98,6 +98,11 @@ impl Script {
         self.lock().failed
     }
 
+    /// Calls of a kind since the script was told something last.
+    pub fn n_seen(&self, kind: Kind) -> u64 {
+        self.lock().seen.get(&kind).copied().unwrap_or_default()
+    }
+
     /// Calls that failed because an earlier one had.
     pub fn n_after(&self) -> u64 {
         self.lock().after

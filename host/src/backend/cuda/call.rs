@@ -1,4 +1,4 @@
-//! The launches of a call: submitted as a graph, or one by one with the time of each.
+//! The launches of calls, one call behind the other: submitted as one graph, or one by one with the time of each.
 //!
 //! What fails while it is submitted names its node, and what was submitted before and not waited for. A kernel that fails does so after
 //! its segment was submitted, and the error names the segments that were; launch by launch, each is waited for and the error names the node.
@@ -11,24 +11,29 @@ use crate::error::Result;
 use crate::profile::overhead::median;
 use crate::profile::{Profile, StepRecord, Stopwatch};
 use kernels_gpu::abi::Launch;
-use scheduler::plan::{NodeId, Plan, Segment, SegmentId, Step, StreamKind};
+use scheduler::plan::{Plan, Segment, SegmentId, Step, StreamKind};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A checked call.
 pub(super) struct Call<'a> {
+    pub(super) id: SegmentId,
+    pub(super) segment: &'a Segment,
+    /// Address of its binding table.
+    pub(super) bindings: u64,
+}
+
+/// Checked calls, in order.
+pub(super) struct Calls<'a> {
     pub(super) driver: &'a Arc<dyn Driver>,
     pub(super) health: &'a Health,
     pub(super) kernels: &'a Kernels,
     pub(super) plan: &'a CheckedPlan,
-    pub(super) id: SegmentId,
-    pub(super) segment: &'a Segment,
-    /// Address of the binding table.
-    pub(super) bindings: u64,
+    pub(super) calls: Vec<Call<'a>>,
     /// Address of the pool.
     pub(super) pool: u64,
-    /// Segments before it that were not waited for.
+    /// Segments before them that were not waited for.
     pub(super) behind: &'a [SegmentId],
 }
 
@@ -63,12 +68,19 @@ const REPEATS: u32 = 16;
 /// Replays between two events.
 const ROUNDS: u32 = 4;
 
-impl Call<'_> {
-    fn submit(&self, launch: &Launch) -> DriverResult<()> {
+impl Calls<'_> {
+    fn submit(&self, call: &Call<'_>, launch: &Launch) -> DriverResult<()> {
         // SAFETY: the plan is checked and so is this call, so every row that the launch names lies in the slab, within
         // the buffer bound to its slot, and its hazards are ruled out; the tables are made for this plan's ring; launches
         // are in one stream, and what copies touch is ordered by events that were checked.
-        unsafe { self.kernels.launch(&**self.driver, self.plan.plan(), launch, self.bindings, self.pool) }
+        unsafe { self.kernels.launch(&**self.driver, self.plan.plan(), launch, call.bindings, self.pool) }
+    }
+
+    /// All launches, each with its number in its call.
+    fn launches(&self) -> impl Iterator<Item = (&Call<'_>, usize, &Step)> {
+        self.calls
+            .iter()
+            .flat_map(|call| call.segment.steps.iter().enumerate().map(move |(i, step)| (call, i, step)))
     }
 
     /// Submits the launches as a graph, captured first if `graph` is empty.
@@ -78,10 +90,10 @@ impl Call<'_> {
     pub(super) fn replay(&self, graph: &mut Option<Graph>) -> Result<()> {
         let at = Cell::new(None);
         let capture = || {
-            self.segment.steps.iter().try_for_each(|step| {
-                at.set(Some(step));
+            self.launches().try_for_each(|(call, _, step)| {
+                at.set(Some((call.segment, step)));
                 let Step::Launch { launch, .. } = step;
-                self.submit(launch)
+                self.submit(call, launch)
             })?;
             at.set(None);
             Ok(())
@@ -98,8 +110,8 @@ impl Call<'_> {
         };
         let plan = self.plan.plan();
         let named = || {
-            let here = at.get().map_or_else(|| one_of(plan, &[self.id]), |step| node(self.segment, step));
-            behind(plan, here, self.behind)
+            let all = || one_of(plan, &self.calls.iter().map(|call| call.id).collect::<Vec<_>>());
+            behind(plan, at.get().map_or_else(all, |(segment, step)| node(segment, step)), self.behind)
         };
         let replayed: DriverResult<()> = replay();
         replayed.map_err(|e| self.health.error(&**self.driver, &e, named()))
@@ -110,13 +122,12 @@ impl Call<'_> {
     /// # Errors
     /// The driver's.
     pub(super) fn run_timed(&self, profile: &mut Profile) -> Result<()> {
-        for (i, step) in self.segment.steps.iter().enumerate() {
-            let &Step::Launch { launch, node: of } = step;
-            let timed = self.time(&launch, of, i, profile);
-            let error = |e| self.health.error(&**self.driver, &e, node(self.segment, step));
+        self.launches().try_for_each(|(call, i, step)| {
+            let timed = self.time(call, i, step, profile);
+            let error = |e| self.health.error(&**self.driver, &e, node(call.segment, step));
             profile.record(timed.map_err(error)?);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// What one more of each launch takes, behind others of its kind: the median of some samples, each
@@ -125,9 +136,10 @@ impl Call<'_> {
     /// # Errors
     /// The driver's.
     pub(super) fn launch_times(&self, samples: u32) -> Result<Vec<Duration>> {
-        let time = |step: &Step| {
+        let time = |call: &Call<'_>, step: &Step| {
             let Step::Launch { launch, .. } = step;
-            let graph = |n: u32| Graph::capture(self.driver, || (0..n).try_for_each(|_| self.submit(launch)));
+            let submit = |n: u32| (0..n).try_for_each(|_| self.submit(call, launch));
+            let graph = |n: u32| Graph::capture(self.driver, || submit(n));
             let (short, long) = (graph(REPEATS)?, graph(2 * REPEATS)?);
             let once = |graph: &Graph| {
                 let start = Event::record(self.driver, StreamKind::Launches)?;
@@ -143,26 +155,22 @@ impl Call<'_> {
             let sample = |_| Ok(once(&long)?.saturating_sub(once(&short)?) / (ROUNDS * REPEATS));
             (0..samples.max(1)).map(sample).collect::<DriverResult<Vec<_>>>().map(median)
         };
-        let named = |step: &Step| {
-            let error = |e| self.health.error(&**self.driver, &e, node(self.segment, step));
-            time(step).map_err(error)
-        };
-        self.segment.steps.iter().map(named).collect()
+        self.launches()
+            .map(|(call, _, step)| {
+                let error = |e| self.health.error(&**self.driver, &e, node(call.segment, step));
+                time(call, step).map_err(error)
+            })
+            .collect()
     }
 
-    fn time(
-        &self,
-        launch: &Launch,
-        node: NodeId,
-        step: usize,
-        profile: &Profile,
-    ) -> DriverResult<StepRecord> {
+    fn time(&self, call: &Call<'_>, i: usize, step: &Step, profile: &Profile) -> DriverResult<StepRecord> {
+        let &Step::Launch { launch, node } = step;
         let clock = Stopwatch::start();
         let from = Event::record(self.driver, StreamKind::Launches)?;
-        self.submit(launch)?;
+        self.submit(call, &launch)?;
         let time = from.elapsed(&Event::record(self.driver, StreamKind::Launches)?)?;
-        let (work, start) = (self.plan.work(self.id, step), profile.at(clock));
-        let (segment, step, kernel) = (self.id, step as u32, launch.kernel);
+        let (work, start) = (self.plan.work(call.id, i), profile.at(clock));
+        let (segment, step, kernel) = (call.id, i as u32, launch.kernel);
         Ok(StepRecord { segment, step, node, kernel, work, start, time })
     }
 }

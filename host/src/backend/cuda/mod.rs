@@ -1,40 +1,45 @@
-//! An NVIDIA device: the plan's launches as kernels compiled from the same bodies, each call captured once as a
-//! graph and replayed.
+//! An NVIDIA device: the plan's launches as kernels compiled from the same bodies, captured once as a graph and
+//! replayed: all calls of a run that nothing stands between, those of one segment with other bindings among them.
 //!
 //! ```text
 //! load    memory of each tier, the pool, the ring's tables, the functions that the plan names
-//! call    binding table (one address a slot) and graph, made at the first call with these bindings
+//! calls   a binding table each (one address a slot) and one graph, made when they are first submitted together
 //! copy    between the slab and pinned memory by the device itself; a file passes through pinned chunks
 //! submit  calls in one stream, copies in another, events of the plan between them; nothing is waited for
 //! ```
 //!
-//! The pool, the tables and the binding tables are all that a kernel needs besides its argument, so a captured
-//! segment serves any input, and a call with other buffers needs another table of a few bytes.
+//! The pool, the tables and the binding tables are all that a kernel needs besides its argument, so a graph serves any input. The
+//! argument has the address of the table, so each call of a segment in a graph has its own, and none is written while it runs (ADR 0028).
 
 mod call;
+mod captured;
 mod health;
 mod kernels;
 mod memory;
 mod staging;
 mod timed;
 
-use super::{Backend, Instance, calls_of, is_written};
+use super::{Backend, Binding, Instance, are_calls, calls_of, is_written};
 use crate::check::{CheckedPlan, broken};
 use crate::driver::{DeviceMemory, Driver, DriverError, Event, Graph};
 use crate::error::{Error, Result};
 use crate::memory::{Limits, MemoryClass, MemoryReport};
 use crate::profile::{HostWork, Profile};
 use crate::tiers::{LowerTiers, Reservations, Tiers, what};
-use call::{Call, behind, one_of};
+use call::{Call, Calls, behind, one_of};
+use captured::Captured;
 use fhe_core::math::word::WordKind;
 use health::Health;
 use kernels::Kernels;
 use kernels_gpu::abi::launch::{GPU_MAX_LOG_N, GPU_MIN_LOG_N};
 use memory::{Layout, Memory, Part};
 use scheduler::compile::MemoryLimits;
-use scheduler::plan::{BufferId, DeviceIdx, EventId, Plan, PlanStep, RowCopy, SegmentId, StreamKind, Tier};
+use scheduler::plan::{
+    BufferId, DeviceIdx, EventId, Plan, PlanStep, RowCopy, Segment, SegmentId, StreamKind, Tier,
+};
 use staging::Failure;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,12 +48,18 @@ use timed::TimedCopies;
 /// Bytes of a device that are not offered to plans: modules, graphs, binding tables; of a small device an eighth.
 const RESERVE_BYTES: u64 = 256 << 20;
 
+/// Launches of a run that is captured as a whole, at most; beyond, each segment is a graph of its own, whatever the number of its calls.
+/// An estimate, not a measurement: at 2 KiB of the device for each, half of what is in reserve. So many launches take some tenths of
+/// a second, beside which submitting the calls one by one is nothing.
+const MOST_LAUNCHES_OF_A_GRAPH: usize = 1 << 16;
+
 /// One device.
 #[derive(Debug)]
 pub struct CudaBackend {
     driver: Arc<dyn Driver>,
     health: Arc<Health>,
     tiers: Tiers,
+    most_launches: usize,
 }
 
 impl CudaBackend {
@@ -64,7 +75,8 @@ impl CudaBackend {
         };
         let (_, total) = driver.memory().map_err(refused)?;
         let machine = Some(limits.machine.map_or(total, |m| m.min(total)));
-        Ok(Self { driver, health: Arc::default(), tiers: Tiers::new(Limits { machine, ..limits }) })
+        let tiers = Tiers::new(Limits { machine, ..limits });
+        Ok(Self { driver, health: Arc::default(), tiers, most_launches: MOST_LAUNCHES_OF_A_GRAPH })
     }
 
     /// With limits of the tiers below the device.
@@ -73,10 +85,20 @@ impl CudaBackend {
         Self { tiers: self.tiers.with_lower(lower), ..self }
     }
 
+    /// With another limit of the launches of a run that is captured as a whole; of a longer run each segment is a graph of its own.
+    #[must_use]
+    pub fn with_most_launches_of_a_graph(self, most_launches: usize) -> Self {
+        Self { most_launches, ..self }
+    }
+
     /// Bytes of the device that programs hold.
     pub fn memory_in_use(&self) -> u64 {
         self.tiers.device(DeviceIdx(0)).in_use()
     }
+}
+
+fn segments_of(calls: &[Binding]) -> Vec<SegmentId> {
+    calls.iter().map(|&(segment, _)| segment).collect()
 }
 
 fn driver_error(error: DriverError, during: &str) -> Error {
@@ -158,13 +180,14 @@ impl Backend for CudaBackend {
             "loaded"
         );
         Ok(Box::new(CudaInstance {
+            joins_calls: plan.plan().n_launches() <= self.most_launches,
             plan,
             driver,
             health: Arc::clone(&self.health),
             memory,
             pool,
             kernels,
-            segments: BTreeMap::new(),
+            captured: BTreeMap::new(),
             events: BTreeMap::new(),
             in_flight: Vec::new(),
             copying: false,
@@ -175,20 +198,12 @@ impl Backend for CudaBackend {
     }
 }
 
-/// A segment that has been called before: its binding table and, once captured, its launches, which read the table when they run. So
-/// one graph serves all calls of a segment: a call with other buffers writes their addresses first.
-#[derive(Debug)]
-struct CalledSegment {
-    table: DeviceMemory,
-    /// What the table holds the addresses of; empty if a write failed.
-    bindings: Vec<BufferId>,
-    graph: Option<Graph>,
-}
-
 #[derive(Debug)]
 struct CudaInstance {
     // Graphs first: they are dropped before the memory that they name.
-    segments: BTreeMap<SegmentId, CalledSegment>,
+    /// Calls that were submitted, by their segments: together, all that are one behind the other, or one by one.
+    captured: BTreeMap<Vec<SegmentId>, Captured>,
+    joins_calls: bool,
     /// Events as they were recorded last.
     events: BTreeMap<EventId, Event>,
     /// Segments that were submitted and not waited for, and whether copies were.
@@ -207,77 +222,67 @@ struct CudaInstance {
 }
 
 impl CudaInstance {
-    /// Makes the table of a segment hold the addresses of some buffers. What was submitted before has read the table when it is written.
-    fn bind(&mut self, segment: SegmentId, bindings: &[BufferId]) -> Result<()> {
-        if self.segments.get(&segment).is_some_and(|called| called.bindings == bindings) {
-            return Ok(());
-        }
-        let bases: Vec<u64> = bindings.iter().map(|&id| self.memory.address(id)).collect();
+    /// Makes tables that hold the addresses of the buffers of calls.
+    fn bind(&mut self, calls: &[Binding]) -> Result<()> {
+        let bases = calls.iter().flat_map(|(_, bindings)| bindings).map(|&id| self.memory.address(id));
+        let bases: Vec<u64> = bases.collect();
         let (what, found) = ("binding table".to_owned(), bases.len() as u64 * 8);
-        let bytes: &[u8] = bytemuck::cast_slice(&bases);
-        let bound = match self.segments.get_mut(&segment) {
-            Some(called) => {
-                called.bindings.clear();
-                called.table.write(0, bytes)
-            }
-            None => DeviceMemory::from_bytes(&self.driver, bytes).map(|table| {
-                let called = CalledSegment { table, bindings: Vec::new(), graph: None };
-                self.segments.insert(segment, called);
+        let bound = match self.captured.entry(segments_of(calls)) {
+            Entry::Occupied(mut before) => before.get_mut().bind(bases),
+            Entry::Vacant(first) => Captured::new(&self.driver, bases).map(|new| {
+                first.insert(new);
             }),
         };
         bound.map_err(|e| {
             if e.out_of_memory { Error::NotNow { what, found, expected: 0 } } else { self.error(&e, what) }
-        })?;
-        if let Some(called) = self.segments.get_mut(&segment) {
-            called.bindings = bindings.to_vec();
-        }
-        Ok(())
+        })
     }
 
-    /// Checks and binds a call, and does something with it and its graph.
-    fn with_call<T>(
+    /// Checks and binds calls, and does something with them and their graph.
+    fn with_calls<T>(
         &mut self,
-        segment: SegmentId,
-        bindings: &[BufferId],
-        work: impl FnOnce(&Call<'_>, &mut Option<Graph>) -> Result<T>,
+        calls: &[Binding],
+        work: impl FnOnce(&Calls<'_>, &mut Option<Graph>) -> Result<T>,
     ) -> Result<T> {
         let plan = Arc::clone(&self.plan);
-        let found = plan.check_call(segment, bindings)?;
-        self.health.check(|| format!("segment `{}`", found.name))?;
-        self.bind(segment, bindings)?;
-        let Self { segments, driver, health, kernels, pool, in_flight, .. } = self;
-        let called = segments.get_mut(&segment);
-        let called = called.ok_or_else(|| broken("calls", "a call that is not bound".into()))?;
-        let call = Call {
+        let checked = calls.iter().map(|(segment, bindings)| plan.check_call(*segment, bindings));
+        let segments: Vec<&Segment> = checked.collect::<Result<_>>()?;
+        self.health.check(|| one_of(plan.plan(), &segments_of(calls)))?;
+        self.bind(calls)?;
+        let Self { captured, driver, health, kernels, pool, in_flight, .. } = self;
+        let captured = captured.get_mut(&segments_of(calls));
+        let captured = captured.ok_or_else(|| broken("calls", "calls that are not bound".into()))?;
+        let addresses = captured.tables(calls);
+        let call = |((&(id, _), segment), bindings)| Call { id, segment, bindings };
+        let calls = Calls {
             driver,
             health,
             kernels,
             plan: &plan,
-            id: segment,
-            segment: found,
-            bindings: called.table.address(),
+            calls: calls.iter().zip(segments).zip(addresses).map(call).collect(),
             pool: pool.address(),
             behind: in_flight,
         };
-        work(&call, &mut called.graph)
+        work(&calls, &mut captured.graph)
     }
 
-    /// Submits a call; launch by launch, with a profile, it is waited for.
-    fn submit_call(
-        &mut self,
-        segment: SegmentId,
-        bindings: &[BufferId],
-        profile: Option<&mut Profile>,
-    ) -> Result<()> {
+    /// Submits calls as one; launch by launch, with a profile, they are waited for.
+    fn submit_calls(&mut self, calls: &[Binding], profile: Option<&mut Profile>) -> Result<()> {
         let timed = profile.is_some();
-        self.with_call(segment, bindings, |call, graph| match profile {
-            Some(profile) => call.run_timed(profile),
-            None => call.replay(graph),
+        self.with_calls(calls, |calls, graph| match profile {
+            Some(profile) => calls.run_timed(profile),
+            None => calls.replay(graph),
         })?;
         if !timed {
-            self.in_flight.push(segment);
+            self.in_flight.extend(segments_of(calls));
         }
         Ok(())
+    }
+
+    /// The calls of the schedule as a run submits them.
+    fn submitted(&self) -> Vec<Vec<Binding>> {
+        let groups = self.plan.plan().schedule.chunk_by(|a, b| self.joins_calls && are_calls(a, b));
+        groups.map(calls_of).filter(|calls| !calls.is_empty()).collect()
     }
 
     /// Submits copies behind what the host wrote.
@@ -302,6 +307,24 @@ impl CudaInstance {
             ended.map_err(|e| self.error(&e, "time of copies".to_owned()))?;
         }
         Ok(())
+    }
+
+    /// Marks the present end of a stream.
+    fn record(&mut self, event: EventId, stream: StreamKind) -> Result<()> {
+        let during = || format!("event {}", event.0);
+        self.health.check(during)?;
+        let mark = Event::record(&self.driver, stream).map_err(|e| self.error(&e, during()))?;
+        self.events.insert(event, mark);
+        Ok(())
+    }
+
+    /// What is submitted to a stream from now on comes after a mark.
+    fn hold(&self, event: EventId, stream: StreamKind) -> Result<()> {
+        let during = || format!("event {}", event.0);
+        self.health.check(during)?;
+        let never = || broken("event", format!("event {} is waited for and was not recorded", event.0));
+        let held = self.events.get(&event).ok_or_else(never)?.hold(stream);
+        held.map_err(|e| self.error(&e, during()))
     }
 
     /// The driver's error, of something behind what was not waited for.
@@ -345,30 +368,23 @@ impl Instance for CudaInstance {
         profile: Option<&mut Profile>,
     ) -> Result<()> {
         self.wait(None)?;
-        self.submit_call(segment, bindings, profile)?;
+        self.submit_calls(&[(segment, bindings.to_vec())], profile)?;
         self.wait(None)
     }
 
-    fn submit(&mut self, step: usize, profile: Option<&mut Profile>) -> Result<()> {
-        let plan = Arc::clone(&self.plan);
-        match plan.plan().schedule.get(step) {
-            Some(PlanStep::Call { segment, bindings }) => self.submit_call(*segment, bindings, profile),
-            Some(PlanStep::Copy(copies)) => self.submit_copies(copies, profile),
-            Some(PlanStep::Record { event, stream }) => {
-                self.health.check(|| format!("event {}", event.0))?;
-                let mark = Event::record(&self.driver, stream.kind);
-                let mark = mark.map_err(|e| self.error(&e, format!("event {}", event.0)))?;
-                self.events.insert(*event, mark);
-                Ok(())
+    fn submit(&mut self, steps: Range<usize>, mut profile: Option<&mut Profile>) -> Result<()> {
+        let (plan, joins_calls) = (Arc::clone(&self.plan), self.joins_calls);
+        let steps = plan.plan().schedule.get(steps).unwrap_or_default();
+        for same in steps.chunk_by(|a, b| joins_calls && are_calls(a, b)) {
+            match same {
+                [PlanStep::Call { .. }, ..] => self.submit_calls(&calls_of(same), profile.as_deref_mut())?,
+                [PlanStep::Copy(copies), ..] => self.submit_copies(copies, profile.as_deref_mut())?,
+                [PlanStep::Record { event, stream }, ..] => self.record(*event, stream.kind)?,
+                [PlanStep::Wait { event, stream }, ..] => self.hold(*event, stream.kind)?,
+                [PlanStep::Host(_), ..] | [] => {}
             }
-            Some(PlanStep::Wait { event, stream }) => {
-                self.health.check(|| format!("event {}", event.0))?;
-                let never = || broken("event", format!("step {step} waits for event {}", event.0));
-                let held = self.events.get(event).ok_or_else(never)?.hold(stream.kind);
-                held.map_err(|e| self.error(&e, format!("event {}", event.0)))
-            }
-            Some(PlanStep::Host(_)) | None => Ok(()),
         }
+        Ok(())
     }
 
     fn wait(&mut self, profile: Option<&mut Profile>) -> Result<()> {
@@ -387,23 +403,25 @@ impl Instance for CudaInstance {
 
     fn launch_times(&mut self, samples: u32) -> Result<Vec<Duration>> {
         let mut times = Vec::new();
-        for (segment, bindings) in calls_of(self.plan.plan()) {
-            times.extend(self.with_call(segment, &bindings, |call, _| call.launch_times(samples))?);
+        for calls in self.submitted() {
+            times.extend(self.with_calls(&calls, |calls, _| calls.launch_times(samples))?);
         }
         Ok(times)
     }
 
     fn replay(&mut self, rounds: u32) -> Result<Duration> {
-        let calls = calls_of(self.plan.plan());
-        for (segment, bindings) in &calls {
-            self.call(*segment, bindings, None)?;
+        let groups = self.submitted();
+        self.wait(None)?;
+        for calls in &groups {
+            self.submit_calls(calls, None)?;
+            self.wait(None)?;
         }
         let failed = |this: &Self, e: &DriverError| this.error(e, "replay".to_owned());
         let start = Event::record(&self.driver, StreamKind::Launches).map_err(|e| failed(self, &e))?;
-        for (segment, bindings) in (0..rounds).flat_map(|_| &calls) {
-            self.bind(*segment, bindings)?;
-            let graph = self.segments.get(segment).and_then(|called| called.graph.as_ref());
-            // SAFETY: captured from checked calls, and the memory that it names, by way of its table too, is this instance's.
+        for calls in (0..rounds).flat_map(|_| &groups) {
+            self.bind(calls)?;
+            let graph = self.captured.get(&segments_of(calls)).and_then(|captured| captured.graph.as_ref());
+            // SAFETY: captured from checked calls, and the memory that it names, by way of its tables too, is this instance's.
             let launched = graph.map_or(Ok(()), |graph| unsafe { graph.launch() });
             launched.map_err(|e| failed(self, &e))?;
         }
@@ -430,7 +448,7 @@ impl Instance for CudaInstance {
 
     fn memory(&self) -> MemoryReport {
         let mut report = self.memory.report(&self.plan);
-        let bindings: u64 = self.segments.values().map(|called| called.table.bytes()).sum();
+        let bindings: u64 = self.captured.values().map(Captured::bytes).sum();
         let tables = self.kernels.bytes() + self.pool.bytes() + bindings;
         report.add(DeviceIdx(0), Tier::Device, MemoryClass::Tables, tables, tables);
         report
