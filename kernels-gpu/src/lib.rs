@@ -27,6 +27,7 @@ mod encode;
 #[cfg(target_arch = "nvptx64")]
 mod entry;
 pub mod lanes;
+mod permuted;
 mod pointwise;
 #[cfg(not(target_arch = "nvptx64"))]
 pub mod ptx;

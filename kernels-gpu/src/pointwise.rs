@@ -1,7 +1,8 @@
 //! Loops of the kernels other than the NTT over rows on a CPU.
 //!
 //! Each function works on the words `from .. to` of its rows, multiples of [`SPLIT_WORDS`], so that a large item can be
-//! shared out; words of `dst` outside are left alone.
+//! shared out; words of `dst` outside are left alone. Where an automorphism permutes what is written, the words are those that are read,
+//! and what is left alone is what is none of their images.
 
 use crate::abi::matrix::{CONVERT_QUAD, matrix_position};
 use crate::abi::{
@@ -14,6 +15,7 @@ use crate::body::tables::{PrimeConstants, RingTables};
 use crate::body::{Modulus, automorphism, convert_basis, elementwise};
 use crate::cpu::Bindings;
 use crate::lanes::{Lanes, Scalar, Word};
+use crate::permuted::{GROUPS, Permuted};
 use core::mem::{MaybeUninit, size_of};
 use core::ops::Range;
 
@@ -80,6 +82,37 @@ unsafe fn map<W: Word, L: Lanes<W>>(
     }
 }
 
+/// `dst = f(X^galois)` by blocks of groups of lanes, `f` word by word.
+///
+/// # Safety
+/// `dst` valid for the images of the range; the CPU must have the instruction set of `L`.
+#[inline(always)]
+unsafe fn map_permuted<W: Word, L: Lanes<W>>(
+    dst: *mut W,
+    permuted: Option<&Permuted<'_, W>>,
+    range: Range<usize>,
+    f: impl Fn(usize) -> L,
+) {
+    let mut j = range.start;
+    while j < range.end {
+        let permuted = permuted.map(|permuted| (permuted, permuted.image::<L>(j)));
+        let mut g = 0;
+        // One call of `f` in the text, or it would not be inlined into code for its instruction set.
+        while g < GROUPS {
+            let (at, x) = (j + g * L::LANES, f(j + g * L::LANES));
+            // SAFETY: the caller's promises; SPLIT_WORDS is a multiple of GROUPS * LANES.
+            unsafe {
+                match permuted {
+                    Some((permuted, image)) => permuted.store(g, x, image, dst),
+                    None => x.store(dst.add(at)),
+                }
+            }
+            g += 1;
+        }
+        j += GROUPS * L::LANES;
+    }
+}
+
 /// The element-wise kernels.
 ///
 /// # Safety
@@ -135,8 +168,7 @@ pub(crate) unsafe fn inner_product<W: Word, L: Lanes<W>>(
 
 /// Sum `H` of an inner product: four groups at a time, so that finding a term's rows is paid once for four groups. Rows lie
 /// at multiples of a large power of two, so their lines compete for the same few places of an L1: four vectors are
-/// whole cache lines, which need not be fetched twice. An automorphism takes an aligned block of four groups to one such block:
-/// what is permuted is what is written.
+/// whole cache lines, which need not be fetched twice.
 ///
 /// # Safety
 /// As [`crate::cpu::run_item`].
@@ -146,9 +178,7 @@ unsafe fn inner_sum<W: Word, L: Lanes<W>, const H: usize>(
     item: &InnerProductItem,
     range: Range<usize>,
 ) {
-    const GROUPS: usize = 4;
-    let log_block = L::LOG_LANES + GROUPS.ilog2();
-    let mut patterns = [const { MaybeUninit::<W>::uninit() }; 256];
+    let mut patterns = [const { MaybeUninit::uninit() }; 256];
     let permuted =
         (item.galois != 1).then(|| Permuted::new::<L>(&mut patterns, item.galois, call.ring.log_n));
     // SAFETY: the caller's promises; SPLIT_WORDS is a multiple of GROUPS * LANES. A group is read before it is written.
@@ -158,11 +188,9 @@ unsafe fn inner_sum<W: Word, L: Lanes<W>, const H: usize>(
         let (terms_at, n_terms) = (item.terms_at as usize, item.n_terms as usize);
         let mut j = range.start;
         while j < range.end {
-            // What goes to words j .. comes from words `at ..`.
-            let at = permuted.as_ref().map_or(j, |permuted| permuted.block_source(j, log_block));
             let mut acc = [L::zero_acc(); GROUPS];
             if item.init[H] != RowRef::NONE {
-                let init = call.row(item.init[H]).add(at);
+                let init = call.row(item.init[H]).add(j);
                 let times = L::splat(W::from_u64(item.times[H]));
                 unrolled!(GROUPS, g, {
                     acc[g] = L::load(init.add(g * L::LANES)).mul_acc_splat(times, acc[g]);
@@ -173,16 +201,16 @@ unsafe fn inner_sum<W: Word, L: Lanes<W>, const H: usize>(
                 let end = Ord::min(n_terms, t + room);
                 while t < end {
                     let term: Term = call.entry(terms_at, t);
-                    let (a, b) = (call.row(term.a), call.row(term.b[H]).add(at));
+                    let (a, b) = (call.row(term.a), call.row(term.b[H]).add(j));
                     if term.log_repeat == 0 {
-                        let a = a.add(at);
+                        let a = a.add(j);
                         unrolled!(GROUPS, g, {
                             let (a, b) = (L::load(a.add(g * L::LANES)), L::load(b.add(g * L::LANES)));
                             acc[g] = a.mul_acc(b, acc[g]);
                         });
                     } else {
                         unrolled!(GROUPS, g, {
-                            let word = term.word_of_a((at + g * L::LANES) as u32, call.ring.log_n);
+                            let word = term.word_of_a((j + g * L::LANES) as u32, call.ring.log_n);
                             let (a, b) =
                                 (L::splat(a.add(word as usize).read()), L::load(b.add(g * L::LANES)));
                             acc[g] = a.mul_acc(b, acc[g]);
@@ -197,14 +225,12 @@ unsafe fn inner_sum<W: Word, L: Lanes<W>, const H: usize>(
                     room = W::FOLD_TERMS;
                 }
             }
+            let permuted = permuted.as_ref().map(|permuted| (permuted, permuted.image::<L>(j)));
             unrolled!(GROUPS, g, {
-                let (sum, from) = (reducer.reduce(acc[g]), at + g * L::LANES);
-                if let Some(permuted) = &permuted {
-                    let to = permuted.group_image::<L>(from);
-                    let (_, pattern) = permuted.source::<L>(to);
-                    sum.permute(pattern).store(dst.add(to));
-                } else {
-                    sum.store(dst.add(from));
+                let sum = reducer.reduce(acc[g]);
+                match permuted {
+                    Some((permuted, image)) => permuted.store(g, sum, image, dst),
+                    None => sum.store(dst.add(j + g * L::LANES)),
                 }
             });
             j += GROUPS * L::LANES;
@@ -353,62 +379,6 @@ unsafe fn convert_targets<W: Word, L: Lanes<W>>(
     }
 }
 
-/// Reads a row as if the automorphism had been applied: the group at `j` of `a(X^g)`.
-struct Permuted<'a, W> {
-    /// LANES patterns of LANES indexes.
-    patterns: &'a [MaybeUninit<W>; 256],
-    galois: u32,
-    inverse: u32,
-    log_n: u32,
-}
-
-impl<'a, W: Word> Permuted<'a, W> {
-    /// Fills the patterns.
-    fn new<L: Lanes<W>>(patterns: &'a mut [MaybeUninit<W>; 256], galois: u32, log_n: u32) -> Self {
-        // LANES <= 16.
-        for (k, index) in patterns.iter_mut().enumerate().take(L::LANES * L::LANES) {
-            let (lane, pattern) = ((k & (L::LANES - 1)) as u32, (k >> L::LOG_LANES) as u32);
-            let from = if L::LOG_LANES > 0 {
-                automorphism::lane_source(lane, pattern, galois, L::LOG_LANES)
-            } else {
-                0
-            };
-            index.write(W::from_u64(u64::from(from)));
-        }
-        Self { patterns, galois, inverse: automorphism::inverse_galois(galois), log_n }
-    }
-
-    /// Where the aligned block of `2^log_block` words at `j` comes from.
-    #[inline(always)]
-    fn block_source(&self, j: usize, log_block: u32) -> usize {
-        let block = (j >> log_block) as u32;
-        let (from, _) = automorphism::eval_group_source(block, self.galois, self.log_n, log_block);
-        (from as usize) << log_block
-    }
-
-    /// Where the group at `j` goes.
-    #[inline(always)]
-    fn group_image<L: Lanes<W>>(&self, j: usize) -> usize {
-        let group = (j >> L::LOG_LANES) as u32;
-        let (to, _) = automorphism::eval_group_source(group, self.inverse, self.log_n, L::LOG_LANES);
-        (to as usize) << L::LOG_LANES
-    }
-
-    /// Where group `j` comes from, and its pattern.
-    ///
-    /// # Safety
-    /// The CPU must have the instruction set of `L`.
-    #[inline(always)]
-    unsafe fn source<L: Lanes<W>>(&self, j: usize) -> (usize, L) {
-        let group = (j >> L::LOG_LANES) as u32;
-        let (from, pattern) = automorphism::eval_group_source(group, self.galois, self.log_n, L::LOG_LANES);
-        // SAFETY: a pattern is below LANES; the caller's promise.
-        let pattern =
-            unsafe { L::load(self.patterns.as_ptr().cast::<W>().add((pattern as usize) << L::LOG_LANES)) };
-        ((from as usize) << L::LOG_LANES, pattern)
-    }
-}
-
 /// [`KernelId::AutomorphismEval`].
 ///
 /// # Safety
@@ -419,17 +389,12 @@ pub(crate) unsafe fn automorphism_eval<W: Word, L: Lanes<W>>(
     item: &AutomorphismItem,
     range: Range<usize>,
 ) {
-    let mut patterns = [const { MaybeUninit::<W>::uninit() }; 256];
+    let mut patterns = [const { MaybeUninit::uninit() }; 256];
     let permuted = Permuted::new::<L>(&mut patterns, item.galois, call.ring.log_n);
-    // SAFETY: the caller's promises; groups of the source are aligned groups of the row.
+    // SAFETY: the caller's promises.
     unsafe {
         let (dst, a) = (call.row(item.dst), call.row(item.a).cast_const());
-        let mut j = range.start;
-        while j < range.end {
-            let (from, pattern) = permuted.source::<L>(j);
-            L::load(a.add(from)).permute(pattern).store(dst.add(j));
-            j += L::LANES;
-        }
+        map_permuted(dst, Some(&permuted), range, |j| L::load(a.add(j)));
     }
 }
 
@@ -443,8 +408,9 @@ pub(crate) unsafe fn sub_mul_scalar<W: Word, L: Lanes<W>>(
     item: &RowItem,
     range: Range<usize>,
 ) {
-    let mut patterns = [const { MaybeUninit::<W>::uninit() }; 256];
-    let permuted = Permuted::new::<L>(&mut patterns, item.galois, call.ring.log_n);
+    let mut patterns = [const { MaybeUninit::uninit() }; 256];
+    let permuted =
+        (item.galois != 1).then(|| Permuted::new::<L>(&mut patterns, item.galois, call.ring.log_n));
     // SAFETY: the caller's promises; where c is not there, nothing of the pointer is read.
     unsafe {
         let prime = call.prime(item.prime);
@@ -453,21 +419,10 @@ pub(crate) unsafe fn sub_mul_scalar<W: Word, L: Lanes<W>>(
         let (dst, a, b) = (call.row(item.dst), call.row(item.a).cast_const(), call.row(item.b).cast_const());
         let has_c = item.c != RowRef::NONE;
         let c = if has_c { call.row(item.c).cast_const() } else { a };
-        let mut j = range.start;
-        while j < range.end {
-            let (from, pattern) = if item.galois == 1 {
-                (j, None)
-            } else {
-                let (from, pattern) = permuted.source::<L>(j);
-                (from, Some(pattern))
-            };
-            let mut x = elementwise::sub_mul_scalar(L::load(a.add(from)), L::load(b.add(from)), s, &m);
-            if has_c {
-                x = elementwise::add(x, L::load(c.add(from)), &m);
-            }
-            pattern.map_or(x, |pattern| x.permute(pattern)).store(dst.add(j));
-            j += L::LANES;
-        }
+        map_permuted(dst, permuted.as_ref(), range, |j| {
+            let x = elementwise::sub_mul_scalar(L::load(a.add(j)), L::load(b.add(j)), s, &m);
+            if has_c { elementwise::add(x, L::load(c.add(j)), &m) } else { x }
+        });
     }
 }
 

@@ -49,6 +49,26 @@ pub const fn lane_source(lane: u32, pattern: u32, galois: u32, log_lanes: u32) -
     brv(high & ((1 << log_lanes) - 1), log_lanes)
 }
 
+/// Where group `group` of an aligned block of groups goes in the block's image, and the pattern by which it is permuted there
+/// ([`lane_source`]). Image and `high` are [`eval_group_source`] of the block under `inverse`, so that only this is paid for each group:
+///
+/// ```text
+/// h = high + g^-1 brv(group),    to = brv(h mod GROUPS),    pattern = -g floor(h / GROUPS) mod LANES
+/// ```
+#[inline(always)]
+pub const fn eval_group_image(
+    group: u32,
+    high: u32,
+    galois: u32,
+    inverse: u32,
+    (log_lanes, log_groups): (u32, u32),
+) -> (u32, u32) {
+    let h = high.wrapping_add(inverse.wrapping_mul(brv(group, log_groups)));
+    let to = brv(h & ((1 << log_groups) - 1), log_groups);
+    let pattern = galois.wrapping_mul(h >> log_groups).wrapping_neg() & ((1 << log_lanes) - 1);
+    (to, pattern)
+}
+
 /// `g^-1 mod 2^32` (hence modulo `2N`) for odd `g`: Newton, 3 bits, then 6, 12, 24, 48.
 #[inline(always)]
 pub const fn inverse_galois(galois: u32) -> u32 {

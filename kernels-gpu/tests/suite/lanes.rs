@@ -193,6 +193,27 @@ proptest! {
             prop_assert_eq!(plain, (group << log_lanes) + lane);
         }
     }
+
+    /// A group of a block goes where its words would.
+    #[test]
+    fn block_goes_where_its_words_would(log_n in 8u32..=17, seed: u32, word: u32) {
+        let galois = (seed | 1) & ((2 << log_n) - 1);
+        let inverse = automorphism::inverse_galois(galois);
+        let i = word & ((1 << log_n) - 1);
+        let source = automorphism::eval_source(i, galois, log_n);
+        for (log_lanes, log_groups) in [(0, 2), (3, 2), (4, 2), (3, 3)] {
+            let log_block = log_lanes + log_groups;
+            let (block, high) = automorphism::eval_group_source(source >> log_block, inverse, log_n, log_block);
+            let group = source >> log_lanes & ((1 << log_groups) - 1);
+            let logs = (log_lanes, log_groups);
+            let (to, pattern) = automorphism::eval_group_image(group, high, galois, inverse, logs);
+            prop_assert_eq!(i >> log_lanes, (block << log_groups) + to);
+            if log_lanes > 0 {
+                let lane = automorphism::lane_source(i & ((1 << log_lanes) - 1), pattern, galois, log_lanes);
+                prop_assert_eq!(source & ((1 << log_lanes) - 1), lane);
+            }
+        }
+    }
 }
 
 /// The arrangement is a permutation, and each word is the power of psi that it should be.

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! An automorphism after a division costs nothing: its last step writes where it has the words. That of a raised rotation is written by
-//! the inner product with a key, which does little else: its stores scatter.
+//! the inner product with a key, which does little else: its stores scatter. Scalars of divisions and of what is added cost nothing either: they
+//! are constants that are there already (docs/adr/0023).
 //!
 //! The weights are nanoseconds for N = 2^16 in 32-bit words on one H100 (docs/notes/2026-11-25-h100.md): a transform of a limb with its
 //! traffic, a row of 256 KiB to or from memory, a row times a constant into a sum of a conversion. Only ratios matter, and those
@@ -31,10 +32,10 @@ pub struct LevelCosts {
     limbs: u64,
     special: u64,
     digits: Vec<u64>,
-    /// Of a rescale: primes it divides by, those of the level below, whether it adds some.
+    /// Of a rescale: primes that it divides by, those of both levels, those that the level below has beside them.
     removed: u64,
-    below: u64,
-    adds: bool,
+    kept: u64,
+    added: u64,
 }
 
 impl LevelCosts {
@@ -43,14 +44,16 @@ impl LevelCosts {
     /// # Errors
     /// [`crate::Error::Core`]: no such level.
     pub fn new(params: &Params, level: Level) -> Result<Self> {
+        let limbs = params.level(level)?.basis.len() as u64;
+        // From level 0 nothing is rescaled.
+        let removed = params.removed_at(level).ok().map(|removed| removed.len() as u64);
         Ok(Self {
-            limbs: params.level(level)?.basis.len() as u64,
+            limbs,
             special: params.special().len() as u64,
             digits: params.digits_at(level)?.iter().map(|(_, limbs)| limbs.len() as u64).collect(),
-            removed: params.removed_at(level).map_or(0, |removed| removed.len() as u64),
-            below: level.0.checked_sub(1).map_or(Ok(0), |l| params.level(Level(l)).map(|l| l.basis.len()))?
-                as u64,
-            adds: params.added_at(level).is_ok_and(|added| !added.is_empty()),
+            removed: removed.unwrap_or(0),
+            kept: removed.map_or(0, |removed| limbs - removed),
+            added: params.added_at(level).map_or(0, |added| added.len() as u64),
         })
     }
 
@@ -74,31 +77,29 @@ impl LevelCosts {
 
     /// The division by `P`.
     pub fn mod_down(&self) -> u64 {
-        divide_pair(self.special, self.limbs)
+        divide_pair(self.special, self.limbs, 0)
     }
 
     /// The division by the removed primes.
     pub fn rescale(&self) -> u64 {
-        divide_pair(self.removed, self.below) + times_pair(if self.adds { self.limbs } else { 0 })
+        divide_pair(self.removed, self.kept, self.added)
     }
 
     /// One division by both.
     pub fn mod_down_rescale(&self) -> u64 {
-        let adds = if self.adds { self.limbs + self.special } else { 0 };
-        divide_pair(self.special + self.removed, self.below) + times_pair(adds)
+        divide_pair(self.special + self.removed, self.kept, self.added)
     }
 
-    /// A `level_drop`: the product with its constant, and the rescale behind it; nothing between equal levels.
+    /// A `level_drop`: the rescale behind its constant, from the limbs that it keeps; nothing between equal levels.
     ///
     /// # Errors
     /// [`crate::Error::Core`]: no such level, or `to` is above `from`.
     pub fn level_drop(params: &Params, from: Level, to: Level) -> Result<u64> {
-        let Some(kept) = params.level_drop_basis(from, to)? else { return Ok(0) };
+        let Some(taken) = params.level_drop_basis(from, to)? else { return Ok(0) };
         let target = &params.level(to)?.basis;
-        let n_common = kept.iter().filter(|limb| target.contains(limb)).count() as u64;
-        let (n_kept, n_target) = (kept.len() as u64, target.len() as u64);
-        let adds = if n_common < n_target { n_kept } else { 0 };
-        Ok(times_pair(n_kept) + divide_pair(n_kept - n_common, n_target) + times_pair(adds))
+        let (n_taken, n_target) = (taken.len() as u64, target.len() as u64);
+        let kept = taken.iter().filter(|limb| target.contains(limb)).count() as u64;
+        Ok(divide_pair(n_taken - kept, kept, n_target - kept))
     }
 
     /// A key switch by itself.
@@ -125,12 +126,63 @@ impl LevelCosts {
     }
 }
 
-/// `divide_round` of both halves of a pair: the divisor's limbs back, converted, forth over what is kept, subtracted.
-fn divide_pair(divisor: u64, kept: u64) -> u64 {
-    2 * ((divisor + kept) * TRANSFORM + divisor * kept * PRODUCT + 2 * kept * ROW)
+/// A division of both halves of a pair: the divisor's limbs back, converted, forth over what is kept and what is added, subtracted from what is
+/// kept. What is added is the remainder alone.
+fn divide_pair(divisor: u64, kept: u64, added: u64) -> u64 {
+    let target = kept + added;
+    2 * ((divisor + target) * TRANSFORM + divisor * target * PRODUCT + 2 * kept * ROW)
 }
 
-/// A pair of so many limbs each, times a constant: read and written.
-fn times_pair(limbs: u64) -> u64 {
-    2 * 2 * limbs * ROW
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ckks_ir::{Function, Input, InputIdx, Kind, Op, Output, Scale, ValueId};
+    use crate::cost::polynomials;
+    use crate::lower::ckks::lower;
+    use fhe_core::params::Preset;
+
+    /// What is computed to lower operations on an input, each on the one before, operation by operation.
+    fn lowered(params: &Params, level: Level, ops: &[(Op, Kind)]) -> u64 {
+        let input = Input { name: "x".to_owned(), period: 4, complex: false, at: None };
+        let mut f = Function { inputs: vec![input], ..Function::default() };
+        let kind = Kind { level, scale: Scale::Canonical, degree: 1, raised: false };
+        f.push(Op::Input(InputIdx(0)), Some(kind), None);
+        for &(op, kind) in ops {
+            let last = ValueId(f.values.len() as u32 - 1);
+            f.push(op.map(|_| last), Some(kind), None);
+        }
+        let value = ValueId(f.values.len() as u32 - 1);
+        f.outputs.push(Output { name: "y".to_owned(), slots: 4, value, at: None });
+        polynomials(&lower(&f, params, false).unwrap())
+    }
+
+    #[test]
+    fn prices_are_those_of_what_is_lowered() {
+        let x = ValueId(0);
+        for preset in [Preset::Toy10, Preset::Toy12r, Preset::N15, Preset::Boot16] {
+            let params = preset.params().unwrap();
+            for from in (1..=params.max_level().0).map(Level) {
+                let costs = LevelCosts::new(&params, from).unwrap();
+                let kind = |level: Level, raised| Kind { level, scale: Scale::Canonical, degree: 1, raised };
+                let below = kind(Level(from.0 - 1), false);
+                let of = |ops: &[(Op, Kind)]| lowered(&params, from, ops);
+                assert_eq!(costs.rescale(), of(&[(Op::Rescale(x), below)]), "{preset:?}, {from:?}");
+                let rotate = (Op::Rotate(x, 1), kind(from, true));
+                let rotated = of(&[rotate]);
+                let low = (Op::ModDown(x), kind(from, false));
+                assert_eq!(costs.mod_down(), of(&[rotate, low]) - rotated, "{preset:?}, {from:?}");
+                let at_once = (Op::ModDownRescale(x), below);
+                assert_eq!(
+                    costs.mod_down_rescale(),
+                    of(&[rotate, at_once]) - rotated,
+                    "{preset:?}, {from:?}"
+                );
+                for to in (0..from.0).map(Level) {
+                    let drop = LevelCosts::level_drop(&params, from, to).unwrap();
+                    let lowered = of(&[(Op::LevelDrop(x, to), kind(to, false))]);
+                    assert_eq!(drop, lowered, "{preset:?}, {from:?} to {to:?}");
+                }
+            }
+        }
+    }
 }

@@ -37,7 +37,7 @@ fn shared(function: &Function) -> Vec<bool> {
     for value in &function.values {
         shared.push(match &value.op {
             Op::Input { .. } | Op::Key { .. } | Op::Constant(_) => true,
-            op @ (Op::Slice(_) | Op::Concat(_)) => op.operands().iter().all(|a| shared[a.0 as usize]),
+            op @ (Op::Slice(_) | Op::Concat(_)) => op.operands().all(|a| shared[a.0 as usize]),
             _ => false,
         });
     }
@@ -61,7 +61,7 @@ fn parts(function: &Function, shared: &[bool]) -> Vec<Vec<PolyId>> {
     };
     let mut slots = BTreeMap::new();
     for (i, value) in function.values.iter().enumerate().filter(|&(i, _)| !shared[i]) {
-        for a in value.op.operands().into_iter().filter(|a| !shared[a.0 as usize]) {
+        for a in value.op.operands().filter(|a| !shared[a.0 as usize]) {
             join(i, a.0 as usize);
         }
         if let Op::EmbedInverse(of) = value.op {
@@ -91,7 +91,7 @@ pub(crate) fn n_parts(function: &Function) -> usize {
 /// Rows that the kernels of a value touch, about.
 fn work(function: &Function, id: PolyId) -> u64 {
     let value = function.value(id);
-    (value.basis.len().max(2) * (1 + value.op.operands().len())) as u64
+    (value.basis.len().max(2) * (1 + value.op.operands().count())) as u64
 }
 
 /// Shares a function out to so many groups.
@@ -127,7 +127,7 @@ pub(crate) fn divide(function: &Function, n_groups: u32) -> Divided<'_> {
     }
     for (i, value) in function.values.iter().enumerate().rev() {
         let groups = readers[i].clone();
-        for a in value.op.operands().into_iter().filter(|a| shared[a.0 as usize]) {
+        for a in value.op.operands().filter(|a| shared[a.0 as usize]) {
             readers[a.0 as usize].extend(&groups);
         }
     }

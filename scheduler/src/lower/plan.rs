@@ -554,7 +554,7 @@ impl Lowering<'_> {
                 rows.extend(terms.iter().flat_map(|&(a, b)| [row(a), row(b)]));
                 rows.extend(init.map(row));
             }
-            op => rows.extend(op.operands().into_iter().map(row)),
+            op => rows.extend(op.operands().map(row)),
         }
     }
 

@@ -76,29 +76,28 @@ pub fn dce(function: &Function) -> Function {
 }
 
 /// Drops polynomials without use, and then encoded constants and slots without use. Calls stay.
-pub fn poly_dce(function: &poly_ir::Function) -> poly_ir::Function {
+pub fn poly_dce(function: poly_ir::Function) -> poly_ir::Function {
     let mut live = vec![false; function.values.len()];
     let arguments = function.calls.iter().flat_map(|call| call.arguments.iter().flatten());
     let returned = function.outputs.iter().map(|output| &output.value);
     returned.chain(arguments).for_each(|id| live[id.0 as usize] = true);
     for i in (0..live.len()).rev() {
         if live[i] {
-            function.values[i].op.operands().into_iter().for_each(|a| live[a.0 as usize] = true);
+            function.values[i].op.operands().for_each(|a| live[a.0 as usize] = true);
         }
     }
     let mut out = poly_ir::Function {
-        name: function.name.clone(),
-        inputs: function.inputs.clone(),
-        outputs: function.outputs.clone(),
-        callees: function.callees.clone(),
-        calls: function.calls.clone(),
+        name: function.name,
+        inputs: function.inputs,
+        outputs: function.outputs,
+        callees: function.callees,
+        calls: function.calls,
         ..poly_ir::Function::default()
     };
-    let mut new = vec![PolyId(0); function.values.len()];
+    let mut new = vec![PolyId(0); live.len()];
     let mut new_encoded: Vec<Option<EncodedIdx>> = vec![None; function.encoded.len()];
     let mut new_slots: Vec<Option<SlotsIdx>> = vec![None; function.slots.len()];
-    for id in function.ids().filter(|id| live[id.0 as usize]) {
-        let mut value = function.value(id).clone();
+    for (i, mut value) in function.values.into_iter().enumerate().filter(|&(i, _)| live[i]) {
         value.op = value.op.map(|a| new[a.0 as usize]);
         if let poly_ir::Op::Constant(e) = &mut value.op {
             let old = e.0 as usize;
@@ -114,7 +113,7 @@ pub fn poly_dce(function: &poly_ir::Function) -> poly_ir::Function {
                 SlotsIdx(out.slots.len() as u32 - 1)
             });
         }
-        new[id.0 as usize] = PolyId(out.values.len() as u32);
+        new[i] = PolyId(out.values.len() as u32);
         out.values.push(value);
     }
     out.rename_ends(|id| new[id.0 as usize]);

@@ -21,7 +21,7 @@ const MAX_TERMS: usize = 1024;
 fn count_uses(function: &Function) -> Vec<u32> {
     let mut uses = vec![0u32; function.values.len()];
     for value in &function.values {
-        value.op.operands().into_iter().for_each(|a| uses[a.0 as usize] += 1);
+        value.op.operands().for_each(|a| uses[a.0 as usize] += 1);
     }
     let arguments = function.calls.iter().flat_map(|call| call.arguments.iter().flatten().copied());
     let returned = function.outputs.iter().map(|output| output.value);
@@ -30,16 +30,15 @@ fn count_uses(function: &Function) -> Vec<u32> {
 }
 
 /// Fuses divisions with what follows, operands first; what was fused away is left for `poly_dce`.
-pub fn fuse_divisions(function: &Function) -> Function {
-    let uses = count_uses(function);
-    let mut out = function.clone();
-    for i in 0..out.values.len() {
+pub fn fuse_divisions(mut function: Function) -> Function {
+    let uses = count_uses(&function);
+    for i in 0..function.values.len() {
         // A division that only this value reads, and that permutes nothing yet.
-        let division = |id: PolyId| match &out.value(id).op {
+        let division = |id: PolyId| match &function.value(id).op {
             op @ Op::SubMulScalar { galois: IDENTITY, .. } if uses[id.0 as usize] == 1 => Some(op.clone()),
             _ => None,
         };
-        let fused = match out.values[i].op {
+        let fused = match function.values[i].op {
             Op::Add(a, b) => [(a, b), (b, a)].into_iter().find_map(|(x, c)| match division(x) {
                 Some(Op::SubMulScalar { a, b, scalars, add: None, galois }) => {
                     Some(Op::SubMulScalar { a, b, scalars, add: Some(c), galois })
@@ -55,30 +54,29 @@ pub fn fuse_divisions(function: &Function) -> Function {
             _ => None,
         };
         if let Some(op) = fused {
-            out.values[i].op = op;
+            function.values[i].op = op;
         }
     }
-    out
+    function
 }
 
 /// Fuses sums of products and automorphisms of them, operands first; what was fused away is left for `poly_dce`.
-pub fn fuse_inner_products(function: &Function) -> Function {
-    let uses = count_uses(function);
-    let mut out = function.clone();
-    for i in 0..out.values.len() {
+pub fn fuse_inner_products(mut function: Function) -> Function {
+    let uses = count_uses(&function);
+    for i in 0..function.values.len() {
         // A product that only this value reads, and that permutes nothing yet.
-        let product = |id: PolyId| match &out.value(id).op {
+        let product = |id: PolyId| match &function.value(id).op {
             Op::InnerProduct { terms, init, times, galois: IDENTITY } if uses[id.0 as usize] == 1 => {
                 Some((terms, (*init, times)))
             }
             _ => None,
         };
         // What is added: a product by scalars is one there.
-        let addend = |id: PolyId| match &out.value(id).op {
+        let addend = |id: PolyId| match &function.value(id).op {
             Op::MulScalar(a, times) => (Some(*a), times.clone()),
             _ => (Some(id), Vec::new()),
         };
-        let fused = match out.values[i].op {
+        let fused = match function.values[i].op {
             Op::Add(a, b) => match (product(a), product(b)) {
                 (Some((s, (init, times))), Some((t, (other, others))))
                     if (init.is_none() || other.is_none()) && s.len() + t.len() <= MAX_TERMS =>
@@ -96,8 +94,8 @@ pub fn fuse_inner_products(function: &Function) -> Function {
             _ => None,
         };
         if let Some((terms, (init, times), galois)) = fused {
-            out.values[i].op = Op::InnerProduct { terms, init, times, galois };
+            function.values[i].op = Op::InnerProduct { terms, init, times, galois };
         }
     }
-    out
+    function
 }

@@ -47,7 +47,7 @@ pub struct PolyPass {
     /// Its name.
     pub name: &'static str,
     /// The pass, on one function.
-    pub run: fn(&poly_ir::Function) -> poly_ir::Function,
+    pub run: fn(poly_ir::Function) -> poly_ir::Function,
 }
 
 /// A function after its callees: but for the passes that decide about calls, each is a pass on one function.

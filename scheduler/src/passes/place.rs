@@ -63,7 +63,7 @@ pub fn predicted(placed: &Function, params: &Params) -> Result<u64> {
     let merged = absorb_drops::absorb_drops(&cse::cse(placed), params);
     let raised = raise::raise(&scalars_in_sums::scalars_in_sums(&merged, params), params)?;
     let poly = lower::ckks::lower(&dce::dce(&raised), params, false)?;
-    let fused = POLY.iter().fold(poly, |poly, pass| (pass.run)(&poly));
+    let fused = POLY.iter().fold(poly, |poly, pass| (pass.run)(poly));
     Ok(polynomials(&fused))
 }
 

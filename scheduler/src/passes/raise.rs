@@ -8,13 +8,13 @@
 //! ```text
 //! a raised, a user that wants it low              mod_down(a), once
 //! a low, a sum that is raised                     P a, once
-//! a relinearization, a user that wants it raised  P c_0 and P c_1, once
 //! a raised product or sum                         its rows over the special primes
 //! a rescale of what is raised                     mod_down_rescale - rescale
 //! ```
 //!
-//! A rotation that is wanted raised costs nothing of its own: its inner products write where the automorphism has the words, and P c_0 is
-//! shared by all rotations of a value. What is left of its price is that of its users.
+//! A key switch that is wanted raised costs nothing of its own: its inner products add c_0 times P (docs/adr/0023), where one that is divided
+//! adds c_0 at the end. Those of a rotation write where the automorphism has the words: their stores scatter. What is left of its price is
+//! that of its users.
 //!
 //! Every term is a price of "x yes and y no", so the cheapest choice is a minimum cut (`super::min_cut`). It changes bits, so it
 //! is made before the freeze, with the committed costs ([`crate::cost`]).
@@ -246,9 +246,8 @@ impl<'a> Choice<'a> {
         let node = self.graph.node();
         let cost = self.cost(a);
         match (self.roles[a.0 as usize], self.node_of(a), self.function.value(a).op) {
-            // P c_1 and P c_0.
-            (Role::Switch, _, Op::Relinearize(_)) => self.graph.edge(node, NO, cost.rows(4, false)),
-            // P c_0 is shared by the rotations of a value; the automorphism is where sums are written.
+            (Role::Switch, _, Op::Relinearize(_)) => {}
+            // The automorphism is where sums are written.
             (Role::Switch, ..) => self.graph.edge(node, NO, cost.scattered()),
             (_, Some(own), _) => self.graph.edge(node, own, cost.rows(4, false)),
             (_, None, _) => self.graph.edge(node, NO, cost.rows(4, false)),

@@ -194,36 +194,29 @@ impl Item {
 
     /// The same item on other rows; [`RowRef::NONE`] stays.
     #[must_use]
-    pub fn map_rows(&self, f: impl Fn(RowRef) -> RowRef) -> Self {
-        let f = |row: RowRef| if row == RowRef::NONE { row } else { f(row) };
-        match self {
-            Self::Row(i) => Self::Row(RowItem { dst: f(i.dst), a: f(i.a), b: f(i.b), c: f(i.c), ..*i }),
-            Self::InnerProduct { dst, init, times, prime, terms, begun, galois } => Self::InnerProduct {
-                times: *times,
-                dst: dst.map(f),
-                init: init.map(f),
-                prime: *prime,
-                begun: *begun,
-                galois: *galois,
-                terms: terms.iter().map(|t| Term { a: f(t.a), b: t.b.map(f), ..*t }).collect(),
-            },
-            Self::ConvertBasis { sources, targets, matrix } => Self::ConvertBasis {
-                sources: sources.iter().map(|s| ConvertSource { row: f(s.row), ..*s }).collect(),
-                targets: targets.iter().map(|t| ConvertTarget { row: f(t.row), ..*t }).collect(),
-                matrix: matrix.clone(),
-            },
-            Self::Automorphism(i) => Self::Automorphism(AutomorphismItem { dst: f(i.dst), a: f(i.a), ..*i }),
-            Self::EmbedInverse(i) => Self::EmbedInverse(EmbedInverseItem {
-                dst: i.dst.map(f),
-                src: i.src.map(f),
-                factors: i.factors.map(f),
-            }),
-            Self::RoundResidues { src, scale, targets } => Self::RoundResidues {
-                src: src.map(f),
-                scale: *scale,
-                targets: targets.iter().map(|t| RoundTarget { row: f(t.row), ..*t }).collect(),
-            },
+    pub fn map_rows(mut self, f: impl Fn(RowRef) -> RowRef) -> Self {
+        let f = |row: &mut RowRef| {
+            if *row != RowRef::NONE {
+                *row = f(*row);
+            }
+        };
+        match &mut self {
+            Self::Row(i) => [&mut i.dst, &mut i.a, &mut i.b, &mut i.c].into_iter().for_each(f),
+            Self::InnerProduct { dst, init, terms, .. } => {
+                dst.iter_mut().chain(init).for_each(f);
+                terms.iter_mut().flat_map(|t| [&mut t.a].into_iter().chain(&mut t.b)).for_each(f);
+            }
+            Self::ConvertBasis { sources, targets, .. } => {
+                sources.iter_mut().map(|s| &mut s.row).for_each(f);
+                targets.iter_mut().map(|t| &mut t.row).for_each(f);
+            }
+            Self::Automorphism(i) => [&mut i.dst, &mut i.a].into_iter().for_each(f),
+            Self::EmbedInverse(i) => i.dst.iter_mut().chain(&mut i.src).chain(&mut i.factors).for_each(f),
+            Self::RoundResidues { src, targets, .. } => {
+                src.iter_mut().chain(targets.iter_mut().map(|t| &mut t.row)).for_each(f);
+            }
         }
+        self
     }
 }
 

@@ -128,7 +128,7 @@ fn number_function(
         for (position, &limb) in value.basis.iter().enumerate() {
             let at = position as u32;
             let all = |kernel, scalar| {
-                let operands = value.op.operands().into_iter().map(|a| limb_of(a, limb)).collect();
+                let operands = value.op.operands().map(|a| limb_of(a, limb)).collect();
                 Number::Made(kernel, limb.0, scalar, operands)
             };
             let row = match &value.op {
@@ -176,14 +176,14 @@ fn number_function(
                 Op::Sub(..) => all(KernelId::Sub, 0),
                 Op::Neg(_) => all(KernelId::Neg, 0),
                 Op::InnerProduct { init, times, galois, .. } => {
-                    let operands = value.op.operands().into_iter().map(|a| limb_of(a, limb)).collect();
+                    let operands = value.op.operands().map(|a| limb_of(a, limb)).collect();
                     let times = init.map(|_| times.get(position).copied().unwrap_or(1));
                     Number::Summed(limb.0, times, galois.0, operands)
                 }
                 Op::MulScalar(_, s) => all(KernelId::MulScalar, s[position]),
                 Op::AddScalar(_, s) => all(KernelId::AddScalar, s[position]),
                 Op::SubMulScalar { scalars, add, galois, .. } => {
-                    let operands = value.op.operands().into_iter().map(|a| limb_of(a, limb)).collect();
+                    let operands = value.op.operands().map(|a| limb_of(a, limb)).collect();
                     Number::Divided(limb.0, scalars[position], add.is_some(), galois.0, operands)
                 }
                 Op::Automorphism(_, g) if value.domain == Domain::Eval => {

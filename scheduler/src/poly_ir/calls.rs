@@ -34,7 +34,7 @@ impl Function {
                 let call = self.calls.get(call.0 as usize);
                 call.map(|call| call.arguments.concat()).unwrap_or_default()
             }
-            op => op.operands(),
+            op => op.operands().collect(),
         }
     }
 
@@ -51,15 +51,11 @@ impl Function {
     }
 
     /// The same with a pass applied to every callee, and then to itself.
-    pub(crate) fn everywhere(&self, pass: fn(&Self) -> Self) -> Self {
-        if self.callees.is_empty() {
-            return pass(self);
+    pub(crate) fn everywhere(mut self, pass: fn(Self) -> Self) -> Self {
+        for callee in &mut self.callees {
+            *callee = Arc::new(Self::clone(callee).everywhere(pass));
         }
-        let mut out = self.clone();
-        for callee in &mut out.callees {
-            *callee = Arc::new(callee.everywhere(pass));
-        }
-        pass(&out)
+        pass(self)
     }
 
     /// Values of the function and of its callees, each once.

@@ -178,13 +178,14 @@ impl Op {
     }
 
     /// The operands, in order.
-    pub fn operands(&self) -> Vec<PolyId> {
+    pub fn operands(&self) -> impl Iterator<Item = PolyId> {
+        let (mut few, mut parts, mut terms): ([Option<PolyId>; 3], &[PolyId], &[_]) = ([None; 3], &[], &[]);
         match self {
             Self::Input { .. }
             | Self::Constant(_)
             | Self::EmbedInverse(_)
             | Self::Result { .. }
-            | Self::Key { .. } => Vec::new(),
+            | Self::Key { .. } => {}
             Self::Ntt(a)
             | Self::Intt(a)
             | Self::RoundResidues(a)
@@ -193,14 +194,14 @@ impl Op {
             | Self::Neg(a)
             | Self::MulScalar(a, _)
             | Self::AddScalar(a, _)
-            | Self::Automorphism(a, _) => vec![*a],
-            Self::Add(a, b) | Self::Sub(a, b) => vec![*a, *b],
-            Self::SubMulScalar { a, b, add, .. } => [*a, *b].into_iter().chain(*add).collect(),
-            Self::Concat(parts) => parts.clone(),
-            Self::InnerProduct { terms, init, .. } => {
-                terms.iter().flat_map(|&(a, b)| [a, b]).chain(*init).collect()
-            }
+            | Self::Automorphism(a, _) => few[0] = Some(*a),
+            Self::Add(a, b) | Self::Sub(a, b) => few = [Some(*a), Some(*b), None],
+            Self::SubMulScalar { a, b, add, .. } => few = [Some(*a), Some(*b), *add],
+            Self::Concat(of) => parts = of,
+            Self::InnerProduct { terms: of, init, .. } => (terms, few[0]) = (of, *init),
         }
+        let terms = terms.iter().flat_map(|&(a, b)| [a, b]);
+        terms.chain(parts.iter().copied()).chain(few.into_iter().flatten())
     }
 
     /// The same operation on other operands.

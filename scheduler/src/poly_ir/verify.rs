@@ -55,7 +55,7 @@ fn check(function: &Function, params: &Params) -> core::result::Result<(), Broke
     }
     for id in function.ids() {
         let value = function.value(id);
-        if let Some(late) = value.op.operands().into_iter().find(|&a| a >= id) {
+        if let Some(late) = value.op.operands().find(|&a| a >= id) {
             return Err(("order", format!("{id} reads {late}")));
         }
         let real = matches!(value.op, Op::EmbedInverse(_));
@@ -235,7 +235,7 @@ fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result
             check_scalars(params, id, value, scalars)
         }
         Op::SubMulScalar { scalars, galois, .. } => {
-            let all = value.op.operands().iter().all(|a| same(get(a), value));
+            let all = value.op.operands().all(|a| same(get(&a), value));
             typed(eval && all, "operands of its type, as values")?;
             check_scalars(params, id, value, scalars)?;
             check_galois(params, id, *galois)

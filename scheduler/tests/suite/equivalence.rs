@@ -109,10 +109,10 @@ fn perturbed(function: &poly_ir::Function, seed: u64) -> poly_ir::Function {
         (state >> 33) as usize % n
     };
     let n = function.values.len();
-    let mut missing: Vec<usize> = function.values.iter().map(|v| v.op.operands().len()).collect();
+    let mut missing: Vec<usize> = function.values.iter().map(|v| v.op.operands().count()).collect();
     let mut users: Vec<Vec<usize>> = vec![Vec::new(); n];
     for id in function.ids() {
-        function.value(id).op.operands().iter().for_each(|a| users[a.0 as usize].push(id.0 as usize));
+        function.value(id).op.operands().for_each(|a| users[a.0 as usize].push(id.0 as usize));
     }
     let mut ready: Vec<usize> = (0..n).filter(|&i| missing[i] == 0).collect();
     let mut new = vec![poly_ir::PolyId(0); n];

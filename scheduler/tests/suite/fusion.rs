@@ -17,7 +17,7 @@ mod helpers {
         let mut function = poly_ir::text::parse(text).unwrap();
         poly_ir::verify::verify(&function, &params(), "test").unwrap();
         for pass in POLY {
-            function = (pass.run)(&function);
+            function = (pass.run)(function);
             poly_ir::verify::verify(&function, &params(), pass.name).unwrap();
         }
         function

@@ -55,7 +55,7 @@ mod helpers {
         }
         let mut pairs = Vec::new();
         for (i, value) in function.values.iter().enumerate() {
-            pairs.extend(value.op.operands().into_iter().map(|a| (i, a.0 as usize)));
+            pairs.extend(value.op.operands().map(|a| (i, a.0 as usize)));
             let same = |other: &Op| matches!((other, &value.op), (Op::EmbedInverse(a), Op::EmbedInverse(b)) if a == b);
             pairs.extend((0..i).filter(|&j| same(&function.values[j].op)).map(|j| (i, j)));
         }

@@ -659,7 +659,7 @@ fn two_arena_rows_are_never_one() {
                     if row == (RowRef { slot: 0, row: b }) { RowRef { slot: 0, row: a } } else { row }
                 };
                 let items: Vec<Item> =
-                    good.items(launch).unwrap().iter().map(|item| item.map_rows(join)).collect();
+                    good.items(launch).unwrap().into_iter().map(|item| item.map_rows(join)).collect();
                 *launch = pool.launch(launch.kernel, &items).unwrap();
             }
         }

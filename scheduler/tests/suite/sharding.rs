@@ -94,7 +94,7 @@ mod helpers {
                     if own && row == (RowRef { slot: 0, row: b }) { RowRef { slot: 0, row: a } } else { row }
                 };
                 let items = good.items(launch).unwrap();
-                let items: Vec<plan::Item> = items.iter().map(|item| item.map_rows(row)).collect();
+                let items: Vec<plan::Item> = items.into_iter().map(|item| item.map_rows(row)).collect();
                 *launch = pool.launch(launch.kernel, &items).unwrap();
             }
         }

@@ -270,7 +270,7 @@ impl Pager {
             Act::Launch(launch) => {
                 let slot = self.arena.0;
                 let physical = |row: RowRef| rows.get(&row).map_or(row, |&at| RowRef { slot, row: at });
-                let items = launch.items.iter().map(|item| item.map_rows(physical)).collect();
+                let items = launch.items.iter().map(|item| item.clone().map_rows(physical)).collect();
                 self.open.launches.push(launch.with_items(items));
                 self.open.n_rows += moment.n_rows;
             }

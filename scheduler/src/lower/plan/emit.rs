@@ -75,14 +75,12 @@ impl<'a> Emission<'a> {
             for launch in launches.into_iter().map(moved) {
                 by_device.entry(launch.device).or_default().push(launch);
             }
-            for (device, launches) in by_device {
-                let mut rest = launches.as_slice();
-                while let Some(first_launch) = rest.first() {
-                    let same = rest.iter().take_while(|l| l.level == first_launch.level).count();
-                    let (chunk, after) = rest.split_at(same.min(options.segment_launches.max(1) as usize));
-                    rest = after;
-                    let name =
-                        format!("{prefix}s{}_level{}", self.segments.len() - first, first_launch.level);
+            for (device, mut launches) in by_device {
+                while let Some(level) = launches.first().map(|launch| launch.level) {
+                    let same = launches.iter().take_while(|launch| launch.level == level).count();
+                    let after = launches.split_off(same.min(options.segment_launches.max(1) as usize));
+                    let chunk = core::mem::replace(&mut launches, after);
+                    let name = format!("{prefix}s{}_level{level}", self.segments.len() - first);
                     let (segment, bindings) = segment(name, device, chunk, &mut self.pool)?;
                     let id = SegmentId(self.segments.len() as u32);
                     schedule.push(PlanStep::Call { segment: id, bindings });
@@ -141,14 +139,14 @@ pub(crate) fn peaks(plan: &Plan) -> Vec<Peak> {
 fn segment(
     name: String,
     device: DeviceIdx,
-    launches: &[Addressed],
+    launches: Vec<Addressed>,
     pool: &mut PoolWriter,
 ) -> Result<(Segment, Vec<BufferId>)> {
     // Reads and writes by buffer; the arena is always there, and comes first since arenas do.
     let mut uses: BTreeMap<BufferId, (bool, bool, u32)> = BTreeMap::new();
     uses.insert(arena(device), (false, false, 0));
     let mut reads = Vec::new();
-    for launch in launches {
+    for launch in &launches {
         for item in &launch.items {
             item.reads_into(launch.kernel, &mut reads);
             for &Read { row, .. } in &reads {
@@ -165,7 +163,7 @@ fn segment(
     let slot = |row: RowRef| RowRef { slot: slot_of.get(&row.slot).copied().unwrap_or(row.slot), ..row };
     let mut steps = Vec::with_capacity(launches.len());
     for launch in launches {
-        let items: Vec<Item> = launch.items.iter().map(|item| item.map_rows(slot)).collect();
+        let items: Vec<Item> = launch.items.into_iter().map(|item| item.map_rows(slot)).collect();
         steps.push(Step::Launch { launch: pool.launch(launch.kernel, &items)?, node: launch.node });
     }
     let slots = uses.values().map(|&(read, write, rows)| {

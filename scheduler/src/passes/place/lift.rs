@@ -224,7 +224,8 @@ impl<'a> Model<'a> {
         match way {
             _ if from <= to => 0,
             Way::Forgets(_) if self.drops.absorbs(from, to) => 0,
-            Way::Joins(_) if self.drops.absorbs(from, to + 1) => self.prices.at(to + 1).rows(4, false),
+            // A product by 1 that is a term of the sum, which reads its rows in any case (`scalars_in_sums`).
+            Way::Joins(_) if self.drops.absorbs(from, to + 1) => 0,
             _ => self.drops.cost(from, to),
         }
     }
