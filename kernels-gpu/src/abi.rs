@@ -30,7 +30,7 @@ pub mod matrix;
 use bytemuck::{Pod, Zeroable};
 
 /// Changes whenever a kernel, a table or an address rule changes; host refuses any other.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;
 
 /// The binding slot of the plan's arena.
 pub const ARENA: u32 = 0;
@@ -280,7 +280,7 @@ pub struct InnerProductItem {
 }
 
 /// Most terms of an [`InnerProductItem`]; a longer sum goes on in another item, with the first one's as `init`.
-pub const MAX_TERMS: usize = 64;
+pub const MAX_TERMS: usize = 768;
 
 /// Terms of an [`InnerProductItem`] that may be begun: the first ones.
 pub const MAX_BEGUN_TERMS: usize = 32;

@@ -123,7 +123,8 @@ pub struct Options {
     /// with more, and its arena 534 or 733 MiB; programs of an output at log N 13 to 15 are as fast with either (H200, 2026-11-26).
     pub batch_rows: u32,
     /// Conversions and the transforms of what they give alternate in pieces of at most this many bytes a device (or one polynomial), so
-    /// that a transform finds its operand in the cache: 28 MiB of the 50 of an H100, beside the sources. There, a forward transform of
+    /// that a transform finds its operand in the cache: 40 MiB of the 50 of an H100 or H200. Bootstrapping at log N 16 takes 15.5 ms on an
+    /// H200 with 28 and 15.3 with 40 or 56 (2026-11-26). On an H100, a forward transform of
     /// 2^16 words takes 0.43 us among 190 in memory, 0.34 among 96 in the cache, 0.39 among 48 (2026-11-25).
     pub cache_bytes: u64,
     /// Most launches of a segment.
@@ -146,7 +147,7 @@ impl Default for Options {
             topology: Topology::default(),
             groups: None,
             batch_rows: 8192,
-            cache_bytes: 28 << 20,
+            cache_bytes: 40 << 20,
             segment_launches: 256,
             encode_on_device: false,
             memory: MemoryLimits::default(),

@@ -7,7 +7,7 @@ use bytemuck::Pod;
 use kernels_gpu::abi::matrix::{fill_matrix, matrix_pool_words, matrix_word};
 use kernels_gpu::abi::{
     ARENA, AutomorphismItem, ConvertBasisItem, ConvertSource, ConvertTarget, EmbedInverseItem,
-    InnerProductItem, ItemKind, KernelId, Launch, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS,
+    InnerProductItem, ItemKind, KernelId, Launch, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, MAX_TERMS,
     RoundResiduesItem, RoundTarget, RowItem, RowRef, Term, is_begun,
 };
 use scheduler::plan::{Access, Plan, Segment, Step};
@@ -176,8 +176,9 @@ impl<'a> Checker<'a> {
     }
 
     fn inner_product(&mut self, kernel: KernelId, item: &InnerProductItem, i: u32) -> Result<()> {
-        if item.n_terms == 0 {
-            return self.fail("sizes", format!("item {i} has 0 terms, expected at least 1"));
+        if !(1..=MAX_TERMS as u32).contains(&item.n_terms) {
+            let problem = format!("item {i} has {} terms, expected 1 to {MAX_TERMS}", item.n_terms);
+            return self.fail("sizes", problem);
         }
         let may_begin = kernel.most_begun(item.n_terms as usize);
         if u64::from(item.begun) >> may_begin != 0 {

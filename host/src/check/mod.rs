@@ -9,7 +9,7 @@
 //! | `rows` | each row is one of a slot of the segment; only read slots are only read, only written ones only written |
 //! | `primes` | prime indexes are those of the plan |
 //! | `canonical` | scalars and table entries are residues, Galois elements odd and below 2N, scales positive and finite |
-//! | `sizes` | inner products have terms, conversions 1 to 64 sources and 1 to 256 targets, roundings targets |
+//! | `sizes` | inner products have 1 to 768 terms, conversions 1 to 64 sources and 1 to 256 targets, roundings targets |
 //! | `begun` | only terms that there are, of a kernel that ends transforms, are begun |
 //! | `hazards` | no row is written twice in a launch, or written by one item and read by another; in place only as the ABI allows |
 //! | `calls` | slots are bound to buffers that are large enough, slot 0 to the device's arena, written ones to it, an output or what calls pass, and to one slot |

@@ -167,7 +167,8 @@ fn rules_of_launches() {
     assert_eq!(breaks(InnerProduct, &[product(0, 0)], one_term), "sizes");
     let times = InnerProductItem { times: [1, 1 << 30], ..product(0, 1) };
     assert_eq!(breaks(InnerProduct, &[times], one_term), "canonical");
-    assert_eq!(breaks(InnerProduct, &[product(0, u32::MAX)], one_term), "pool");
+    assert_eq!(breaks(InnerProduct, &[product(0, 768)], one_term), "pool");
+    assert_eq!(breaks(InnerProduct, &[product(0, 769)], one_term), "sizes");
     assert_eq!(breaks(InnerProduct, &[product(u32::MAX, 1)], one_term), "pool");
     let both = InnerProductItem { dst: [arena(0), arena(1)], ..product(0, 1) };
     let over = |a, b| {

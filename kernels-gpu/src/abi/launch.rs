@@ -12,7 +12,9 @@
 //! **Ring tables** in device memory: one [`DevicePrime`] a prime, then the twiddles; [`crate::device_tables`] fills
 //! them.
 
-use super::{KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, MAX_TERMS};
+use super::{
+    ConvertBasisItem, InnerProductItem, KernelId, Launch, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, MAX_TERMS,
+};
 use bytemuck::{Pod, Zeroable};
 
 /// Smallest `log N` that kernels are compiled for.
@@ -74,7 +76,7 @@ pub const NTT_LINES: u32 = 16;
 const THREADS: u32 = 256;
 /// Items of a block of inner products. Adjacent ones are mostly of one prime and read the same rows, as the giant steps of a matrix
 /// read the same rotations: their threads run side by side, so a word goes once through the multiprocessor's cache.
-const INNER_PRODUCT_ITEMS: u32 = 4;
+pub const INNER_PRODUCT_ITEMS: u32 = 4;
 /// Words of shared memory for what is known of a term: three addresses, the first word of a repeated factor, how often it repeats.
 pub const INNER_PRODUCT_RECORD: u32 = 8;
 /// Groups of threads of a block of the basis conversion, which share the sources of the same coefficients.
@@ -184,6 +186,38 @@ pub const fn convert_shared_bytes(n_src: u32, n_dst: u32, word_bytes: u32) -> u3
     ((n_src + CONVERT_GROUPS) * CONVERT_STRIDE + n_dst * CONVERT_RECORD) * word_bytes
 }
 
+/// Dynamic shared memory that [`INNER_PRODUCT_ITEMS`] items of [`KernelId::InnerProduct`] with so many terms in all need: a record each.
+/// The contract has it for the longest ones; what a block does not take is left to the multiprocessor's cache.
+pub const fn inner_product_shared_bytes(n_terms: u32, word_bytes: u32) -> u32 {
+    n_terms * INNER_PRODUCT_RECORD * word_bytes
+}
+
+/// Dynamic shared memory that the blocks of a launch need, where that depends on the items.
+pub fn shared_bytes(launch: &Launch, pool: &[u64], word_bytes: u32) -> Option<u32> {
+    match launch.kernel {
+        KernelId::ConvertBasis => items(launch, pool)
+            .map(|item: ConvertBasisItem| convert_shared_bytes(item.n_src, item.n_dst, word_bytes))
+            .max(),
+        KernelId::InnerProduct => {
+            let mut n_terms = items(launch, pool).map(|item: InnerProductItem| item.n_terms);
+            let blocks = (0..launch.n_items.div_ceil(INNER_PRODUCT_ITEMS)).map(|_| {
+                let n_terms = n_terms.by_ref().take(INNER_PRODUCT_ITEMS as usize).sum();
+                inner_product_shared_bytes(n_terms, word_bytes)
+            });
+            blocks.max()
+        }
+        _ => None,
+    }
+}
+
+/// The items of a launch.
+fn items<T: Pod>(launch: &Launch, pool: &[u64]) -> impl Iterator<Item = T> {
+    let words = launch.kernel.item().pool_words();
+    let from = launch.items_at as usize;
+    let items = pool.get(from..from + words * launch.n_items as usize).unwrap_or_default();
+    items.chunks_exact(words).map(|item| bytemuck::pod_read_unaligned(bytemuck::cast_slice(item)))
+}
+
 /// The contract of entry `entry_idx < n_entries(kernel)` for words of `word_bytes` bytes, `None` if there is none: another
 /// index, or `log_n` outside [`GPU_MIN_LOG_N`] ..= [`GPU_MAX_LOG_N`]. PTX exists for words of four bytes.
 pub const fn contract(
@@ -261,7 +295,7 @@ pub const fn contract(
             threads: THREADS,
             items_per_block: INNER_PRODUCT_ITEMS,
             words_per_block: THREADS * THREAD_WORDS / INNER_PRODUCT_ITEMS,
-            shared_bytes: INNER_PRODUCT_ITEMS * MAX_TERMS as u32 * INNER_PRODUCT_RECORD * word_bytes,
+            shared_bytes: inner_product_shared_bytes(INNER_PRODUCT_ITEMS * MAX_TERMS as u32, word_bytes),
             // 1024 threads of 64 registers.
             min_blocks: 4,
         },

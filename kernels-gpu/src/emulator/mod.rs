@@ -16,7 +16,7 @@ mod pointers;
 #[cfg(test)]
 mod warp;
 
-use crate::abi::launch::{KernelArgs, contract, n_entries};
+use crate::abi::launch::{KernelArgs, contract, n_entries, shared_bytes};
 use crate::abi::{KernelId, Launch, RowRef};
 use crate::body::tables::{PrimeConstants, RingTables};
 use crate::lanes::Word;
@@ -211,9 +211,10 @@ fn run_grid<W: Word, K: ThreadKernel<W>>(
     // No addresses here: a row is its name, a table its prime.
     let args = KernelArgs { bindings: 0, pool: 0, primes: 0, items_at, n_items, log_n, row_bytes: 0 };
     let global = RefCell::new(Global::new(slots, log_n));
+    let shared_bytes = shared_bytes(launch, pool, size_of::<W>() as u32).unwrap_or(contract.shared_bytes);
     // One block too many: it must do nothing.
     for block in 0..=contract.blocks(n_items, log_n) {
-        let shared = RefCell::new(Shared::new(contract.shared_bytes as usize / size_of::<W>()));
+        let shared = RefCell::new(Shared::new(shared_bytes as usize / size_of::<W>()));
         let n_threads = contract.threads as usize;
         let mut states = alloc::vec![K::start(); n_threads];
         let fetched: Vec<_> = (0..n_threads).map(|_| RefCell::default()).collect();

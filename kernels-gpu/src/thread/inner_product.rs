@@ -12,8 +12,8 @@
 
 use super::pointwise::Image;
 use super::{Machine, Quad, ThreadKernel, contract_of, entry, item_and_part, reducer};
-use crate::abi::launch::{INNER_PRODUCT_RECORD, THREAD_WORDS};
-use crate::abi::{InnerProductItem, KernelId, MAX_TERMS, RowRef, Term};
+use crate::abi::launch::{INNER_PRODUCT_ITEMS, INNER_PRODUCT_RECORD, THREAD_WORDS};
+use crate::abi::{InnerProductItem, KernelId, RowRef, Term};
 use crate::body::inner_product::Reducer;
 use crate::body::ntt::unrolled;
 use crate::lanes::{Lanes, Scalar, Word};
@@ -49,32 +49,46 @@ struct Share {
     thread: u32,
     /// Its first word.
     at: u32,
-    /// Where the records of its item lie.
+    /// Where the records of its item lie, behind those of the block's items before it.
     records: u32,
 }
 
 impl InnerProduct {
+    /// Items of a block that may come before a thread's.
+    const BEFORE: usize = INNER_PRODUCT_ITEMS as usize - 1;
+
     /// Threads of an item.
     const fn threads<W: Word>() -> u32 {
         contract_of::<W, Self>().words_per_block / THREAD_WORDS
     }
 
+    /// # Safety
+    /// As [`ThreadKernel::phase`].
     #[inline(always)]
-    fn share<W: Word, M: Machine<W>>(m: &M) -> Share {
+    unsafe fn share<W: Word, M: Machine<W>>(m: &M) -> Share {
         let (first, part) = item_and_part::<W, Self, M>(m);
         let threads = const { Self::threads::<W>() };
         let (of_block, thread) = (m.thread() / threads, m.thread() % threads);
         let (idx, last) = (first + of_block, m.args().n_items - 1);
+        let mut records = 0;
+        unrolled!(Self::BEFORE, i, {
+            if (i as u32) < of_block {
+                let before = Ord::min(first + i as u32, last);
+                // SAFETY: the caller's promises.
+                let item: InnerProductItem = unsafe { entry(m, m.args().items_at, before) };
+                records += item.n_terms * INNER_PRODUCT_RECORD;
+            }
+        });
         Share {
             item: Ord::min(idx, last),
             there: idx <= last,
             thread,
             at: (part * threads + thread) * THREAD_WORDS,
-            records: of_block * const { MAX_TERMS as u32 * INNER_PRODUCT_RECORD },
+            records,
         }
     }
 
-    /// The records of the item's terms.
+    /// The records of the item's terms; shared memory has no room for those of an item that is not there.
     ///
     /// # Safety
     /// As [`ThreadKernel::phase`].
@@ -82,7 +96,7 @@ impl InnerProduct {
     unsafe fn record<W: Word, M: Machine<W>>(m: &M, s: &Share, item: &InnerProductItem) {
         let words = |row: M::Row| M::words_of_row(row).map(|word| W::from_u64(u64::from(word)));
         let mut t = s.thread;
-        while t < item.n_terms {
+        while s.there && t < item.n_terms {
             // SAFETY: the caller's promises; a factor that is not there stands for one that is.
             unsafe {
                 let term: Term = entry(m, item.terms_at, t);
@@ -219,9 +233,9 @@ impl<W: Word> ThreadKernel<W> for InnerProduct {
 
     #[inline(always)]
     unsafe fn phase<M: Machine<W>>(m: &M, phase: u32) {
-        let s = Self::share::<W, M>(m);
         // SAFETY: the caller's promises.
         unsafe {
+            let s = Self::share::<W, M>(m);
             let item: InnerProductItem = entry(m, m.args().items_at, s.item);
             if phase == 0 {
                 Self::record::<W, M>(m, &s, &item);

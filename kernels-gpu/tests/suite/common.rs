@@ -508,6 +508,8 @@ impl<'a, W: CpuWord> Case<'a, W> {
                     (1, 3, 2, true, 2 * n - 1),
                     (last - 1, 2, 2, false, 125),
                     (last, 2, 1, true, n + 1),
+                    // One more than blocks of four.
+                    (1, 4, 2, false, 1),
                 ] {
                     self.inner_product_item(prime, n_terms, n_sums, init, galois);
                 }

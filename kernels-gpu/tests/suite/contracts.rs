@@ -112,5 +112,5 @@ fn outside_the_sizes_there_is_none() {
 fn a_conversion_of_few_sources_needs_less() {
     let c = contract(KernelId::ConvertBasis, 0, 16, 4).unwrap();
     assert_eq!(convert_shared_bytes(64, 256, 4), c.shared_bytes);
-    assert_eq!(convert_shared_bytes(8, 20, 4), 13312);
+    assert_eq!(convert_shared_bytes(8, 20, 4), 13632);
 }

@@ -8,14 +8,12 @@
 //! step.
 
 use fhe_core::params::GaloisElement;
+use kernels_gpu::abi::MAX_TERMS;
 
 use crate::poly_ir::{Function, Op, PolyId};
 
 /// The automorphism that moves nothing.
 const IDENTITY: GaloisElement = GaloisElement(1);
-
-/// The longest inner product that is made by joining.
-const MAX_TERMS: usize = 1024;
 
 /// How often each value is read, returned or an argument.
 fn count_uses(function: &Function) -> Vec<u32> {

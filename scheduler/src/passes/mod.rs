@@ -21,6 +21,7 @@ pub mod raise;
 pub mod realness;
 pub mod scalars_in_sums;
 pub mod simplify;
+pub mod split_products;
 
 use std::sync::Arc;
 
@@ -119,6 +120,9 @@ pub const CKKS: &[CkksPass] = &[
 pub const POLY: &[PolyPass] = &[
     // A sum of products becomes one inner product: one reduction, one pass over memory. So does the automorphism of a raised rotation.
     PolyPass { name: "fuse_inner_products", run: fuse::fuse_inner_products },
+    // What is added to a part of a sum is what that part starts from.
+    PolyPass { name: "split_products", run: split_products::split_products },
+    PolyPass { name: "fuse_parts", run: fuse::fuse_inner_products },
     // The end of a key switch: adding c_0 and permuting are done where the quotient is written.
     PolyPass { name: "fuse_divisions", run: fuse::fuse_divisions },
     PolyPass { name: "poly_dce", run: dce::poly_dce },

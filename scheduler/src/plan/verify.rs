@@ -26,7 +26,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fhe_core::params::LimbIdx;
-use kernels_gpu::abi::{ABI_VERSION, KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, RowRef, is_begun};
+use kernels_gpu::abi::{
+    ABI_VERSION, KernelId, MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, MAX_TERMS, RowRef, is_begun,
+};
 
 use super::{
     Access, BufferId, BufferKind, CopyKind, DeviceIdx, Form, HostStep, Item, KeyId, MAX_DEVICES, Place, Plan,
@@ -257,7 +259,7 @@ fn check_item(plan: &Plan, kernel: KernelId, item: &Item) -> Check {
             let most = kernel.most_begun(terms.len());
             let known = u64::from(*begun) >> most == 0;
             ensure(known, "begun", || format!("terms {begun:#b} are begun, of {most} that may be"))?;
-            sized(terms.len(), u32::MAX as usize, "terms")?;
+            sized(terms.len(), MAX_TERMS, "terms")?;
             for (t, term) in (0..).zip(terms) {
                 ensure(term.is_valid(plan.log_n, is_begun(*begun, t)), "repeat", || {
                     format!("term {t} reads part {} of runs of 2^{} values", term.part, term.log_repeat)

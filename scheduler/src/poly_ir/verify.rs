@@ -8,6 +8,7 @@
 //! | `encode` | a `round_residues` rounds an `embed_inverse`, over the basis of the level of its slots |
 //! | `type` | basis and domain of operands and result are what the operation says |
 //! | `convert` | a conversion's bases are disjoint, its source has at most 64 limbs, its result at most 256 |
+//! | `terms` | an inner product has 1 to 768 terms |
 //! | `repeat` | a constant that is stored once a run of equal values has runs of 16 to N / 2; it is only sliced, and the first factor of products |
 //! | `scalar` | there is one residue a limb, each below its prime |
 //! | `galois` | a Galois element is odd and below 2N |
@@ -15,7 +16,7 @@
 //! | `output` | every output has polynomials 0 and 1, in order, evaluation domain, of one basis |
 
 use fhe_core::params::{GaloisElement, LimbIdx, Params};
-use kernels_gpu::abi::{MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS};
+use kernels_gpu::abi::{MAX_CONVERT_SOURCES, MAX_CONVERT_TARGETS, MAX_TERMS};
 
 use super::calls::output_basis;
 use super::{Call, Domain, Encoded, Function, Op, PolyId, Value};
@@ -219,10 +220,10 @@ fn check_value(function: &Function, params: &Params, id: PolyId) -> core::result
             };
             let factors = terms.iter().all(|(a, b)| first(get(a)) && same(get(b), value));
             let all = factors && init.iter().all(|a| same(get(a), value));
-            typed(
-                eval && !terms.is_empty() && all,
-                "operands of its type, as values; first factors repeated or not",
-            )?;
+            typed(eval && all, "operands of its type, as values; first factors repeated or not")?;
+            if !(1..=MAX_TERMS).contains(&terms.len()) {
+                return Err(("terms", format!("{id} has {}, expected 1 to {MAX_TERMS}", terms.len())));
+            }
             if init.is_some() && !times.is_empty() {
                 check_scalars(params, id, value, times)?;
             } else if !times.is_empty() {

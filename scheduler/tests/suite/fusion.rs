@@ -170,3 +170,53 @@ fn transforms_end_where_they_are_only_read_to_be_ended() {
         assert!(!ends(whole), "{whole}");
     }
 }
+
+/// A raised sum of plaintext products, to whose limbs of the level P times a ciphertext is added: it starts from that there.
+#[test]
+fn what_is_added_to_a_part_is_what_its_product_starts_from() {
+    let text = r#"polynomials "f" {
+  input 0 [0-2]
+  %0 = input 0 0 : eval [0-2] @0/1
+  %1 = input 0 1 : eval [0-2] @0/1
+  %2 = slice %1 : eval [0-1] @0/1
+  %3 = inner_product [%0 * %1] : eval [0-2] @0/1
+  %4 = inner_product [%1 * %1] : eval [0-2] @0/1
+  %5 = add %3, %4 : eval [0-2] @0/1
+  %6 = mul_scalar %2, [5, 7] : eval [0-1] @0/1
+  %7 = slice %5 : eval [0-1] @0/1
+  %8 = slice %5 : eval [2] @0/1
+  %9 = add %6, %7 : eval [0-1] @0/1
+  %10 = concat [%9, %8] : eval [0-2] @0/1
+  output 0 0 %10
+  output 0 1 %3
+}
+"#;
+    let function = passed(&text.replace("output 0 1 %3", "output 0 1 %1"));
+    expect![[r#"
+        polynomials "f" {
+          input 0 [0-2]
+          %0 = input 0 0 : eval [0-2] @0/1
+          %1 = input 0 1 : eval [0-2] @0/1
+          %2 = slice %1 : eval [0-1] @0/1
+          %3 = slice %0 : eval [0-1] @0/1
+          %4 = slice %0 : eval [2] @0/1
+          %5 = slice %1 : eval [2] @0/1
+          %6 = inner_product [%4 * %5, %5 * %5] : eval [2] @0/1
+          %7 = inner_product [%3 * %2, %2 * %2] init %2 times [5, 7] : eval [0-1] @0/1
+          %8 = concat [%7, %6] : eval [0-2] @0/1
+          output 0 0 %8
+          output 0 1 %1
+        }
+    "#]]
+    .assert_eq(&function.to_string());
+    // One that is needed whole, or of which a limb is in two parts, stays one.
+    let whole = text.replace("output 0 1 %3", "output 0 1 %5");
+    let part =
+        "  %11 = slice %5 : eval [0-1] @0/1\n  %12 = concat [%11, %8] : eval [0-2] @0/1\n  output 0 0 %10";
+    let twice = text.replace("  output 0 0 %10", part).replace("output 0 1 %3", "output 0 1 %12");
+    for text in [whole, twice] {
+        let function = passed(&text).to_string();
+        assert!(function.contains("inner_product [%0 * %1, %1 * %1] : eval [0-2]"), "{function}");
+        assert!(function.contains("mul_scalar"), "{function}");
+    }
+}

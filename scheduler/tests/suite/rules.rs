@@ -252,7 +252,7 @@ fn rules_of_poly_ir() {
         ("concat [%8, %5]", "concat [%4]", "type"),
         ("add %12, %0", "add %12, %9", "type"),
         ("sub_mul_scalar %9, %8", "sub_mul_scalar %9, %7", "type"),
-        ("[%0 * %2, %1 * %3]", "[]", "type"),
+        ("[%0 * %2, %1 * %3]", "[]", "terms"),
         ("automorphism %10", "automorphism %5", "type"),
         ("after [7, 8] : coeff [0-1]", "after [7, 8, 9] : coeff [0-2]", "convert"),
         ("[5, 6]", "[5]", "scalar"),

@@ -2,8 +2,8 @@
 
 use crate::check::CheckedPlan;
 use crate::driver::{DeviceMemory, Driver, DriverError, DriverResult, Function, Grid};
-use kernels_gpu::abi::launch::{KernelArgs, LaunchContract, contract, convert_shared_bytes, n_entries};
-use kernels_gpu::abi::{ConvertBasisItem, KernelId, Launch};
+use kernels_gpu::abi::launch::{KernelArgs, LaunchContract, contract, n_entries, shared_bytes};
+use kernels_gpu::abi::{KernelId, Launch};
 use kernels_gpu::device_tables::{PrimeRoot, fill_image, image_bytes};
 use kernels_gpu::{abi, ptx};
 use scheduler::plan::{Plan, Step};
@@ -89,10 +89,7 @@ impl Kernels {
             let Some((function, contract)) = self.functions.get(&(launch.kernel, entry_idx)) else {
                 return Err(missing(launch.kernel, entry_idx, self.log_n));
             };
-            let shared_bytes = match launch.kernel {
-                KernelId::ConvertBasis => conversion_bytes(plan, launch),
-                _ => contract.shared_bytes,
-            };
+            let shared_bytes = shared_bytes(launch, &plan.pool, WORD_BYTES).unwrap_or(contract.shared_bytes);
             let blocks = contract.blocks(n_items, self.log_n);
             let grid = Grid { blocks, threads: contract.threads, shared_bytes };
             // SAFETY: the caller's promise, and a grid as the contract asks.
@@ -131,19 +128,6 @@ fn check_abi(module: &ptx::Module) -> DriverResult<()> {
     }
     let found = found.map_or_else(|| "none".to_owned(), |version| version.to_string());
     Err(refused(format!("module {name}: expected ABI version {expected}, found {found}")))
-}
-
-/// Shared memory that the largest of a conversion's items needs.
-fn conversion_bytes(plan: &Plan, launch: &Launch) -> u32 {
-    let words = launch.kernel.item().pool_words();
-    let from = launch.items_at as usize;
-    let items = plan.pool.get(from..from + words * launch.n_items as usize).unwrap_or_default();
-    items
-        .chunks_exact(words)
-        .map(|i| bytemuck::pod_read_unaligned::<ConvertBasisItem>(bytemuck::cast_slice(i)))
-        .map(|item| convert_shared_bytes(item.n_src, item.n_dst, WORD_BYTES))
-        .max()
-        .unwrap_or(0)
 }
 
 #[cfg(test)]
