@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(compiler(add), Some("rustc 9, LLVM 9"));
         let body = ".target sm_80\n.address_size 64\n\n.visible .entry add(\n\t.param .align 8 .b8 p[40]\n)\n\
                     .maxntid 256, 1, 1\n.minnctapersm 4\n{\n\t.reg .b32 \t%r<2>;\n\t// sm_90: griddepcontrol.wait;\n\tmov.u32 %r1, 1;\n$L_2:\n\tret;\n}\n";
-        assert!(add.contains("// abi_version: 8\n") && add.ends_with(body), "{add}");
+        assert!(add.contains("// abi_version: 7\n") && add.ends_with(body), "{add}");
         assert!(modules["ntt_12_u32"].text.contains(".extern .shared"));
         let later = for_later(add);
         assert!(later.contains(".target sm_90\n") && later.contains("\n\tgriddepcontrol.wait;\n"), "{later}");
