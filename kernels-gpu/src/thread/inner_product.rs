@@ -62,6 +62,8 @@ impl InnerProduct {
         contract_of::<W, Self>().words_per_block / THREAD_WORDS
     }
 
+    /// Which item and words are the thread's.
+    ///
     /// # Safety
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
