@@ -78,9 +78,7 @@ pub fn dce(function: &Function) -> Function {
 /// Drops polynomials without use, and then encoded constants and slots without use. Calls stay.
 pub fn poly_dce(function: poly_ir::Function) -> poly_ir::Function {
     let mut live = vec![false; function.values.len()];
-    let arguments = function.calls.iter().flat_map(|call| call.arguments.iter().flatten());
-    let returned = function.outputs.iter().map(|output| &output.value);
-    returned.chain(arguments).for_each(|id| live[id.0 as usize] = true);
+    function.ends().for_each(|id| live[id.0 as usize] = true);
     for i in (0..live.len()).rev() {
         if live[i] {
             function.values[i].op.operands().for_each(|a| live[a.0 as usize] = true);

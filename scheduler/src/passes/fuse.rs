@@ -21,9 +21,7 @@ fn count_uses(function: &Function) -> Vec<u32> {
     for value in &function.values {
         value.op.operands().for_each(|a| uses[a.0 as usize] += 1);
     }
-    let arguments = function.calls.iter().flat_map(|call| call.arguments.iter().flatten().copied());
-    let returned = function.outputs.iter().map(|output| output.value);
-    returned.chain(arguments).for_each(|id| uses[id.0 as usize] += 1);
+    function.ends().for_each(|id| uses[id.0 as usize] += 1);
     uses
 }
 

@@ -54,10 +54,7 @@ fn found(function: &Function) -> BTreeSet<PolyId> {
     for id in function.ids() {
         function.value(id).op.operands().for_each(|a| users[a.0 as usize].push(id));
     }
-    let mut kept = vec![false; function.values.len()];
-    let arguments = function.calls.iter().flat_map(|call| call.arguments.iter().flatten().copied());
-    let returned = function.outputs.iter().map(|output| output.value);
-    returned.chain(arguments).for_each(|id| kept[id.0 as usize] = true);
+    let kept: BTreeSet<PolyId> = function.ends().collect();
     let users_of = |id: PolyId| &users[id.0 as usize];
     let is_split = |id: &PolyId| {
         let plain =
@@ -71,7 +68,7 @@ fn found(function: &Function) -> BTreeSet<PolyId> {
             users_of(*part).iter().any(|&user| matches!(function.value(user).op, Op::Add(..)))
         };
         plain
-            && !kept[id.0 as usize]
+            && !kept.contains(id)
             && users_of(*id).iter().all(|part| alone(part, &mut limbs))
             && users_of(*id).iter().any(is_added)
     };

@@ -43,7 +43,13 @@ impl Function {
         self.outputs.get(2 * output as usize + usize::from(poly)).map(|output| output.value)
     }
 
-    /// Renames what leaves the function: outputs, and arguments of calls.
+    /// What leaves the function: outputs, and arguments of calls.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = PolyId> {
+        let outputs = self.outputs.iter().map(|output| output.value);
+        outputs.chain(self.calls.iter().flat_map(|call| call.arguments.iter().flatten().copied()))
+    }
+
+    /// Renames what [`Self::ends`] gives.
     pub(crate) fn rename_ends(&mut self, new: impl Fn(PolyId) -> PolyId) {
         let outputs = self.outputs.iter_mut().map(|output| &mut output.value);
         let arguments = self.calls.iter_mut().flat_map(|call| &mut call.arguments).flatten();
