@@ -98,10 +98,11 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
     unsafe fn row(&self, row: RowRef) -> RowRef {
         row
     }
-    fn words_of_row(row: RowRef) -> [u32; 2] {
-        [row.slot, row.row]
+    fn words_of_row(row: RowRef) -> Pair<W> {
+        [row.slot, row.row].map(|word| W::from_u64(u64::from(word)))
     }
-    fn row_of_words([slot, row]: [u32; 2]) -> RowRef {
+    fn row_of_words(words: Pair<W>) -> RowRef {
+        let [slot, row] = words.map(|word| word.to_u64() as u32);
         RowRef { slot, row }
     }
     unsafe fn prime(&self, prime: u32) -> (PrimeConstants<W>, u32) {

@@ -174,11 +174,11 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
         base + u64::from(row.row) * u64::from(self.args.row_bytes)
     }
     #[inline(always)]
-    fn words_of_row(row: u64) -> [u32; 2] {
+    fn words_of_row(row: u64) -> Pair<u32> {
         [row as u32, (row >> 32) as u32]
     }
     #[inline(always)]
-    fn row_of_words([low, high]: [u32; 2]) -> u64 {
+    fn row_of_words([low, high]: Pair<u32>) -> u64 {
         u64::from(low) | u64::from(high) << 32
     }
     #[inline(always)]
@@ -188,7 +188,7 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
         let (a, b, table) = unsafe {
             let quad = |offset| self.isa.constant_quad(at + offset);
             let tables = quad(32);
-            let address = |low: u32, high: u32| Self::row_of_words([low, high]);
+            let address = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
             (quad(0), quad(16), [address(tables[0], tables[1]), address(tables[2], tables[3])])
         };
         let [q, q_inv, r1, r2] = a;

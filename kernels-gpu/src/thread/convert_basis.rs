@@ -112,7 +112,7 @@ unsafe fn records<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem) {
             let target: ConvertTarget = entry(m, item.dst_at, j);
             let (c, _) = m.prime(target.prime);
             let minus_big = c.q.wrapping_sub(W::from_u64(target.big));
-            let [row, row_high] = M::words_of_row(m.row(target.row)).map(|word| W::from_u64(u64::from(word)));
+            let [row, row_high] = M::words_of_row(m.row(target.row));
             let at = record(item, j);
             m.shared_store_quad(at, 0, [c.q, c.q_inv, minus_big, row]);
             m.shared_store(at, 4, row_high);
@@ -152,8 +152,8 @@ unsafe fn targets<const G: usize, W: Word, M: Machine<W>>(
             let known = |t: usize| {
                 let record = record(item, Ord::min(idx(t), n_dst - 1));
                 let [q, q_inv, minus_big, row] = m.shared_load_quad(record, 0);
-                let row = [row, m.shared_load(record, 4)].map(|word| word.to_u64() as u32);
-                (Known { q, q_inv, minus_big }, M::row_of_words(row))
+                let row = M::row_of_words([row, m.shared_load(record, 4)]);
+                (Known { q, q_inv, minus_big }, row)
             };
             let [(first, row), (second, row_of_second)] = [known(0), known(1)];
             let rows = [row, row_of_second];

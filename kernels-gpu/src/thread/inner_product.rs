@@ -96,15 +96,15 @@ impl InnerProduct {
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
     unsafe fn record<W: Word, M: Machine<W>>(m: &M, s: &Share, item: &InnerProductItem) {
-        let words = |row: M::Row| M::words_of_row(row).map(|word| W::from_u64(u64::from(word)));
         let mut t = s.thread;
         while s.there && t < item.n_terms {
             // SAFETY: the caller's promises; a factor that is not there stands for one that is.
             unsafe {
                 let term: Term = entry(m, item.terms_at, t);
                 let second = if term.b[1] == RowRef::NONE { term.b[0] } else { term.b[1] };
-                let ([a, a_high], [b, b_high]) = (words(m.row(term.a)), words(m.row(term.b[0])));
-                let [c, c_high] = words(m.row(second));
+                let [a, a_high] = M::words_of_row(m.row(term.a));
+                let [b, b_high] = M::words_of_row(m.row(term.b[0]));
+                let [c, c_high] = M::words_of_row(m.row(second));
                 let [start, log_repeat] =
                     [term.word_of_a(0, m.args().log_n), term.log_repeat].map(|x| W::from_u64(u64::from(x)));
                 m.shared_store_quad(s.records + t * INNER_PRODUCT_RECORD, 0, [a, a_high, b, b_high]);
@@ -124,14 +124,14 @@ impl InnerProduct {
         s: &Share,
         t: u32,
     ) -> (Quad<W>, [Quad<W>; H]) {
-        let row = |low: W, high: W| M::row_of_words([low, high].map(|word| word.to_u64() as u32));
         // SAFETY: the caller's promises.
         unsafe {
             let record = s.records + t * INNER_PRODUCT_RECORD;
             let [a, a_high, b, b_high] = m.shared_load_quad(record, 0);
             let [c, c_high, start, log_repeat] = m.shared_load_quad(record, 4);
             let (start, log_repeat) = (start.to_u64() as u32, log_repeat.to_u64() as u32);
-            let (a, second) = (row(a, a_high), [row(b, b_high), row(c, c_high)]);
+            let row = M::row_of_words;
+            let (a, second) = (row([a, a_high]), [row([b, b_high]), row([c, c_high])]);
             let a = if log_repeat == 0 {
                 m.load_quad(a, s.at, 0)
             } else {

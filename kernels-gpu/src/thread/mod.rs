@@ -77,9 +77,9 @@ pub trait Machine<W: Word> {
     /// The slot must be bound.
     unsafe fn row(&self, row: RowRef) -> Self::Row;
     /// A row as words that shared memory can keep.
-    fn words_of_row(row: Self::Row) -> [u32; 2];
+    fn words_of_row(row: Self::Row) -> Pair<W>;
     /// The row that these words stand for.
-    fn row_of_words(words: [u32; 2]) -> Self::Row;
+    fn row_of_words(words: Pair<W>) -> Self::Row;
     /// The constants and twiddles of a prime.
     ///
     /// # Safety
