@@ -30,7 +30,7 @@ pub mod matrix;
 use bytemuck::{Pod, Zeroable};
 
 /// Changes whenever a kernel, a table or an address rule changes; host refuses any other.
-pub const ABI_VERSION: u32 = 8;
+pub const ABI_VERSION: u32 = 9;
 
 /// The binding slot of the plan's arena.
 pub const ARENA: u32 = 0;

@@ -1,21 +1,22 @@
 //! The ring's tables as they lie in device memory, filled into memory of the caller's.
 //!
 //! ```text
-//! DevicePrime 0 | ... | padding to 256 bytes | N twiddles of prime 0, every eighth of them once more | those of prime 1 | ...
+//! DevicePrime 0 | ... | padding to 256 bytes | factors of prime 0, its powers | those of prime 1 | ...
 //! ```
 //!
 //! One image, one allocation, one copy: the caller allocates [`image_bytes`] on the device, has [`fill_image`] write the
 //! same number of bytes on the host for that address, and copies them. [`crate::abi::launch::KernelArgs::primes`] is
 //! the address. The image is the same for all plans of the parameters.
 
-use crate::abi::launch::DevicePrime;
-use crate::body::tables::{MAX_LOG_N, PrimeConstants, fill_twiddles};
+use crate::abi::launch::{DevicePrime, GPU_MIN_LOG_N, log_row_radix, n_factors, n_powers};
+use crate::body::shoup::{ButterflyConstants, Factor};
+use crate::body::tables::{MAX_LOG_N, PrimeConstants};
 use crate::lanes::Word;
 use bytemuck::Pod;
 use core::mem::size_of;
 
-/// Twiddles start at a multiple of this many bytes, as device allocations do.
-const TWIDDLE_ALIGN: usize = 256;
+/// Factors start at a multiple of this many bytes, as device allocations do.
+const FACTORS_ALIGN: usize = 256;
 
 /// A prime of the ring and a root for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,26 +45,27 @@ impl core::fmt::Display for WrongLength {
 
 impl core::error::Error for WrongLength {}
 
-/// Where the twiddles of prime `idx` of `n_primes` start, in bytes from the image's start; for `idx = n_primes` the image's
+/// Where the factors of prime `idx` of `n_primes` start, in bytes from the image's start; for `idx = n_primes` the image's
 /// end. A multiple of eight.
-pub const fn twiddles_offset<W: Word>(log_n: u32, n_primes: usize, idx: usize) -> usize {
+pub const fn factors_offset<W: Word>(log_n: u32, n_primes: usize, idx: usize) -> usize {
     let records = n_primes * size_of::<DevicePrime<W>>();
-    records.next_multiple_of(TWIDDLE_ALIGN) + idx * prime_words(log_n) * size_of::<W>()
+    records.next_multiple_of(FACTORS_ALIGN) + idx * prime_words(log_n) * size_of::<W>()
 }
 
 /// Words of the tables of a prime.
 const fn prime_words(log_n: u32) -> usize {
-    (1 << log_n) + (1 << (log_n - 3))
+    2 * (n_factors(log_n) + n_powers(log_n)) as usize
 }
 
 /// Bytes of the image, a multiple of eight.
 pub const fn image_bytes<W: Word>(log_n: u32, n_primes: usize) -> usize {
-    twiddles_offset::<W>(log_n, n_primes, n_primes)
+    factors_offset::<W>(log_n, n_primes, n_primes)
 }
 
-/// Fills `out` with the image that will lie at `address` on the device. `log_n` at least 3, at most [`MAX_LOG_N`].
+/// Fills `out` with the image that will lie at `address` on the device. `log_n` at least [`GPU_MIN_LOG_N`], at
+/// most [`MAX_LOG_N`].
 ///
-/// Cost: `N` Montgomery products a prime.
+/// Cost: `N log N / 8` to `N log N / 2` Montgomery products a prime.
 ///
 /// # Errors
 /// `out` is not of [`image_bytes`].
@@ -76,29 +78,59 @@ pub fn fill_image<W: Word>(
 where
     DevicePrime<W>: Pod,
 {
-    let log_n = Ord::min(log_n, MAX_LOG_N);
+    let log_n = log_n.clamp(GPU_MIN_LOG_N, MAX_LOG_N);
     let (found, expected) = (out.len(), image_bytes::<W>(log_n, primes.len()) / 8);
     if found != expected {
         return Err(WrongLength { found, expected });
     }
     out.fill(0);
-    let first = twiddles_offset::<W>(log_n, primes.len(), 0);
-    let (records, twiddles) = out.split_at_mut(first / 8);
+    let first = factors_offset::<W>(log_n, primes.len(), 0);
+    let (records, tables) = out.split_at_mut(first / 8);
     let records = records.chunks_exact_mut(size_of::<DevicePrime<W>>() / 8);
-    let twiddles = twiddles.chunks_exact_mut(prime_words(log_n) * size_of::<W>() / 8);
-    for (idx, ((root, record), twiddles)) in primes.iter().zip(records).zip(twiddles).enumerate() {
+    let tables = tables.chunks_exact_mut(prime_words(log_n) * size_of::<W>() / 8);
+    for (idx, ((root, record), table)) in primes.iter().zip(records).zip(tables).enumerate() {
         let c = PrimeConstants::new(root.q, root.psi, log_n);
-        let words: &mut [W] = bytemuck::cast_slice_mut(twiddles);
-        fill_twiddles(&c, root.psi, log_n, 0, words);
-        let (all, eighths) = words.split_at_mut(1 << log_n);
-        eighths.iter_mut().zip(all.iter().step_by(8)).for_each(|(to, &from)| *to = from);
-        let address = address + twiddles_offset::<W>(log_n, primes.len(), idx) as u64;
+        let b = ButterflyConstants::new(&c);
+        fill_table(&c, root.psi, log_n, bytemuck::cast_slice_mut(table));
+        let address = address + factors_offset::<W>(log_n, primes.len(), idx) as u64;
+        let [n_inv, n_inv_w1] = [b.n_inv, b.n_inv_w1];
         let prime = DevicePrime {
             constants: [c.q, c.q_inv, c.r1, c.r2, c.n_inv, c.n_inv_w1, c.minus_q2, W::ZERO],
-            twiddles: address,
-            eighths: address + (size_of::<W>() << log_n) as u64,
+            butterflies: [
+                b.q2,
+                b.minus_q,
+                W::ZERO,
+                W::ZERO,
+                n_inv.w,
+                n_inv.quotient,
+                n_inv_w1.w,
+                n_inv_w1.quotient,
+            ],
+            table: address,
+            padding: 0,
         };
         record.copy_from_slice(bytemuck::cast_slice(&[prime]));
     }
     Ok(())
+}
+
+/// Fills the tables of a prime: its factors, then its powers.
+fn fill_table<W: Word>(c: &PrimeConstants<W>, psi: W, log_n: u32, out: &mut [W]) {
+    // w[2^s] = psi^(N / 2^(s + 1))
+    let mut roots = [c.to_montgomery(psi); MAX_LOG_N as usize];
+    for s in (0..log_n.saturating_sub(1) as usize).rev() {
+        roots[s] = c.mul(roots[s + 1], roots[s + 1]);
+    }
+    let put = |k: usize, to: &mut [W]| {
+        let bits = roots.iter().enumerate().filter(|(s, _)| k >> s & 1 == 1);
+        let Factor { w, quotient } =
+            Factor::from_montgomery(bits.fold(c.r1, |w, (_, &root)| c.mul(w, root)), c);
+        to.iter_mut().zip([w, quotient]).for_each(|(to, word)| *to = word);
+    };
+    let (factors, powers) = out.split_at_mut(2 * n_factors(log_n) as usize);
+    factors.chunks_exact_mut(2).enumerate().for_each(|(k, to)| put(k, to));
+    let log_r = log_row_radix(log_n);
+    for (block, of_block) in (1 << (log_n - log_r)..).zip(powers.chunks_exact_mut(2 * log_r as usize)) {
+        of_block.chunks_exact_mut(2).enumerate().for_each(|(stage, to)| put(block << stage, to));
+    }
 }

@@ -1,7 +1,7 @@
 //! The microbenchmark suite.
 //!
 //! `cargo run --release -p benches --bin suite -- --backend cpu|cuda [--json FILE] [--plot FILE.svg] [--filter TEXT]
-//! [--quick]`. How a figure comes about: [`benches::measure`]; the floors of composites: [`benches::composite`].
+//! [--launches] [--quick]`. How a figure comes about: [`benches::measure`]; the floors of composites: [`benches::composite`].
 
 use anyhow::{Context, Result};
 use benches::chain::Chain;
@@ -38,6 +38,9 @@ struct Args {
     /// Every kernel and composite once, at the smallest size: does it run at all?
     #[arg(long)]
     quick: bool,
+    /// After each composite, which of its launches take how long.
+    #[arg(long)]
+    launches: bool,
     /// Folder with the peers' `openfhe.json` and `tenseal.json`.
     #[arg(long)]
     peers: Option<PathBuf>,
@@ -135,6 +138,10 @@ impl Suite {
         for (shape, level) in composites {
             let row = composite::measure(shape, chain, level, &mut *client, &mut keys, &self.machine)?;
             self.push(row)?;
+            if self.args.launches {
+                let table = composite::launches(shape, chain, level, &mut *client, &mut keys, &self.machine)?;
+                writeln!(std::io::stdout(), "\n{table}")?;
+            }
         }
         let rows = client.measure(chain, &self.machine, &operations)?;
         rows.into_iter().try_for_each(|row| self.push(row))

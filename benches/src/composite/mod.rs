@@ -14,6 +14,7 @@ use copies::with_copies;
 use fhe_core::params::Level;
 use floor::{Floor, Sizes};
 use host::LoadedProgram;
+use host::profile::Roof;
 use kernels_gpu::abi::KernelId;
 use scheduler::compile::{compile_placed, refit};
 use scheduler::poly_ir::{Function, Op, PolyId};
@@ -276,6 +277,11 @@ impl Shape {
         text + "}\n"
     }
 
+    /// Fresh ciphertexts, with the names of the inputs.
+    fn operands(&self, client: &mut dyn Client, level: Level) -> Result<Vec<(String, Vec<u8>)>> {
+        (0..self.inputs).map(|i| Ok((format!("x{i}"), client.encrypt(level)?))).collect()
+    }
+
     fn compile(&self, chain: &Chain, level: Level) -> Result<Compiled> {
         let mut placed = ckks_ir::text::parse(&self.text(level), &[])?;
         // As many values as slots: plaintexts that are stored and read whole (docs/adr/0015).
@@ -358,10 +364,8 @@ fn measure_case(
     let session = if events { &machine.profiled } else { &machine.session };
     let mut program = session.load(compiled, params)?;
     program.load_keys(key_bytes)?;
-    let ciphertexts = (0..shape.inputs).map(|_| client.encrypt(level)).collect::<Result<Vec<Vec<u8>>>>()?;
-    let names: Vec<String> = (0..shape.inputs).map(|i| format!("x{i}")).collect();
-    let inputs: Vec<(&str, &[u8])> =
-        names.iter().map(String::as_str).zip(ciphertexts.iter().map(Vec::as_slice)).collect();
+    let ciphertexts = shape.operands(client, level)?;
+    let inputs = by_name(&ciphertexts);
     program.run(&inputs)?;
 
     let work: Vec<_> = program.work_by_kernel();
@@ -391,6 +395,38 @@ fn measure_case(
     row = row.with_floor(least);
     (row.copies, row.launches) = (copies, Some(launches));
     Ok(row)
+}
+
+/// The launches of a composite, those that take longest first. They are timed one by one and share no time, so that their sum is more
+/// than the composite takes as a graph.
+///
+/// # Errors
+/// Those of the rooms, with the case.
+pub fn launches(
+    shape: Shape,
+    chain: &Chain,
+    level: Level,
+    client: &mut dyn Client,
+    keys: &mut KeyStore,
+    machine: &Machine,
+) -> Result<String> {
+    let compiled = shape.compile(chain, level)?;
+    let key_bytes = keys.keys(client, &compiled)?;
+    let mut program = machine.profiled.load(compiled, &chain.params)?;
+    program.load_keys(key_bytes)?;
+    let ciphertexts = shape.operands(client, level)?;
+    // The first run loads kernels.
+    for _ in 0..2 {
+        program.run(&by_name(&ciphertexts))?;
+    }
+    let roof = Roof { bytes_per_second: machine.roofs.copy };
+    let profile = &program.last_run().profile;
+    Ok(format!("{}\n\n{}", profile.kernel_table(Some(roof)), profile.launch_table(usize::MAX, Some(roof))))
+}
+
+/// Ciphertexts by the names of the inputs.
+fn by_name(ciphertexts: &[(String, Vec<u8>)]) -> Vec<(&str, &[u8])> {
+    ciphertexts.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect()
 }
 
 /// Median of the launches that are not left out, of runs that time every launch.

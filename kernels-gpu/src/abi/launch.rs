@@ -9,7 +9,7 @@
 //! Every entry is `unsafe extern "ptx-kernel" fn(KernelArgs)`: one argument, the struct by value. A block whose first item is
 //! not below `n_items` does nothing, so a grid may be too large.
 //!
-//! **Ring tables** in device memory: one [`DevicePrime`] a prime, then the twiddles; [`crate::device_tables`] fills
+//! **Ring tables** in device memory: one [`DevicePrime`] a prime, then the factors; [`crate::device_tables`] fills
 //! them.
 
 use super::{
@@ -45,23 +45,41 @@ pub struct KernelArgs {
     pub row_bytes: u32,
 }
 
-/// A prime in device memory: the words of [`crate::body::tables::PrimeConstants`] and where its twiddles are.
+/// A prime in device memory, and where the factors of its transforms are.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DevicePrime<W> {
-    /// `q, q_inv, r1, r2, n_inv, n_inv_w1, minus_q2`, zero.
+    /// [`crate::body::tables::PrimeConstants`]: `q, q_inv, r1, r2, n_inv, n_inv_w1, minus_q2`, zero.
     pub constants: [W; 8],
-    /// Address of `N` twiddles `w` in plain order, aligned to [`GPU_ALIGN`].
-    pub twiddles: u64,
-    /// Address of the `N / 8` twiddles `w[8 k]`: what a block of radix 16 computes its factors from.
-    pub eighths: u64,
+    /// [`crate::body::shoup::ButterflyConstants`]: `q2, minus_q`, two zeros, `n_inv` and `n_inv_w1` with their quotients.
+    pub butterflies: [W; 8],
+    /// Address of the table, aligned to [`GPU_ALIGN`]: [`n_factors`] factors `w` in plain order, with quotients; then [`n_powers`]
+    /// powers: for each block `b` from `N / R` of `R = 2^`[`log_row_radix`] words `w[b], w[2 b], ...`, `log R` of them.
+    pub table: u64,
+    /// Zero.
+    pub padding: u64,
 }
 
-// SAFETY: eight words of four bytes and two of eight, no padding (asserted below), valid for any bits.
+/// `log2` of the radix of the narrow steps of rows, whose threads hold 16 words: 2 to 4.
+pub const fn log_row_radix(log_n: u32) -> u32 {
+    log_row_words(log_n) - 4
+}
+
+/// Factors of a prime in device memory: those before the narrow steps of rows.
+pub const fn n_factors(log_n: u32) -> u32 {
+    1 << (log_n - log_row_radix(log_n))
+}
+
+/// Powers of a prime in device memory.
+pub const fn n_powers(log_n: u32) -> u32 {
+    log_row_radix(log_n) << (log_n - log_row_radix(log_n))
+}
+
+// SAFETY: sixteen words of four bytes and two of eight, no padding (asserted below), valid for any bits.
 unsafe impl Zeroable for DevicePrime<u32> {}
 // SAFETY: as above.
 unsafe impl Pod for DevicePrime<u32> {}
-// SAFETY: ten words of eight bytes, no padding (asserted below), valid for any bits.
+// SAFETY: eighteen words of eight bytes, no padding (asserted below), valid for any bits.
 unsafe impl Zeroable for DevicePrime<u64> {}
 // SAFETY: as above.
 unsafe impl Pod for DevicePrime<u64> {}
@@ -351,5 +369,5 @@ const _: () = {
     // What a thread moves of a row is 16 words.
     assert!(log_ntt_thread_words(log_row_words(GPU_MAX_LOG_N)) == 4);
     assert!(1 << log_ntt_thread_words(log_column_words(GPU_MAX_LOG_N)) == NTT_MOST_WORDS);
-    assert!(size_of::<DevicePrime<u32>>() == 48 && size_of::<DevicePrime<u64>>() == 80);
+    assert!(size_of::<DevicePrime<u32>>() == 80 && size_of::<DevicePrime<u64>>() == 144);
 };

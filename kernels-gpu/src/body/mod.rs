@@ -12,6 +12,7 @@ pub mod elementwise;
 pub mod encode;
 pub mod inner_product;
 pub mod ntt;
+pub mod shoup;
 pub mod tables;
 
 use crate::lanes::{Lanes, Word};

@@ -1,4 +1,4 @@
-//! Radix steps of the negacyclic NTT, shared by the CPU's rows and the GPU-shaped threads.
+//! Radix steps of the negacyclic NTT on a CPU; those of a GPU's thread are in [`super::shoup`].
 //!
 //! ```text
 //! forward:  A_i = sum_j a_j psi^((2 brv(i) + 1) j)      natural order in, bit-reversed out
@@ -27,7 +27,13 @@ pub trait Twiddles<W: Word, L: Lanes<W>>: Copy {
     /// `(u + t, u - t)` with `t = x w / R mod q` in `(-q, q)` for factor `w`. Needs `x < 4q`.
     #[inline(always)]
     fn mul_add_sub_lazy(&self, x: L, stage: u32, i: usize, u: L, m: &Modulus<W, L>) -> (L, L) {
-        x.mont_mul_add_sub_lazy(self.factor(stage, i), Self::SPLAT, m.q, m.q_inv, u)
+        let w = self.factor(stage, i);
+        let t = if Self::SPLAT {
+            x.mont_mul_splat_lazy(w, m.q, m.q_inv)
+        } else {
+            x.mont_mul_lazy(w, m.q, m.q_inv)
+        };
+        (u.add(t), u.sub(t))
     }
 }
 
@@ -53,7 +59,7 @@ pub(crate) use unrolled;
 
 /// Pair `p` of a stage whose blocks have `2^log_len` values: (sub-block, upper index, lower index).
 #[inline(always)]
-const fn pair(p: usize, log_len: u32) -> (usize, usize, usize) {
+pub(crate) const fn pair(p: usize, log_len: u32) -> (usize, usize, usize) {
     let log_half = log_len - 1;
     let block = p >> log_half;
     let upper = (block << log_len) + (p & ((1 << log_half) - 1));

@@ -67,6 +67,27 @@ pub(crate) unsafe fn run<K: ThreadKernel<u32>>(args: KernelArgs) {
             if round >= rounds {
                 return;
             }
+            barrier::<K>();
+        }
+    }
+}
+
+unsafe extern "unadjusted" {
+    #[link_name = "llvm.nvvm.bar.warp.sync"]
+    fn bar_warp_sync(lanes: u32);
+}
+
+/// The barrier between two phases.
+///
+/// # Safety
+/// All threads of the block, or of the warp, come here.
+#[inline(always)]
+unsafe fn barrier<K: ThreadKernel<u32>>() {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if K::IN_WARPS {
+            bar_warp_sync(u32::MAX);
+        } else {
             nvptx::_syncthreads();
         }
     }
@@ -82,11 +103,11 @@ unsafe fn phases<K: ThreadKernel<u32>>(m: &Addressed<Ptx>, state: &mut K::State,
     unsafe {
         K::phase_of_round(m, state, round, 0);
         if K::PHASES > 1 {
-            nvptx::_syncthreads();
+            barrier::<K>();
             K::phase_of_round(m, state, round, 1);
         }
         if K::PHASES > 2 {
-            nvptx::_syncthreads();
+            barrier::<K>();
             K::phase_of_round(m, state, round, 2);
         }
     }

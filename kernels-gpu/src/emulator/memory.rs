@@ -4,15 +4,25 @@ use crate::abi::RowRef;
 use crate::lanes::Word;
 use alloc::vec::Vec;
 
+/// Threads of a warp.
+const WARP: u32 = 32;
+
 /// Shared memory of a block: the word, and the (phase, thread) that wrote it.
 #[derive(Debug)]
 pub(super) struct Shared<W> {
     words: Vec<Option<(W, u32, u32)>>,
+    in_warps: bool,
 }
 
 impl<W: Word> Shared<W> {
-    pub(super) fn new(n_words: usize) -> Self {
-        Self { words: alloc::vec![None; n_words] }
+    /// So many words; `in_warps` if barriers are those of a warp ([`crate::thread::ThreadKernel::IN_WARPS`]).
+    pub(super) fn new(n_words: usize, in_warps: bool) -> Self {
+        Self { words: alloc::vec![None; n_words], in_warps }
+    }
+
+    /// Whether what `writer` did to a word in phase `wrote_in` is over for `thread` in `phase`.
+    fn is_over(&self, (wrote_in, writer): (u32, u32), (phase, thread): (u32, u32)) -> bool {
+        writer == thread || (wrote_in < phase && (!self.in_warps || writer / WARP == thread / WARP))
     }
 
     /// Word `at`, written in an earlier phase or by this thread.
@@ -20,14 +30,16 @@ impl<W: Word> Shared<W> {
         let Some((word, wrote_in, writer)) = self.words[at as usize] else {
             unreachable!("shared word {at} read before it was written")
         };
-        assert!(wrote_in < phase || writer == thread, "shared word {at} raced by thread {thread}");
+        let over = self.is_over((wrote_in, writer), (phase, thread));
+        assert!(over, "shared word {at} raced by thread {thread}");
         word
     }
 
     /// Writes word `at`.
     pub(super) fn write(&mut self, at: u32, word: W, (phase, thread): (u32, u32)) {
         if let Some((_, wrote_in, writer)) = self.words[at as usize] {
-            assert!(wrote_in < phase || writer == thread, "shared word {at} raced by thread {thread}");
+            let over = self.is_over((wrote_in, writer), (phase, thread));
+            assert!(over, "shared word {at} raced by thread {thread}");
         }
         self.words[at as usize] = Some((word, phase, thread));
     }

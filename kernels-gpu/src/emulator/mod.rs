@@ -16,8 +16,9 @@ mod pointers;
 #[cfg(test)]
 mod warp;
 
-use crate::abi::launch::{KernelArgs, contract, n_entries, shared_bytes};
+use crate::abi::launch::{KernelArgs, contract, log_row_radix, n_entries, n_factors, n_powers, shared_bytes};
 use crate::abi::{KernelId, Launch, RowRef};
+use crate::body::shoup::{ButterflyConstants, Factor};
 use crate::body::tables::{PrimeConstants, RingTables};
 use crate::lanes::Word;
 use crate::thread::{
@@ -51,6 +52,14 @@ impl<'b, W> Thread<'_, 'b, W> {
     fn rows(&self) -> RefMut<'_, Global<'b, W>> {
         assert!(self.waited.get(), "a row is touched before the thread has waited for it");
         self.global.borrow_mut()
+    }
+}
+
+impl<W: Word> Thread<'_, '_, W> {
+    /// Factor `w[at]` of the ring.
+    fn power(&self, prime: u32, at: u32) -> Factor<W> {
+        let prime = &self.ring.primes[prime as usize];
+        Factor::from_montgomery(prime.twiddles[at as usize], &prime.constants)
     }
 }
 
@@ -105,23 +114,23 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
         let [slot, row] = words.map(|word| word.to_u64() as u32);
         RowRef { slot, row }
     }
-    unsafe fn prime(&self, prime: u32) -> (PrimeConstants<W>, u32) {
-        (self.ring.primes[prime as usize].constants, prime)
+    unsafe fn prime(&self, prime: u32) -> PrimeConstants<W> {
+        self.ring.primes[prime as usize].constants
+    }
+    unsafe fn butterflies(&self, prime: u32) -> (ButterflyConstants<W>, u32) {
+        (ButterflyConstants::new(&self.ring.primes[prime as usize].constants), prime)
     }
 
-    unsafe fn twiddle(&self, table: u32, at: u32) -> W {
-        self.ring.primes[table as usize].twiddles[at as usize]
+    unsafe fn factor(&self, table: u32, at: u32) -> Factor<W> {
+        let (log_n, log_r) = (self.ring.log_n, log_row_radix(self.ring.log_n));
+        let Some(at) = at.checked_sub(n_factors(log_n)) else { return self.power(table, at) };
+        assert!(at < n_powers(log_n), "power {at} of a table");
+        self.power(table, ((1 << (log_n - log_r)) + at / log_r) << (at % log_r))
     }
-    unsafe fn twiddle_eighth(&self, table: u32, at: u32) -> W {
-        self.ring.primes[table as usize].twiddles[8 * at as usize]
-    }
-    unsafe fn twiddle_pair(&self, table: u32, at: u32) -> [W; 2] {
-        let twiddles = &self.ring.primes[table as usize].twiddles[aligned(at, 2) as usize..];
-        [twiddles[0], twiddles[1]]
-    }
-    unsafe fn twiddle_quad(&self, table: u32, at: u32) -> Quad<W> {
-        let twiddles = &self.ring.primes[table as usize].twiddles[aligned(at, 4) as usize..];
-        [twiddles[0], twiddles[1], twiddles[2], twiddles[3]]
+    unsafe fn factor_pair(&self, table: u32, at: u32, plus: u32) -> [Factor<W>; 2] {
+        let at = aligned(at + plus, 2);
+        // SAFETY: every access is checked.
+        unsafe { [self.factor(table, at), self.factor(table, at + 1)] }
     }
 
     unsafe fn load(&self, row: RowRef, at: u32, plus: u32) -> W {
@@ -215,7 +224,7 @@ fn run_grid<W: Word, K: ThreadKernel<W>>(
     let shared_bytes = shared_bytes(launch, pool, size_of::<W>() as u32).unwrap_or(contract.shared_bytes);
     // One block too many: it must do nothing.
     for block in 0..=contract.blocks(n_items, log_n) {
-        let shared = RefCell::new(Shared::new(shared_bytes as usize / size_of::<W>()));
+        let shared = RefCell::new(Shared::new(shared_bytes as usize / size_of::<W>(), K::IN_WARPS));
         let n_threads = contract.threads as usize;
         let mut states = alloc::vec![K::start(); n_threads];
         let fetched: Vec<_> = (0..n_threads).map(|_| RefCell::default()).collect();

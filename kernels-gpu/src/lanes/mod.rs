@@ -182,13 +182,6 @@ pub trait Lanes<W: Word>: Copy {
     /// [`Lanes::mont_mul_splat_lazy`] with `w_q_inv = w * q_inv mod R` at hand: as many multiplications, one fewer
     /// on the critical path.
     fn mont_mul_pre_lazy(self, w: Self, w_q_inv: Self, q: Self) -> Self;
-    /// `(addend + t, addend - t)` with `t = self * w / R mod q` as [`Lanes::mont_mul_lazy`] gives it, or, if `splat`,
-    /// [`Lanes::mont_mul_splat_lazy`].
-    #[inline(always)]
-    fn mont_mul_add_sub_lazy(self, w: Self, splat: bool, q: Self, q_inv: Self, addend: Self) -> (Self, Self) {
-        let t = if splat { self.mont_mul_splat_lazy(w, q, q_inv) } else { self.mont_mul_lazy(w, q, q_inv) };
-        (addend.add(t), addend.sub(t))
-    }
 
     /// Accumulators at zero.
     ///

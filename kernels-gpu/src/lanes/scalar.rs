@@ -71,23 +71,6 @@ impl<W: Word> Lanes<W> for Scalar<W> {
     fn mont_mul_pre_lazy(self, w: Self, w_q_inv: Self, q: Self) -> Self {
         Self::redc(self.0.mul_wide(w.0), self.0.wrapping_mul(w_q_inv.0), q.0)
     }
-    /// With `t = hi(z) - hi(m q)` each result is one sum of three words, one instruction on a GPU.
-    #[inline(always)]
-    fn mont_mul_add_sub_lazy(
-        self,
-        w: Self,
-        _splat: bool,
-        q: Self,
-        q_inv: Self,
-        addend: Self,
-    ) -> (Self, Self) {
-        let z = self.0.mul_wide(w.0);
-        let plus = W::hi(z);
-        let minus = W::hi(W::lo(z).wrapping_mul(q_inv.0).mul_wide(q.0));
-        let sum = addend.0.wrapping_add(plus).wrapping_sub(minus);
-        let difference = addend.0.wrapping_add(minus).wrapping_sub(plus);
-        (Self(sum), Self(difference))
-    }
     #[inline(always)]
     unsafe fn zero_acc() -> W::Wide {
         W::ZERO.widen()

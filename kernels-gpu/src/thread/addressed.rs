@@ -1,7 +1,7 @@
 //! A machine made of addresses: where rows, tables and pool words lie, given loads and stores.
 //!
 //! ```text
-//! row   = bindings[slot] + row N 4         prime = primes + 48 idx         pool word = pool + 8 at
+//! row   = bindings[slot] + row N 4         prime = primes + 80 idx         pool word = pool + 8 at
 //! ```
 //!
 //! [`Isa`] is the loads and stores: PTX instructions on a GPU, checked pointers in a test. So the address rules of the ABI
@@ -11,6 +11,7 @@ use super::tile::{self, Known, LANE_TARGETS, Residues, Tile};
 use super::{Machine, Pair, Quad};
 use crate::abi::RowRef;
 use crate::abi::launch::{DevicePrime, KernelArgs};
+use crate::body::shoup::{ButterflyConstants, Factor};
 use crate::body::tables::PrimeConstants;
 use core::mem::size_of;
 
@@ -109,6 +110,25 @@ fn word(base: u64, at: u32, plus: u32) -> u64 {
     base + u64::from(at) * u64::from(WORD) + u64::from(plus) * u64::from(WORD)
 }
 
+/// Two factors by their words.
+#[inline(always)]
+fn factors([a, a_quotient, b, b_quotient]: Quad<u32>) -> [Factor<u32>; 2] {
+    [Factor { w: a, quotient: a_quotient }, Factor { w: b, quotient: b_quotient }]
+}
+
+impl<I: Isa> Addressed<I> {
+    /// Quads `first`, `first + 1` of the record of a prime.
+    ///
+    /// # Safety
+    /// `prime` must be below the number of primes, `first` at most 3, or 4 for one quad and another that is not read.
+    #[inline(always)]
+    unsafe fn quads(&self, prime: u32, first: u32) -> [Quad<u32>; 2] {
+        let at = self.args.primes + u64::from(prime) * size_of::<DevicePrime<u32>>() as u64;
+        // SAFETY: the caller's promise; records are 80 bytes, aligned to 16.
+        [first, first + 1].map(|k| unsafe { self.isa.constant_quad(at + u64::from(16 * k)) })
+    }
+}
+
 /// A method that hands an address on.
 macro_rules! forward {
     ($($name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)? = $isa:ident($address:expr $(, $word:ident)?);)*) => {
@@ -124,7 +144,7 @@ macro_rules! forward {
 
 impl<I: Isa> Machine<u32> for Addressed<I> {
     type Row = u64;
-    type Table = [u64; 2];
+    type Table = u64;
 
     #[inline(always)]
     fn args(&self) -> &KernelArgs {
@@ -182,18 +202,30 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
         u64::from(low) | u64::from(high) << 32
     }
     #[inline(always)]
-    unsafe fn prime(&self, prime: u32) -> (PrimeConstants<u32>, [u64; 2]) {
-        let at = self.args.primes + u64::from(prime) * size_of::<DevicePrime<u32>>() as u64;
-        // SAFETY: the caller's promise; records are 48 bytes, aligned to 16.
-        let (a, b, table) = unsafe {
-            let quad = |offset| self.isa.constant_quad(at + offset);
-            let tables = quad(32);
-            let address = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-            (quad(0), quad(16), [address(tables[0], tables[1]), address(tables[2], tables[3])])
-        };
-        let [q, q_inv, r1, r2] = a;
-        let [n_inv, n_inv_w1, minus_q2, _] = b;
-        (PrimeConstants { q, q_inv, r1, r2, n_inv, n_inv_w1, minus_q2 }, table)
+    unsafe fn prime(&self, prime: u32) -> PrimeConstants<u32> {
+        // SAFETY: the caller's promise.
+        let [[q, q_inv, r1, r2], [n_inv, n_inv_w1, minus_q2, _]] = unsafe { self.quads(prime, 0) };
+        PrimeConstants { q, q_inv, r1, r2, n_inv, n_inv_w1, minus_q2 }
+    }
+    #[inline(always)]
+    unsafe fn butterflies(&self, prime: u32) -> (ButterflyConstants<u32>, u64) {
+        // SAFETY: the caller's promise.
+        let ([[q2, minus_q, ..], inverses], [[low, high, ..], _]) =
+            unsafe { (self.quads(prime, 2), self.quads(prime, 4)) };
+        let [n_inv, n_inv_w1] = factors(inverses);
+        let table = u64::from(low) | u64::from(high) << 32;
+        (ButterflyConstants { q2, minus_q, n_inv, n_inv_w1 }, table)
+    }
+    #[inline(always)]
+    unsafe fn factor(&self, table: u64, at: u32) -> Factor<u32> {
+        // SAFETY: the caller's promise.
+        let [w, quotient] = unsafe { self.isa.constant_pair(word(table, 2 * at, 0)) };
+        Factor { w, quotient }
+    }
+    #[inline(always)]
+    unsafe fn factor_pair(&self, table: u64, at: u32, plus: u32) -> [Factor<u32>; 2] {
+        // SAFETY: the caller's promise; an even factor is aligned to 16 bytes.
+        factors(unsafe { self.isa.constant_quad(word(table, 2 * at, 2 * plus)) })
     }
 
     #[inline(always)]
@@ -239,10 +271,6 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
     }
 
     forward! {
-        twiddle(table: [u64; 2], at: u32) -> u32 = constant(word(table[0], at, 0));
-        twiddle_eighth(table: [u64; 2], at: u32) -> u32 = constant(word(table[1], at, 0));
-        twiddle_pair(table: [u64; 2], at: u32) -> [u32; 2] = constant_pair(word(table[0], at, 0));
-        twiddle_quad(table: [u64; 2], at: u32) -> Quad<u32> = constant_quad(word(table[0], at, 0));
         load(row: u64, at: u32, plus: u32) -> u32 = global_load(word(row, at, plus));
         load_quad(row: u64, at: u32, plus: u32) -> Quad<u32> = global_load_quad(word(row, at, plus));
         store(row: u64, at: u32, plus: u32, x: u32) = global_store(word(row, at, plus), x);

@@ -56,7 +56,7 @@ unsafe fn digits<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem, part: u
         unsafe {
             unrolled!(SOURCES, s, {
                 let source: ConvertSource = entry(m, item.src_at, Ord::min(idx(s), item.n_src - 1));
-                let (c, _) = m.prime(source.prime);
+                let c = m.prime(source.prime);
                 let modulus = reducer(&c).m;
                 let inv = Scalar(W::from_u64(source.inv));
                 fracs[s] = W::from_u64(source.frac);
@@ -110,7 +110,7 @@ unsafe fn records<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem) {
         // SAFETY: the caller's promises; shared memory holds n_dst records after the parts of quotients.
         unsafe {
             let target: ConvertTarget = entry(m, item.dst_at, j);
-            let (c, _) = m.prime(target.prime);
+            let c = m.prime(target.prime);
             let minus_big = c.q.wrapping_sub(W::from_u64(target.big));
             let [row, row_high] = M::words_of_row(m.row(target.row));
             let at = record(item, j);

@@ -174,7 +174,7 @@ impl<W: Word> ThreadKernel<W> for RoundResidues {
             let mut t = 0;
             while t < item.n_dst {
                 let target: RoundTarget = entry(m, item.dst_at, t);
-                let (c, _) = m.prime(target.prime);
+                let c = m.prime(target.prime);
                 let reducer = reducer(&c);
                 let mut out = [W::ZERO; 4];
                 unrolled!(4, k, {

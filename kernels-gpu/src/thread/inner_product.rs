@@ -183,7 +183,7 @@ impl InnerProduct {
     unsafe fn sums<W: Word, M: Machine<W>, const H: usize>(m: &M, s: &Share, item: &InnerProductItem) {
         // SAFETY: the caller's promises; all is read before dst is written.
         unsafe {
-            let reducer = || -> Reducer<W, Scalar<W>> { reducer(&m.prime(item.prime).0) };
+            let reducer = || -> Reducer<W, Scalar<W>> { reducer(&m.prime(item.prime)) };
             let mut acc = [[W::ZERO.widen(); 4]; H];
             unrolled!(2, h, {
                 if h < H && item.init[h] != RowRef::NONE {

@@ -19,6 +19,7 @@ use crate::abi::launch::{GPU_MIN_LOG_N, KernelArgs, LaunchContract, contract};
 use crate::abi::{KernelId, RowRef};
 use crate::body::inner_product::Reducer;
 use crate::body::ntt::unrolled;
+use crate::body::shoup::{ButterflyConstants, Factor};
 use crate::body::tables::PrimeConstants;
 use crate::lanes::{Scalar, Word};
 use core::mem::{MaybeUninit, size_of};
@@ -34,7 +35,7 @@ pub type Pair<W> = [W; 2];
 pub trait Machine<W: Word> {
     /// A row whose slot has been looked up.
     type Row: Copy;
-    /// The twiddles of a prime.
+    /// The factors of a prime's transforms.
     type Table: Copy;
 
     /// The kernel's argument.
@@ -80,32 +81,28 @@ pub trait Machine<W: Word> {
     fn words_of_row(row: Self::Row) -> Pair<W>;
     /// The row that these words stand for.
     fn row_of_words(words: Pair<W>) -> Self::Row;
-    /// The constants and twiddles of a prime.
+    /// The constants of a prime.
     ///
     /// # Safety
     /// `prime` must be below the number of primes.
-    unsafe fn prime(&self, prime: u32) -> (PrimeConstants<W>, Self::Table);
+    unsafe fn prime(&self, prime: u32) -> PrimeConstants<W>;
+    /// What its transforms need.
+    ///
+    /// # Safety
+    /// As [`Machine::prime`].
+    unsafe fn butterflies(&self, prime: u32) -> (ButterflyConstants<W>, Self::Table);
 
-    /// Twiddle `at`.
+    /// Factor `at` of a table, which are [`n_factors`](crate::abi::launch::n_factors) factors `w` and, behind them,
+    /// [`n_powers`](crate::abi::launch::n_powers) powers.
     ///
     /// # Safety
-    /// `at < N`.
-    unsafe fn twiddle(&self, table: Self::Table, at: u32) -> W;
-    /// Twiddle `8 at`, from the table that has only these.
+    /// The table must hold it.
+    unsafe fn factor(&self, table: Self::Table, at: u32) -> Factor<W>;
+    /// Factors `at + plus`, `at + plus + 1` of a table, `at + plus` even. `plus` is a constant.
     ///
     /// # Safety
-    /// `8 at < N`.
-    unsafe fn twiddle_eighth(&self, table: Self::Table, at: u32) -> W;
-    /// Twiddles `at`, `at + 1`; `at` even.
-    ///
-    /// # Safety
-    /// `at + 1 < N`.
-    unsafe fn twiddle_pair(&self, table: Self::Table, at: u32) -> [W; 2];
-    /// Twiddles `at ..= at + 3`; `at` a multiple of four.
-    ///
-    /// # Safety
-    /// `at + 3 < N`.
-    unsafe fn twiddle_quad(&self, table: Self::Table, at: u32) -> Quad<W>;
+    /// As [`Machine::factor`] for each.
+    unsafe fn factor_pair(&self, table: Self::Table, at: u32, plus: u32) -> [Factor<W>; 2];
 
     /// Word `at + plus` of a row. Here and below `plus` is a constant, which becomes part of the instruction.
     ///
@@ -223,6 +220,8 @@ pub trait ThreadKernel<W: Word> {
     const PHASES: u32 = 1;
     /// Whether the phases are run in rounds, with a barrier between these too.
     const ROUNDS: bool = false;
+    /// Whether threads exchange words with those of their warp only, so that a barrier is one of the warp.
+    const IN_WARPS: bool = false;
     /// What a thread keeps from phase to phase.
     type State: Copy;
 

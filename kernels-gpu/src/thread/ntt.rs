@@ -26,14 +26,15 @@ use crate::abi::launch::{
     NTT_LINES, is_column_entry, log_column_words, log_ntt_thread_words, log_row_words, row_stride,
 };
 use crate::abi::{KernelId, RowItem, RowRef};
-use crate::body::Modulus;
-use crate::body::ntt::{canonical_step, forward_step_lazy, inverse_last_step, inverse_step_lazy, unrolled};
-use crate::body::tables::PrimeConstants;
-use crate::lanes::{Scalar, Word};
-use factors::{Factors, compute_factors, load_factors};
+use crate::body::ntt::unrolled;
+use crate::body::shoup::{
+    ButterflyConstants, End, StepFactors, forward_step, inverse_last_stage, inverse_step,
+};
+use crate::lanes::Word;
+use factors::{Loaded, Powers};
 
 /// What a thread holds.
-type Words<W, const T: usize> = [Scalar<W>; T];
+type Words<W, const T: usize> = [W; T];
 
 /// One entry of one direction.
 #[derive(Debug)]
@@ -42,13 +43,13 @@ pub struct Lines<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool>;
 #[inline(always)]
 fn set_quad<W: Word, const T: usize>(x: &mut Words<W, T>, quad: usize, from: Quad<W>) {
     unrolled!(4, k, {
-        x[4 * quad + k] = Scalar(from[k]);
+        x[4 * quad + k] = from[k];
     });
 }
 
 #[inline(always)]
 fn get_quad<W: Word, const T: usize>(x: &Words<W, T>, quad: usize) -> Quad<W> {
-    [x[4 * quad].0, x[4 * quad + 1].0, x[4 * quad + 2].0, x[4 * quad + 3].0]
+    [x[4 * quad], x[4 * quad + 1], x[4 * quad + 2], x[4 * quad + 3]]
 }
 
 /// Asks for the four quads that a thread moves of a row, the first of them at word `at`; quad `k` comes to word `to(k)` of shared memory.
@@ -69,8 +70,7 @@ unsafe fn fetch_moved<W: Word, M: Machine<W>>(m: &M, row: RowRef, at: u32, to: i
 /// A thread's share of the work.
 struct Share<'a, W: Word, M: Machine<W>> {
     m: &'a M,
-    c: PrimeConstants<W>,
-    modulus: Modulus<W, Scalar<W>>,
+    c: ButterflyConstants<W>,
     table: M::Table,
     /// Line in the row, and in the block.
     line: u32,
@@ -102,9 +102,8 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         };
         // SAFETY: the caller's promises.
         unsafe {
-            let (c, table) = m.prime(prime);
-            let modulus = Modulus::new(&c);
-            Share { m, c, modulus, table, line: part * NTT_LINES + in_block, in_block, position }
+            let (c, table) = m.butterflies(prime);
+            Share { m, c, table, line: part * NTT_LINES + in_block, in_block, position }
         }
     }
 
@@ -190,11 +189,11 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
     #[inline(always)]
     unsafe fn load<W: Word, M: Machine<W>, const T: usize>(s: &Share<'_, W, M>, row: M::Row) -> Words<W, T> {
         let at = Self::in_row(s, !INVERSE);
-        let mut x = [Scalar(W::ZERO); T];
+        let mut x = [W::ZERO; T];
         // SAFETY: the caller's promises; words of a line are in the row.
         unsafe {
             unrolled!(long T, k, {
-                x[k] = Scalar(s.m.load(row, at, Self::row_offset(Self::apart(!INVERSE, k))));
+                x[k] = s.m.load(row, at, Self::row_offset(Self::apart(!INVERSE, k)));
             });
         }
         x
@@ -215,7 +214,7 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         unsafe {
             let row = s.m.row(row);
             unrolled!(long T, k, {
-                s.m.store(row, at, Self::row_offset(Self::apart(INVERSE, k)), x[k].0);
+                s.m.store(row, at, Self::row_offset(Self::apart(INVERSE, k)), x[k]);
             });
         }
     }
@@ -244,12 +243,12 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         wide: bool,
     ) -> Words<W, T> {
         let at = from + Self::in_shared(s, wide);
-        let mut x = [Scalar(W::ZERO); T];
+        let mut x = [W::ZERO; T];
         // SAFETY: the caller's promises. Narrow words of a row are adjacent, padding goes by multiples of four.
         unsafe {
             if wide || COLUMNS {
                 unrolled!(long T, k, {
-                    x[k] = Scalar(s.m.shared_load(at, Self::shared_offset(Self::apart(wide, k))));
+                    x[k] = s.m.shared_load(at, Self::shared_offset(Self::apart(wide, k)));
                 });
             } else {
                 unrolled!(T / 4, quad, {
@@ -275,7 +274,7 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
         unsafe {
             if wide || COLUMNS {
                 unrolled!(long T, k, {
-                    s.m.shared_store(at, Self::shared_offset(Self::apart(wide, k)), x[k].0);
+                    s.m.shared_store(at, Self::shared_offset(Self::apart(wide, k)), x[k]);
                 });
             } else {
                 unrolled!(T / 4, quad, {
@@ -292,19 +291,23 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
     #[inline(always)]
     unsafe fn wide_step<W: Word, M: Machine<W>, const T: usize>(s: &Share<'_, W, M>, x: &mut Words<W, T>) {
         let base = if COLUMNS { 1 } else { (1 << Self::LOG_M) + s.line };
-        if INVERSE {
-            // SAFETY: the mirror of block base; (base + 1) T / 2 <= N.
-            let words = unsafe { load_factors::<W, M, T, 1>(s.m, s.table, (3 << Self::LOG_M) - 1 - base) };
-            let factors = Factors::<W, 1, true> { words: &words, v: 0 };
-            if COLUMNS {
-                inverse_last_step(x, &factors, Scalar(s.c.n_inv), Scalar(s.c.n_inv_w1), &s.modulus);
+        let log_r = Self::LOG_WORDS;
+        // SAFETY: (base + 1) T / 2 <= N, a column's and a row's factors at the start of the table; the mirror of block base likewise.
+        unsafe {
+            if INVERSE {
+                let factors = Loaded::<W, M, 1, true>::new(s.m, s.table, (3 << Self::LOG_M) - 1 - base);
+                if COLUMNS {
+                    inverse_step(x, log_r, 1..log_r, &factors, &s.c);
+                    inverse_last_stage(x, &s.c);
+                } else {
+                    inverse_step(x, log_r, 0..log_r, &factors, &s.c);
+                }
             } else {
-                inverse_step_lazy(x, 0, &factors, &s.modulus);
+                // What a transform reads is canonical; between its entries words are lazy.
+                let from = if COLUMNS { End::Canonical } else { End::Lazy };
+                let factors = Loaded::<W, M, 1, false>::new(s.m, s.table, base);
+                forward_step(x, log_r, [from, End::Lazy], &factors, &s.c);
             }
-        } else {
-            // SAFETY: (base + 1) T / 2 <= N.
-            let words = unsafe { load_factors::<W, M, T, 1>(s.m, s.table, base) };
-            forward_step_lazy(x, &Factors::<W, 1, false> { words: &words, v: 0 }, &s.modulus);
         }
     }
 
@@ -314,52 +317,77 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
     unsafe fn narrow_step<W: Word, M: Machine<W>, const T: usize>(s: &Share<'_, W, M>, x: &mut Words<W, T>) {
-        // SAFETY: the caller's promises; R C = T.
+        let line = if COLUMNS { 0 } else { s.line };
+        let log_m = Self::LOG_M + Self::LOG_WORDS;
+        // Of the sub-blocks `C = T / R` are the thread's.
+        let log_c = Self::LOG_WORDS - Self::LOG_PER_LINE;
+        let base = (1 << log_m) + (line << Self::LOG_WORDS) + (s.position << log_c);
+        let first = if INVERSE { (3 << log_m) - (1 << log_c) - base } else { base };
+        // SAFETY: the caller's promises. (first + C) R / 2 <= N; first is a multiple of C. In a row 2^log_m is N / R.
         unsafe {
-            match (T, Self::LOG_PER_LINE) {
-                (32, _) => Self::narrow::<W, M, T, 16, 2>(s, x),
-                (_, 4) => Self::narrow::<W, M, T, 16, 1>(s, x),
-                (_, 3) => Self::narrow::<W, M, T, 8, 2>(s, x),
-                _ => Self::narrow::<W, M, T, 4, 4>(s, x),
+            match (COLUMNS, log_c) {
+                (true, 0) => Self::narrow_of_column::<W, M, T, 1>(s, x, first),
+                (true, 1) => Self::narrow_of_column::<W, M, T, 2>(s, x, first),
+                (true, _) => Self::narrow_of_column::<W, M, T, 4>(s, x, first),
+                (false, _) => Self::narrow_of_row(s, x, first - (1 << log_m)),
             }
         }
     }
 
-    /// [`Self::narrow_step`] with `R = len / T`, `C = T / R`.
+    /// [`Self::narrow_step`] with the factors of the `C` sub-blocks from `first`.
     ///
     /// # Safety
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
-    unsafe fn narrow<W: Word, M: Machine<W>, const T: usize, const R: usize, const C: usize>(
+    unsafe fn narrow_of_column<W: Word, M: Machine<W>, const T: usize, const C: usize>(
         s: &Share<'_, W, M>,
         x: &mut Words<W, T>,
+        first: u32,
     ) {
-        let line = if COLUMNS { 0 } else { s.line };
-        let log_m = Self::LOG_M + Self::LOG_WORDS;
-        let base = (1 << log_m) + (line << Self::LOG_WORDS) + s.position * C as u32;
-        let first = if INVERSE { (3 << log_m) - C as u32 - base } else { base };
-        // SAFETY: (base + C) R / 2 <= N; base is a multiple of C, and so is its mirror.
-        let words = unsafe {
-            if C == 1 && !COLUMNS {
-                compute_factors(s.m, s.table, first, &s.modulus)
-            } else {
-                load_factors::<W, M, T, C>(s.m, s.table, first)
-            }
-        };
-        unrolled!(C, v, {
-            let mut block = [x[v * R]; R];
-            unrolled!(R, r, {
-                block[r] = x[v * R + r];
-            });
+        // SAFETY: the caller's promises.
+        unsafe {
             if INVERSE {
-                inverse_step_lazy(&mut block, 0, &Factors::<W, C, true> { words: &words, v }, &s.modulus);
+                Self::narrow(s, x, &Loaded::<W, M, C, true>::new(s.m, s.table, first));
             } else {
-                forward_step_lazy(&mut block, &Factors::<W, C, false> { words: &words, v }, &s.modulus);
+                Self::narrow(s, x, &Loaded::<W, M, C, false>::new(s.m, s.table, first));
             }
-            unrolled!(R, r, {
-                x[v * R + r] = block[r];
-            });
-        });
+        }
+    }
+
+    /// [`Self::narrow_step`] with the factors of the sub-blocks from `N / R + block`.
+    ///
+    /// # Safety
+    /// As [`ThreadKernel::phase`].
+    #[inline(always)]
+    unsafe fn narrow_of_row<W: Word, M: Machine<W>, const T: usize>(
+        s: &Share<'_, W, M>,
+        x: &mut Words<W, T>,
+        block: u32,
+    ) {
+        // SAFETY: the caller's promises.
+        unsafe {
+            if INVERSE {
+                Self::narrow(s, x, &Powers::<W, M, LOG_N, true>::new(s.m, s.table, block));
+            } else {
+                Self::narrow(s, x, &Powers::<W, M, LOG_N, false>::new(s.m, s.table, block));
+            }
+        }
+    }
+
+    /// [`Self::narrow_step`] with these factors. Forward rows end here, in residues.
+    #[inline(always)]
+    fn narrow<W: Word, M: Machine<W>, const T: usize>(
+        s: &Share<'_, W, M>,
+        x: &mut Words<W, T>,
+        factors: &impl StepFactors<W>,
+    ) {
+        let log_r = Self::LOG_PER_LINE;
+        if INVERSE {
+            inverse_step(x, log_r, 0..log_r, factors, &s.c);
+        } else {
+            let to = if COLUMNS { End::Lazy } else { End::Canonical };
+            forward_step(x, log_r, [End::Lazy, to], factors, &s.c);
+        }
     }
 
     /// [`ThreadKernel::phase`] of a thread that holds `T = 2^LOG_WORDS` words.
@@ -395,9 +423,6 @@ impl<const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Lines<LOG_N, CO
             } else {
                 Self::narrow_step(&s, &mut x);
             }
-            if !COLUMNS && !INVERSE && step == 1 {
-                canonical_step(&mut x, &s.modulus);
-            }
             if phase + 1 < <Self as ThreadKernel<W>>::PHASES {
                 Self::store_shared(&s, wide, &x);
             } else {
@@ -419,6 +444,8 @@ impl<W: Word, const LOG_N: u32, const COLUMNS: bool, const INVERSE: bool> Thread
     const ENTRY_IDX: u32 = if is_column_entry(Self::kernel(), 0) == COLUMNS { 0 } else { 1 };
     const LOG_N: u32 = LOG_N;
     const PHASES: u32 = if COLUMNS { 2 } else { 3 };
+    // A row has at most 16 threads.
+    const IN_WARPS: bool = !COLUMNS;
 
     #[inline(always)]
     fn start() {}

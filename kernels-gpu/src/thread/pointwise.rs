@@ -47,7 +47,7 @@ impl<W: Word, const KERNEL: u32> ThreadKernel<W> for Elementwise<KERNEL> {
         unsafe {
             let (idx, at) = item_and_word::<W, Self, M>(m);
             let item: RowItem = entry(m, m.args().items_at, idx);
-            let (c, _) = m.prime(item.prime);
+            let c = m.prime(item.prime);
             let modulus = reducer(&c).m;
             let plain = W::from_u64(item.scalar);
             let s = Scalar(c.to_montgomery(plain));
@@ -110,7 +110,7 @@ impl<W: Word> ThreadKernel<W> for SubMulScalar {
                     automorphism::eval_group_source(at / THREAD_WORDS, item.galois, m.args().log_n, 2);
                 (group * THREAD_WORDS, pattern)
             };
-            let (prime, _) = m.prime(item.prime);
+            let prime = m.prime(item.prime);
             let modulus = reducer(&prime).m;
             let s = Scalar(prime.to_montgomery(W::from_u64(item.scalar)));
             let (dst, a, b) = (m.row(item.dst), m.row(item.a), m.row(item.b));
@@ -216,7 +216,7 @@ impl<W: Word> ThreadKernel<W> for AutomorphismCoeff {
         unsafe {
             let (idx, at) = item_and_word::<W, Self, M>(m);
             let item: AutomorphismItem = entry(m, m.args().items_at, idx);
-            let (c, _) = m.prime(item.prime);
+            let c = m.prime(item.prime);
             let modulus = reducer(&c).m;
             let inverse = automorphism::inverse_galois(item.galois);
             let a = m.row(item.a);

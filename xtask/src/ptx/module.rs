@@ -157,7 +157,9 @@ fn kernel(name: &str, body: &str, contract: Contract) -> Result<String> {
         let line = label(line);
         text.push_str(line.split_once("//").map_or(line.as_str(), |(code, _)| code).trim_end());
         text.push('\n');
-        seen += u32::from(instruction.contains("bar.sync") || instruction.contains("barrier."));
+        seen += u32::from(
+            ["bar.sync", "bar.warp.sync", "barrier."].iter().any(|word| instruction.contains(word)),
+        );
         shared |= instruction.contains("dyn_smem");
         // A product that is added without a rounding of its own, whether the compiler made one or ptxas may (it fuses what does not
         // say `.rn`), would give other bits than a host.

@@ -1,113 +1,158 @@
-//! The factors of a thread's step of a transform: read from the table, or computed.
-//!
-//! The narrow factors of rows of 256 words are computed (see [`compute_factors`]). Elsewhere the factors of a step are adjacent in
-//! the table: `C` sub-blocks `base .. base + C` take in stage `s` the `C 2^s` words from `base << s`, loaded up to four at a
-//! time.
+//! The factors of a thread's step of a transform, stage by stage, as they are asked for.
 
-use crate::abi::launch::NTT_MOST_WORDS;
-use crate::body::Modulus;
-use crate::body::ntt::{Twiddles, unrolled};
-use crate::lanes::{Scalar, Word};
-use crate::thread::{Machine, Quad};
+use crate::abi::launch::{log_row_radix, n_factors};
+use crate::body::ntt::unrolled;
+use crate::body::shoup::{ButterflyConstants, Factor, StepFactors};
+use crate::lanes::Word;
+use crate::thread::Machine;
+use core::marker::PhantomData;
 
-/// The factors of a step, which are fewer than the words that a thread holds; what a smaller step leaves zero is no register.
-pub(super) type FactorWords<W> = [W; NTT_MOST_WORDS as usize];
+/// Factors of a stage that a thread loads.
+const STAGE_FACTORS: usize = 16;
 
-/// The factors of sub-block `v` of the `C` sub-blocks that a thread's step has.
-#[derive(Clone, Copy)]
-pub(super) struct Factors<'a, W, const C: usize, const MIRROR: bool> {
-    /// Stage `s` at `C 2^s .. 2 C 2^s`.
-    pub(super) words: &'a FactorWords<W>,
-    pub(super) v: usize,
+/// The factors of the `C` sub-blocks `base .. base + C`, adjacent in the table: in stage `s` the `C 2^s` from `base << s`.
+#[derive(Debug)]
+pub(super) struct Loaded<'a, W, M: Machine<W>, const C: usize, const MIRROR: bool>
+where
+    W: Word,
+{
+    m: &'a M,
+    table: M::Table,
+    base: u32,
+    word: PhantomData<W>,
 }
 
-impl<W: Word, const C: usize, const MIRROR: bool> Twiddles<W, Scalar<W>> for Factors<'_, W, C, MIRROR> {
-    const SPLAT: bool = true;
+impl<'a, W: Word, M: Machine<W>, const C: usize, const MIRROR: bool> Loaded<'a, W, M, C, MIRROR> {
+    /// The factors of steps of up to `stages` stages.
+    ///
+    /// # Safety
+    /// `base + C <= n_factors / 2^(stages - 1)`, `base` a multiple of `C`.
+    #[inline(always)]
+    pub(super) unsafe fn new(m: &'a M, table: M::Table, base: u32) -> Self {
+        Self { m, table, base, word: PhantomData }
+    }
+}
+
+impl<W: Word, M: Machine<W>, const C: usize, const MIRROR: bool> StepFactors<W>
+    for Loaded<'_, W, M, C, MIRROR>
+{
+    type Stage = [Factor<W>; STAGE_FACTORS];
 
     #[inline(always)]
-    fn factor(&self, stage: u32, i: usize) -> Scalar<W> {
-        let i = (self.v << stage) + i;
-        let i = if MIRROR { (C << stage) - 1 - i } else { i };
-        Scalar(self.words[(C << stage) + i])
-    }
-}
-
-/// Loads the factors of the sub-blocks `base .. base + C`, of `T / C` words each.
-///
-/// # Safety
-/// `base + C <= N / 2^(stages - 1)`, `C 2^stages = T`, `base` a multiple of `C`.
-#[inline(always)]
-pub(super) unsafe fn load_factors<W: Word, M: Machine<W>, const T: usize, const C: usize>(
-    m: &M,
-    table: M::Table,
-    base: u32,
-) -> FactorWords<W> {
-    let mut words = [W::ZERO; NTT_MOST_WORDS as usize];
-    // SAFETY: the caller's promises.
-    unsafe {
-        if C <= 1 {
-            words[1] = m.twiddle(table, base);
-        }
-        if C <= 2 {
-            let pair = m.twiddle_pair(table, base * 2 / C as u32);
-            (words[2], words[3]) = (pair[0], pair[1]);
-        }
-        if C <= 4 {
-            put_quad(&mut words, 1, m.twiddle_quad(table, base * 4 / C as u32));
-        }
-        put_quad(&mut words, 2, m.twiddle_quad(table, base * 8 / C as u32));
-        put_quad(&mut words, 3, m.twiddle_quad(table, base * 8 / C as u32 + 4));
-        if T >= 32 {
-            unrolled!(4, k, {
-                put_quad(&mut words, 4 + k, m.twiddle_quad(table, base * 16 / C as u32 + 4 * k as u32));
+    fn stage(&self, stage: u32) -> Self::Stage {
+        let none = Factor { w: W::ZERO, quotient: W::ZERO };
+        let (mut factors, n) = ([none; STAGE_FACTORS], C << stage);
+        // SAFETY: `new` requires the table to reach this far.
+        unsafe {
+            if n == 1 {
+                factors[0] = self.m.factor(self.table, self.base << stage);
+            }
+            unrolled!(STAGE_FACTORS / 2, k, {
+                if 2 * k + 1 < n {
+                    let pair = self.m.factor_pair(self.table, self.base << stage, 2 * k as u32);
+                    [factors[2 * k], factors[2 * k + 1]] = pair;
+                }
             });
         }
+        factors
     }
-    words
+
+    #[inline(always)]
+    fn mul_add(
+        &self,
+        of: &Self::Stage,
+        stage: u32,
+        i: usize,
+        b: W,
+        addend: W,
+        c: &ButterflyConstants<W>,
+    ) -> W {
+        let i = if MIRROR { (C << stage) - 1 - i } else { i };
+        c.mul_add(b, of[i], addend)
+    }
 }
 
-/// The factors of sub-block `base` of a row, computed from one word of memory. Fifteen words a thread would be as many bytes as
-/// the data, and the L2 is what bounds the row entries. With `brv` of the indexes,
+/// Sub-blocks of a thread's narrow step at most.
+const SUB_BLOCKS: usize = 4;
+/// Factors that all threads read.
+const COMMON: usize = 8;
+
+/// The factors of the narrow step of a row, `C = 16 / R` sub-blocks of `R` adjacent words ([`log_row_radix`]), each as a product of two:
 ///
 /// ```text
-/// w[(base << s) + i] = w[base << s] w[i],    w[base << s] = w[base << (s + 1)]^2
+/// w[(base << s) + i] = w[base << s] w[i]
 /// ```
 ///
-/// # Safety
-/// `8 base < N`.
-#[inline(always)]
-pub(super) unsafe fn compute_factors<W: Word, M: Machine<W>>(
-    m: &M,
+/// The first is a power that only this thread reads, the second one of eight factors that all read. Factors of its own, fifteen a
+/// sub-block of sixteen words, would be twice as many bytes as the data, which the L2 does not give as fast as the multipliers
+/// work.
+#[derive(Debug)]
+pub(super) struct Powers<'a, W, M: Machine<W>, const LOG_N: u32, const MIRROR: bool>
+where
+    W: Word,
+{
+    m: &'a M,
     table: M::Table,
-    base: u32,
-    modulus: &Modulus<W, Scalar<W>>,
-) -> FactorWords<W> {
-    let mut words = [W::ZERO; NTT_MOST_WORDS as usize];
-    // SAFETY: the caller's promises.
-    unsafe {
-        // w[0] to w[7], the same for all threads.
-        let (low, high) = (m.twiddle_quad(table, 0), m.twiddle_quad(table, 4));
-        words[8] = m.twiddle_eighth(table, base);
-        unrolled!(4, i, {
-            if i > 0 {
-                words[8 + i] = modulus.mul(Scalar(words[8]), Scalar(low[i])).0;
-            }
-            words[12 + i] = modulus.mul(Scalar(words[8]), Scalar(high[i])).0;
-        });
-    }
-    // w[k] = w[2 k]^2.
-    unrolled!(8, i, {
-        let k = 7 - i;
-        if k > 0 {
-            words[k] = modulus.mul(Scalar(words[2 * k]), Scalar(words[2 * k])).0;
-        }
-    });
-    words
+    /// Where its powers begin.
+    at: u32,
+    word: PhantomData<W>,
 }
 
-#[inline(always)]
-fn put_quad<W: Word>(words: &mut FactorWords<W>, quad: usize, from: Quad<W>) {
-    unrolled!(4, k, {
-        words[4 * quad + k] = from[k];
-    });
+impl<'a, W: Word, M: Machine<W>, const LOG_N: u32, const MIRROR: bool> Powers<'a, W, M, LOG_N, MIRROR> {
+    const LOG_R: u32 = log_row_radix(LOG_N);
+
+    /// Those of the sub-blocks from `N / R + block`.
+    ///
+    /// # Safety
+    /// `block + C <= N / R`, a multiple of `C`.
+    #[inline(always)]
+    pub(super) unsafe fn new(m: &'a M, table: M::Table, block: u32) -> Self {
+        Self { m, table, at: block * Self::LOG_R, word: PhantomData }
+    }
+}
+
+impl<W: Word, M: Machine<W>, const LOG_N: u32, const MIRROR: bool> StepFactors<W>
+    for Powers<'_, W, M, LOG_N, MIRROR>
+{
+    /// Powers of the sub-blocks, and common factors.
+    type Stage = ([Factor<W>; SUB_BLOCKS], [Factor<W>; COMMON]);
+
+    #[inline(always)]
+    fn stage(&self, stage: u32) -> Self::Stage {
+        let none = Factor { w: W::ZERO, quotient: W::ZERO };
+        let (mut own, mut common) = ([none; SUB_BLOCKS], [none; COMMON]);
+        // SAFETY: `new` requires the powers to reach this far; C log R is even, and every table begins with the common ones.
+        unsafe {
+            unrolled!(SUB_BLOCKS, v, {
+                if v < 16 >> Self::LOG_R {
+                    let k = v as u32 * Self::LOG_R + stage;
+                    let pair = self.m.factor_pair(self.table, self.at, n_factors(LOG_N) + k / 2 * 2);
+                    own[v] = pair[k as usize % 2];
+                }
+            });
+            unrolled!(COMMON / 2, k, {
+                if 2 * k + 1 < 1 << stage {
+                    [common[2 * k], common[2 * k + 1]] = self.m.factor_pair(self.table, 0, 2 * k as u32);
+                }
+            });
+        }
+        (own, common)
+    }
+
+    #[inline(always)]
+    fn mul_add(
+        &self,
+        (own, common): &Self::Stage,
+        stage: u32,
+        i: usize,
+        b: W,
+        addend: W,
+        c: &ButterflyConstants<W>,
+    ) -> W {
+        let i = if MIRROR { (16 >> (Self::LOG_R - stage)) - 1 - i } else { i };
+        let (sub_block, i) = (i >> stage, i & ((1 << stage) - 1));
+        // w[0] = 1.
+        let b = if i > 0 { c.mul_add(b, common[i], W::ZERO) } else { b };
+        c.mul_add(b, own[sub_block], addend)
+    }
 }

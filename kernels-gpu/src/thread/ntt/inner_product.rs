@@ -13,7 +13,7 @@ use super::{Lines, Words, fetch_moved};
 use crate::abi::launch::{log_row_words, ntt_shared_words};
 use crate::abi::{InnerProductItem, KernelId, RowRef, Term, is_begun};
 use crate::body::inner_product::Reducer;
-use crate::body::ntt::{canonical_step, unrolled};
+use crate::body::ntt::unrolled;
 use crate::lanes::{Lanes, Scalar, Word};
 use crate::thread::inner_product::first_factor;
 use crate::thread::pointwise::Image;
@@ -79,6 +79,7 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
     const KERNEL: KernelId = KernelId::NttRowsInnerProduct;
     const LOG_N: u32 = LOG_N;
     const PHASES: u32 = 3;
+    const IN_WARPS: bool = true;
     const ROUNDS: bool = true;
     type State = Sums<W::Wide>;
 
@@ -136,12 +137,11 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
                 if begun {
                     let mut x: Words<W, 16> = Rows::<LOG_N>::load_shared(&s, false);
                     Rows::<LOG_N>::narrow_step(&s, &mut x);
-                    canonical_step(&mut x, &s.modulus);
                     Rows::<LOG_N>::store_shared(&s, false, &x);
                 }
                 return;
             }
-            let reducer = Reducer::<W, Scalar<W>>::new(&s.c);
+            let reducer = Reducer::<W, Scalar<W>>::new(&m.prime(item.prime));
             if round == 0 {
                 start_sums(m, &entry_anew(m, m.args().items_at, idx), at, sums);
             } else if round.is_multiple_of(const { W::FOLD_TERMS as u32 }) {

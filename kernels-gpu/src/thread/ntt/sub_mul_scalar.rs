@@ -10,7 +10,8 @@
 use super::{Lines, Words, fetch_moved};
 use crate::abi::launch::{log_row_words, ntt_shared_words};
 use crate::abi::{KernelId, RowItem, RowRef};
-use crate::body::ntt::{canonical_step, unrolled};
+use crate::body::Modulus;
+use crate::body::ntt::unrolled;
 use crate::lanes::{Scalar, Word};
 use crate::thread::pointwise::{Image, divided};
 use crate::thread::{Machine, ThreadKernel, contract_of, entry, item_and_part};
@@ -33,6 +34,7 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsSubMulScalar<LOG_N> {
     const KERNEL: KernelId = KernelId::NttRowsSubMulScalar;
     const LOG_N: u32 = LOG_N;
     const PHASES: u32 = 3;
+    const IN_WARPS: bool = true;
     type State = ();
 
     #[inline(always)]
@@ -61,10 +63,10 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsSubMulScalar<LOG_N> {
             if phase == 1 {
                 let mut x: Words<W, 16> = Rows::<LOG_N>::load_shared(&s, false);
                 Rows::<LOG_N>::narrow_step(&s, &mut x);
-                canonical_step(&mut x, &s.modulus);
                 return Rows::<LOG_N>::store_shared(&s, false, &x);
             }
-            let scalar = Scalar(s.c.to_montgomery(W::from_u64(item.scalar)));
+            let c = m.prime(item.prime);
+            let (scalar, modulus) = (Scalar(c.to_montgomery(W::from_u64(item.scalar))), Modulus::new(&c));
             let (dst, image) = (m.row(item.dst), Image::new(item.galois));
             m.wait_for_fetched();
             unrolled!(4, k, {
@@ -75,7 +77,7 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsSubMulScalar<LOG_N> {
                 } else {
                     m.shared_load_quad(Self::operand(m, true, k), 0)
                 };
-                let out = divided([a, b, c], scalar, &s.modulus);
+                let out = divided([a, b, c], scalar, &modulus);
                 image.store_quad(m, LOG_N, dst, at, 16 * k as u32, out);
             });
         }
