@@ -8,7 +8,7 @@
 //! same number of bytes on the host for that address, and copies them. [`crate::abi::launch::KernelArgs::primes`] is
 //! the address. The image is the same for all plans of the parameters.
 
-use crate::abi::launch::{DevicePrime, GPU_MIN_LOG_N, log_row_radix, n_factors, n_powers};
+use crate::abi::launch::{DevicePrime, GPU_MIN_LOG_N, INNER_POWERS, n_factors, n_powers};
 use crate::body::shoup::{ButterflyConstants, Factor};
 use crate::body::tables::{MAX_LOG_N, PrimeConstants};
 use crate::lanes::Word;
@@ -65,7 +65,7 @@ pub const fn image_bytes<W: Word>(log_n: u32, n_primes: usize) -> usize {
 /// Fills `out` with the image that will lie at `address` on the device. `log_n` at least [`GPU_MIN_LOG_N`], at
 /// most [`MAX_LOG_N`].
 ///
-/// Cost: `N log N / 8` to `N log N / 2` Montgomery products a prime.
+/// Cost: `N log N / 6` Montgomery products a prime.
 ///
 /// # Errors
 /// `out` is not of [`image_bytes`].
@@ -129,8 +129,8 @@ fn fill_table<W: Word>(c: &PrimeConstants<W>, psi: W, log_n: u32, out: &mut [W])
     };
     let (factors, powers) = out.split_at_mut(2 * n_factors(log_n) as usize);
     factors.chunks_exact_mut(2).enumerate().for_each(|(k, to)| put(k, to));
-    let log_r = log_row_radix(log_n);
-    for (block, of_block) in (1 << (log_n - log_r)..).zip(powers.chunks_exact_mut(2 * log_r as usize)) {
+    let blocks = powers.chunks_exact_mut(2 * INNER_POWERS as usize);
+    for (block, of_block) in (n_factors(log_n) as usize..).zip(blocks) {
         of_block.chunks_exact_mut(2).enumerate().for_each(|(stage, to)| put(block << stage, to));
     }
 }

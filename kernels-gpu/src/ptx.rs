@@ -42,7 +42,7 @@ macro_rules! modules {
     };
 }
 
-modules! { "encode_u32" "ntt_12_u32" "ntt_13_u32" "ntt_14_u32" "ntt_15_u32" "ntt_16_u32" "ntt_17_u32" "pointwise_u32" }
+modules! { "encode_u32" "ntt_u32" "pointwise_u32" }
 
 /// The module of that name.
 pub fn module(name: &str) -> Option<&'static Module> {

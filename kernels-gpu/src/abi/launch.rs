@@ -54,25 +54,23 @@ pub struct DevicePrime<W> {
     /// [`crate::body::shoup::ButterflyConstants`]: `q2, minus_q`, two zeros, `n_inv` and `n_inv_w1` with their quotients.
     pub butterflies: [W; 8],
     /// Address of the table, aligned to [`GPU_ALIGN`]: [`n_factors`] factors `w` in plain order, with quotients; then [`n_powers`]
-    /// powers: for each block `b` from `N / R` of `R = 2^`[`log_row_radix`] words `w[b], w[2 b], ...`, `log R` of them.
+    /// powers: for each block `b = N / 16 ..` of the inner step of a line `w[b], w[2 b], w[4 b], w[8 b]`.
     pub table: u64,
     /// Zero.
     pub padding: u64,
 }
 
-/// `log2` of the radix of the narrow steps of rows, whose threads hold 16 words: 2 to 4.
-pub const fn log_row_radix(log_n: u32) -> u32 {
-    log_row_words(log_n) - 4
-}
+/// Powers of a block of the inner step, one a stage.
+pub const INNER_POWERS: u32 = 4;
 
-/// Factors of a prime in device memory: those before the narrow steps of rows.
+/// Factors of a prime in device memory: those before the inner steps of lines.
 pub const fn n_factors(log_n: u32) -> u32 {
-    1 << (log_n - log_row_radix(log_n))
+    1 << (log_n - INNER_POWERS)
 }
 
 /// Powers of a prime in device memory.
 pub const fn n_powers(log_n: u32) -> u32 {
-    log_row_radix(log_n) << (log_n - log_row_radix(log_n))
+    INNER_POWERS * n_factors(log_n)
 }
 
 // SAFETY: sixteen words of four bytes and two of eight, no padding (asserted below), valid for any bits.
@@ -86,10 +84,14 @@ unsafe impl Pod for DevicePrime<u64> {}
 
 /// Words of a row that a thread of a kernel without exchange works on: one 16-byte load for `u32`.
 pub const THREAD_WORDS: u32 = 4;
-/// Most words that a thread of a transform holds.
-pub const NTT_MOST_WORDS: u32 = 32;
-/// Lines that a block of a transform works on.
-pub const NTT_LINES: u32 = 16;
+/// `log2` of the words of a line, the part of a row that a block of a transform works on ([`crate::thread::ntt`]).
+pub const LOG_LINE_WORDS: u32 = 12;
+/// Threads of a block of a transform. In a line each has 16 words.
+pub const NTT_THREADS: u32 = 256;
+/// Words of shared memory from one sixteenth of a line to the next: 256 and half the banks.
+pub const PART_STRIDE: u32 = 256 + 16;
+/// Words of shared memory of a line.
+pub const LINE_SHARED_WORDS: u32 = 16 * PART_STRIDE;
 /// Threads of an element-wise block.
 const THREADS: u32 = 256;
 /// Items of a block of inner products. Adjacent ones are mostly of one prime and read the same rows, as the giant steps of a matrix
@@ -160,42 +162,23 @@ pub const fn n_entries(kernel: KernelId) -> u32 {
     }
 }
 
-/// `log2` of the words of a column of a transform, `N = N1 N2` with columns of `N1` words and rows of `N2`.
+/// `log2` of the words of a column of a transform, `C = N / 4096`.
 pub const fn log_column_words(log_n: u32) -> u32 {
-    log_n.div_ceil(2)
+    log_n - LOG_LINE_WORDS
 }
 
-/// `log2` of the words of a row of a transform, `N2`.
-pub const fn log_row_words(log_n: u32) -> u32 {
-    log_n - log_column_words(log_n)
+/// Words that a thread of a column entry works on: columns of 16 words in all, or one of 32 of the largest ring.
+pub const fn column_thread_words(log_n: u32) -> u32 {
+    if log_column_words(log_n) <= 4 { 16 } else { 32 }
 }
 
-/// Whether entry `entry_idx` of a transform works on columns: forward columns first, inverse rows first.
+/// Whether entry `entry_idx` of a transform works on columns: forward columns first, inverse lines first.
 pub const fn is_column_entry(kernel: KernelId, entry_idx: u32) -> bool {
     match kernel {
         KernelId::Intt => entry_idx == 1,
         KernelId::NttRowsInnerProduct | KernelId::NttRowsSubMulScalar => false,
         _ => entry_idx == 0,
     }
-}
-
-/// `log2` of the words that a thread of a transform with lines of `2^log_len` words holds. It exchanges them once, so with 16 a
-/// line has at most 256 words; 32 are for the columns of 512 of the largest ring, whose rows have 256.
-pub const fn log_ntt_thread_words(log_len: u32) -> u32 {
-    if log_len <= 8 { 4 } else { 5 }
-}
-
-/// Words of shared memory of a block of a transform: the words it works on and padding against bank conflicts.
-pub const fn ntt_shared_words(log_len: u32, columns: bool) -> u32 {
-    let len = 1 << log_len;
-    NTT_LINES * if columns { len + (len >> log_ntt_thread_words(log_len)) } else { row_stride(log_len) }
-}
-
-/// Words from one line to the next in the shared memory of a row entry. Four words of padding follow each 16, so that
-/// 16-byte accesses to adjacent groups of 16 fall into different banks; `len / 16` more set the lines of a warp apart.
-pub const fn row_stride(log_len: u32) -> u32 {
-    let len = 1 << log_len;
-    len + len / 4 + len / 16
 }
 
 /// Dynamic shared memory that an item of [`KernelId::ConvertBasis`] needs: digits, parts of quotients, targets. The contract has it for
@@ -254,30 +237,27 @@ pub const fn contract(
         | KernelId::NttRowsInnerProduct
         | KernelId::NttRowsSubMulScalar => {
             let columns = is_column_entry(kernel, entry_idx);
-            let log_len = if columns { log_column_words(log_n) } else { log_row_words(log_n) };
-            let words_per_block = NTT_LINES << log_len;
-            let threads = words_per_block >> log_ntt_thread_words(log_len);
-            let exchange = ntt_shared_words(log_len, columns);
+            let words_per_block =
+                if columns { column_thread_words(log_n) * NTT_THREADS } else { 1 << LOG_LINE_WORDS };
             // What is on its way beside the exchange.
             let fetched = match kernel {
                 // Words of the next first factor, and of two second ones.
-                KernelId::NttRowsInnerProduct => exchange + 2 * words_per_block,
+                KernelId::NttRowsInnerProduct => 3 << LOG_LINE_WORDS,
                 // Words of a and c.
-                KernelId::NttRowsSubMulScalar => 2 * words_per_block,
+                KernelId::NttRowsSubMulScalar => 2 << LOG_LINE_WORDS,
                 _ => 0,
             };
             LaunchContract {
                 entry: transform_entry(kernel, columns, log_n),
-                module: transform_module(log_n),
-                threads,
+                module: TRANSFORMS,
+                threads: NTT_THREADS,
                 items_per_block: 1,
                 words_per_block,
-                shared_bytes: (exchange + fetched) * word_bytes,
+                shared_bytes: if columns { 0 } else { (LINE_SHARED_WORDS + fetched) * word_bytes },
                 min_blocks: match kernel {
                     // 512 threads of 128 registers, of which 64 for two sums of 16 words.
-                    KernelId::NttRowsInnerProduct => 512 / threads,
-                    // Four registers a word: 1024 threads of 64 registers (on an H100, 2026-11-25, 1280 of 48 and 1536 of 40 are
-                    // within 3 % of it), or, of 32 words, 512 of 128.
+                    KernelId::NttRowsInnerProduct => 2,
+                    // Four registers a word: 1024 threads of 64 registers, or, of 32 words, 512 of 128.
                     _ => (1 << 14) / words_per_block,
                 },
             }
@@ -335,39 +315,38 @@ const POINTWISE: &str = "pointwise_u32";
 /// The module of the kernels of the encoder: the only one with arithmetic on doubles.
 const ENCODE: &str = "encode_u32";
 
-/// One name for each ring size.
-macro_rules! by_size {
-    ($log_n:expr, $($prefix:literal)+ => $suffix:literal) => {
+/// The module of the transforms.
+const TRANSFORMS: &str = "ntt_u32";
+
+/// The columns' function for each ring size.
+macro_rules! columns_entry {
+    ($prefix:literal, $log_n:expr) => {
         match $log_n {
-            12 => concat!($($prefix,)+ "12", $suffix),
-            13 => concat!($($prefix,)+ "13", $suffix),
-            14 => concat!($($prefix,)+ "14", $suffix),
-            15 => concat!($($prefix,)+ "15", $suffix),
-            16 => concat!($($prefix,)+ "16", $suffix),
-            _ => concat!($($prefix,)+ "17", $suffix),
+            12 => concat!($prefix, "12"),
+            13 => concat!($prefix, "13"),
+            14 => concat!($prefix, "14"),
+            15 => concat!($prefix, "15"),
+            16 => concat!($prefix, "16"),
+            _ => concat!($prefix, "17"),
         }
     };
 }
 
-const fn transform_module(log_n: u32) -> &'static str {
-    by_size!(log_n, "ntt_" => "_u32")
-}
-
 const fn transform_entry(kernel: KernelId, columns: bool, log_n: u32) -> &'static str {
     match (kernel, columns) {
-        (KernelId::NttRowsInnerProduct, _) => by_size!(log_n, "ntt_rows_inner_product_" => ""),
-        (KernelId::NttRowsSubMulScalar, _) => by_size!(log_n, "ntt_rows_sub_mul_scalar_" => ""),
-        (KernelId::Intt, true) => by_size!(log_n, "intt_columns_" => ""),
-        (KernelId::Intt, false) => by_size!(log_n, "intt_rows_" => ""),
-        (_, true) => by_size!(log_n, "ntt_columns_" => ""),
-        (_, false) => by_size!(log_n, "ntt_rows_" => ""),
+        (KernelId::NttRowsInnerProduct, _) => "ntt_rows_inner_product",
+        (KernelId::NttRowsSubMulScalar, _) => "ntt_rows_sub_mul_scalar",
+        (KernelId::Intt, true) => columns_entry!("intt_columns_", log_n),
+        (KernelId::Intt, false) => "intt_rows",
+        (_, true) => columns_entry!("ntt_columns_", log_n),
+        (_, false) => "ntt_rows",
     }
 }
 
 const _: () = {
     assert!(size_of::<KernelArgs>() == 40);
-    // What a thread moves of a row is 16 words.
-    assert!(log_ntt_thread_words(log_row_words(GPU_MAX_LOG_N)) == 4);
-    assert!(1 << log_ntt_thread_words(log_column_words(GPU_MAX_LOG_N)) == NTT_MOST_WORDS);
+    // The smallest ring is a line, a column of the largest one is a thread's.
+    assert!(GPU_MIN_LOG_N == LOG_LINE_WORDS && NTT_THREADS * 16 == 1 << LOG_LINE_WORDS);
+    assert!(1 << log_column_words(GPU_MAX_LOG_N) == column_thread_words(GPU_MAX_LOG_N));
     assert!(size_of::<DevicePrime<u32>>() == 80 && size_of::<DevicePrime<u64>>() == 144);
 };

@@ -210,11 +210,14 @@ fn inverse_stage<W: Word, F: StepFactors<W>, const T: usize>(
     });
 }
 
-/// The first stage of the transform, undone last, with `N^-1`: `x` is one block.
+/// The first stage of the transform, undone last, with `N^-1`: `x` is one block. One of a word has no stage.
 ///
 /// Ranges: `[0, 2q)` in, `[0, q)` out.
 #[inline(always)]
 pub fn inverse_last_stage<W: Word, const T: usize>(x: &mut [W; T], c: &ButterflyConstants<W>) {
+    if T == 1 {
+        x[0] = c.mul(x[0], c.n_inv);
+    }
     unrolled!(T / 2, p, {
         let (u, v) = (x[p], x[p + T / 2]);
         x[p] = c.mul(u.wrapping_add(v), c.n_inv);

@@ -13,6 +13,7 @@ mod matrix;
 mod memory;
 
 use crate::abi::launch::KernelArgs;
+use crate::body::ntt::unrolled;
 use crate::thread::addressed::{Addressed, Isa};
 use crate::thread::tile::{self, Known, LANE_TARGETS, Residues, Tile};
 use crate::thread::{Pair, Quad, ThreadKernel, has_item};
@@ -67,7 +68,7 @@ pub(crate) unsafe fn run<K: ThreadKernel<u32>>(args: KernelArgs) {
             if round >= rounds {
                 return;
             }
-            barrier::<K>();
+            barrier::<K>(K::PHASES - 1);
         }
     }
 }
@@ -77,15 +78,15 @@ unsafe extern "unadjusted" {
     fn bar_warp_sync(lanes: u32);
 }
 
-/// The barrier between two phases.
+/// The barrier after phase `phase`.
 ///
 /// # Safety
 /// All threads of the block, or of the warp, come here.
 #[inline(always)]
-unsafe fn barrier<K: ThreadKernel<u32>>() {
+unsafe fn barrier<K: ThreadKernel<u32>>(phase: u32) {
     // SAFETY: the caller's promise.
     unsafe {
-        if K::IN_WARPS {
+        if K::WARP_BARRIERS >> phase & 1 == 1 {
             bar_warp_sync(u32::MAX);
         } else {
             nvptx::_syncthreads();
@@ -99,18 +100,19 @@ unsafe fn barrier<K: ThreadKernel<u32>>() {
 /// As [`run`].
 #[inline(always)]
 unsafe fn phases<K: ThreadKernel<u32>>(m: &Addressed<Ptx>, state: &mut K::State, round: u32) {
-    // SAFETY: the caller's promises.
-    unsafe {
-        K::phase_of_round(m, state, round, 0);
-        if K::PHASES > 1 {
-            barrier::<K>();
-            K::phase_of_round(m, state, round, 1);
+    const { assert!(K::PHASES <= 4) };
+    unrolled!(4, phase, {
+        let phase = phase as u32;
+        if phase < K::PHASES {
+            // SAFETY: the caller's promises.
+            unsafe {
+                if phase > 0 {
+                    barrier::<K>(phase - 1);
+                }
+                K::phase_of_round(m, state, round, phase);
+            }
         }
-        if K::PHASES > 2 {
-            barrier::<K>();
-            K::phase_of_round(m, state, round, 2);
-        }
-    }
+    });
 }
 
 /// Methods of [`Isa`] that are one instruction.

@@ -11,18 +11,24 @@ const WARP: u32 = 32;
 #[derive(Debug)]
 pub(super) struct Shared<W> {
     words: Vec<Option<(W, u32, u32)>>,
-    in_warps: bool,
+    /// The last phase that a barrier of the block has ended; since then barriers are of warps.
+    ended: Option<u32>,
 }
 
 impl<W: Word> Shared<W> {
-    /// So many words; `in_warps` if barriers are those of a warp ([`crate::thread::ThreadKernel::IN_WARPS`]).
-    pub(super) fn new(n_words: usize, in_warps: bool) -> Self {
-        Self { words: alloc::vec![None; n_words], in_warps }
+    pub(super) fn new(n_words: usize) -> Self {
+        Self { words: alloc::vec![None; n_words], ended: None }
+    }
+
+    /// A barrier of the block after phase `phase`.
+    pub(super) fn barrier(&mut self, phase: u32) {
+        self.ended = Some(phase);
     }
 
     /// Whether what `writer` did to a word in phase `wrote_in` is over for `thread` in `phase`.
     fn is_over(&self, (wrote_in, writer): (u32, u32), (phase, thread): (u32, u32)) -> bool {
-        writer == thread || (wrote_in < phase && (!self.in_warps || writer / WARP == thread / WARP))
+        let in_warp = wrote_in < phase && writer / WARP == thread / WARP;
+        writer == thread || in_warp || self.ended.is_some_and(|ended| wrote_in <= ended)
     }
 
     /// Word `at`, written in an earlier phase or by this thread.

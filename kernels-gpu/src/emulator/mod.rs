@@ -16,7 +16,7 @@ mod pointers;
 #[cfg(test)]
 mod warp;
 
-use crate::abi::launch::{KernelArgs, contract, log_row_radix, n_entries, n_factors, n_powers, shared_bytes};
+use crate::abi::launch::{INNER_POWERS, KernelArgs, contract, n_entries, n_factors, n_powers, shared_bytes};
 use crate::abi::{KernelId, Launch, RowRef};
 use crate::body::shoup::{ButterflyConstants, Factor};
 use crate::body::tables::{PrimeConstants, RingTables};
@@ -122,10 +122,10 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
     }
 
     unsafe fn factor(&self, table: u32, at: u32) -> Factor<W> {
-        let (log_n, log_r) = (self.ring.log_n, log_row_radix(self.ring.log_n));
+        let log_n = self.ring.log_n;
         let Some(at) = at.checked_sub(n_factors(log_n)) else { return self.power(table, at) };
         assert!(at < n_powers(log_n), "power {at} of a table");
-        self.power(table, ((1 << (log_n - log_r)) + at / log_r) << (at % log_r))
+        self.power(table, (n_factors(log_n) + at / INNER_POWERS) << (at % INNER_POWERS))
     }
     unsafe fn factor_pair(&self, table: u32, at: u32, plus: u32) -> [Factor<W>; 2] {
         let at = aligned(at + plus, 2);
@@ -224,7 +224,7 @@ fn run_grid<W: Word, K: ThreadKernel<W>>(
     let shared_bytes = shared_bytes(launch, pool, size_of::<W>() as u32).unwrap_or(contract.shared_bytes);
     // One block too many: it must do nothing.
     for block in 0..=contract.blocks(n_items, log_n) {
-        let shared = RefCell::new(Shared::new(shared_bytes as usize / size_of::<W>(), K::IN_WARPS));
+        let shared = RefCell::new(Shared::new(shared_bytes as usize / size_of::<W>()));
         let n_threads = contract.threads as usize;
         let mut states = alloc::vec![K::start(); n_threads];
         let fetched: Vec<_> = (0..n_threads).map(|_| RefCell::default()).collect();
@@ -252,6 +252,9 @@ fn run_grid<W: Word, K: ThreadKernel<W>>(
                 // SAFETY: as above.
                 unsafe { K::phase_of_round(&m, state, step / K::PHASES, step % K::PHASES) };
                 assert!(m.waited.get(), "{} never waits for rows", contract.entry);
+            }
+            if K::WARP_BARRIERS >> (step % K::PHASES) & 1 == 0 {
+                shared.borrow_mut().barrier(step);
             }
         }
         assert!(fetched.iter().all(|f| f.borrow().is_empty()), "{} does not wait for all", contract.entry);

@@ -147,7 +147,7 @@ fn the_matrix_unit_gives_sums_of_products() {
             let mut pool = alloc::vec![0; matrix_pool_words(n_src as usize, primes.len(), 32)];
             let form = |i: usize, j: usize| u64::from(factors[i * targets as usize + j]);
             fill_matrix(&mut pool, n_src as usize, &primes, 32, form);
-            let shared = RefCell::new(Shared::new((n_src * stride) as usize, false));
+            let shared = RefCell::new(Shared::new((n_src * stride) as usize));
             for at in 0..n_src * stride {
                 shared.borrow_mut().write(at, if all_largest { largest - 1 } else { word(largest) }, (0, 0));
             }

@@ -220,8 +220,8 @@ pub trait ThreadKernel<W: Word> {
     const PHASES: u32 = 1;
     /// Whether the phases are run in rounds, with a barrier between these too.
     const ROUNDS: bool = false;
-    /// Whether threads exchange words with those of their warp only, so that a barrier is one of the warp.
-    const IN_WARPS: bool = false;
+    /// Bit `k`: after phase `k` threads exchange words with those of their warp only, so that the barrier is one of the warp.
+    const WARP_BARRIERS: u32 = 0;
     /// What a thread keeps from phase to phase.
     type State: Copy;
 
@@ -348,42 +348,22 @@ macro_rules! every_kernel {
             embed_inverse_third: encode::EmbedInverse<2>,
             embed_inverse_last: encode::EmbedInverse<3>,
             round_residues: encode::RoundResidues,
-            ntt_columns_12: ntt::Lines<12, true, false>,
-            ntt_rows_12: ntt::Lines<12, false, false>,
-            intt_rows_12: ntt::Lines<12, false, true>,
-            intt_columns_12: ntt::Lines<12, true, true>,
-            ntt_columns_13: ntt::Lines<13, true, false>,
-            ntt_rows_13: ntt::Lines<13, false, false>,
-            intt_rows_13: ntt::Lines<13, false, true>,
-            intt_columns_13: ntt::Lines<13, true, true>,
-            ntt_columns_14: ntt::Lines<14, true, false>,
-            ntt_rows_14: ntt::Lines<14, false, false>,
-            intt_rows_14: ntt::Lines<14, false, true>,
-            intt_columns_14: ntt::Lines<14, true, true>,
-            ntt_columns_15: ntt::Lines<15, true, false>,
-            ntt_rows_15: ntt::Lines<15, false, false>,
-            intt_rows_15: ntt::Lines<15, false, true>,
-            intt_columns_15: ntt::Lines<15, true, true>,
-            ntt_columns_16: ntt::Lines<16, true, false>,
-            ntt_rows_16: ntt::Lines<16, false, false>,
-            intt_rows_16: ntt::Lines<16, false, true>,
-            intt_columns_16: ntt::Lines<16, true, true>,
-            ntt_columns_17: ntt::Lines<17, true, false>,
-            ntt_rows_17: ntt::Lines<17, false, false>,
-            intt_rows_17: ntt::Lines<17, false, true>,
-            intt_columns_17: ntt::Lines<17, true, true>,
-            ntt_rows_sub_mul_scalar_12: ntt::RowsSubMulScalar<12>,
-            ntt_rows_sub_mul_scalar_13: ntt::RowsSubMulScalar<13>,
-            ntt_rows_sub_mul_scalar_14: ntt::RowsSubMulScalar<14>,
-            ntt_rows_sub_mul_scalar_15: ntt::RowsSubMulScalar<15>,
-            ntt_rows_sub_mul_scalar_16: ntt::RowsSubMulScalar<16>,
-            ntt_rows_sub_mul_scalar_17: ntt::RowsSubMulScalar<17>,
-            ntt_rows_inner_product_12: ntt::RowsInnerProduct<12>,
-            ntt_rows_inner_product_13: ntt::RowsInnerProduct<13>,
-            ntt_rows_inner_product_14: ntt::RowsInnerProduct<14>,
-            ntt_rows_inner_product_15: ntt::RowsInnerProduct<15>,
-            ntt_rows_inner_product_16: ntt::RowsInnerProduct<16>,
-            ntt_rows_inner_product_17: ntt::RowsInnerProduct<17>,
+            ntt_columns_12: ntt::Columns<12, false>,
+            intt_columns_12: ntt::Columns<12, true>,
+            ntt_columns_13: ntt::Columns<13, false>,
+            intt_columns_13: ntt::Columns<13, true>,
+            ntt_columns_14: ntt::Columns<14, false>,
+            intt_columns_14: ntt::Columns<14, true>,
+            ntt_columns_15: ntt::Columns<15, false>,
+            intt_columns_15: ntt::Columns<15, true>,
+            ntt_columns_16: ntt::Columns<16, false>,
+            intt_columns_16: ntt::Columns<16, true>,
+            ntt_columns_17: ntt::Columns<17, false>,
+            intt_columns_17: ntt::Columns<17, true>,
+            ntt_rows: ntt::Rows<false>,
+            intt_rows: ntt::Rows<true>,
+            ntt_rows_sub_mul_scalar: ntt::RowsSubMulScalar,
+            ntt_rows_inner_product: ntt::RowsInnerProduct,
         }
     };
 }

@@ -7,7 +7,7 @@
 //! // contract NAME THREADS MIN_BLOCKS SHARED_BYTES BARRIERS
 //! ```
 //!
-//! A kernel whose name ends in `_12` .. `_17` belongs to one ring size and goes to the module `ntt_12_u32`; those of the encoder
+//! Transforms go to the module `ntt_u32`; those of the encoder
 //! (`embed_*`, `round_*`) go to `encode_u32`, all others to `pointwise_u32`. A test of kernels-gpu compares that with the contracts.
 
 use std::collections::BTreeMap;
@@ -91,8 +91,8 @@ fn home(name: &str) -> String {
     if name.starts_with("embed_") || name.starts_with("round_") {
         return "encode_u32".to_owned();
     }
-    let size = name.rsplit_once('_').map(|(_, size)| size).filter(|size| size.parse::<u32>().is_ok());
-    size.map_or_else(|| "pointwise_u32".to_owned(), |size| format!("ntt_{size}_u32"))
+    let transform = name.starts_with("ntt_") || name.starts_with("intt_");
+    if transform { "ntt_u32" } else { "pointwise_u32" }.to_owned()
 }
 
 fn contracts(assembly: &str) -> Result<BTreeMap<&str, Contract>> {
@@ -214,13 +214,13 @@ mod tests {
     #[test]
     fn modules_have_headers_bounds_and_no_noise() {
         let modules = split(&format!("{HEAD}{ADD}{}", rows("\tbar.sync 0;\n")), "rustc 9, LLVM 9").unwrap();
-        assert_eq!(modules.keys().collect::<Vec<_>>(), ["ntt_12_u32", "pointwise_u32"]);
+        assert_eq!(modules.keys().collect::<Vec<_>>(), ["ntt_u32", "pointwise_u32"]);
         let add = &modules["pointwise_u32"].text;
         assert_eq!(compiler(add), Some("rustc 9, LLVM 9"));
         let body = ".target sm_80\n.address_size 64\n\n.visible .entry add(\n\t.param .align 8 .b8 p[40]\n)\n\
                     .maxntid 256, 1, 1\n.minnctapersm 4\n{\n\t.reg .b32 \t%r<2>;\n\t// sm_90: griddepcontrol.wait;\n\tmov.u32 %r1, 1;\n$L_2:\n\tret;\n}\n";
         assert!(add.contains("// abi_version: 7\n") && add.ends_with(body), "{add}");
-        assert!(modules["ntt_12_u32"].text.contains(".extern .shared"));
+        assert!(modules["ntt_u32"].text.contains(".extern .shared"));
         let later = for_later(add);
         assert!(later.contains(".target sm_90\n") && later.contains("\n\tgriddepcontrol.wait;\n"), "{later}");
     }

@@ -1,16 +1,16 @@
-//! The rows of an NTT and the inner product that reads what they make, in one kernel.
+//! The lines of an NTT and the inner product that reads what they make, in one kernel.
 //!
-//! A block has 16 lines of all rows of its item, and a round for each term: of one that is begun the row entry's steps on its `a`, whose
+//! A block has a line of all rows of its item, and a round for each term: of one that is begun the line's steps on its `a`, whose
 //! last move, from shared memory to the row, becomes one into sums in registers. The second factors are asked for when a
 //! round begins and are there when it ends, so keys stream while the transform is computed; so are, from the second round on, the words
 //! that it begins with, which are asked for when the round before has read its own. Sums are written where the automorphism has them,
 //! in full sectors, as the end of a division is ([`super::sub_mul_scalar`]).
 //!
-//! Shared memory: the exchange of the row entries, as much for words that are asked for, and, for each sum and each quad that a thread
+//! Shared memory: the exchange of a line, a line for words that are asked for, and, for each sum and each quad that a thread
 //! moves, a row of quads, one a thread.
 
-use super::{Lines, Words, fetch_moved};
-use crate::abi::launch::{log_row_words, ntt_shared_words};
+use super::line::Line;
+use crate::abi::launch::{LINE_SHARED_WORDS, LOG_LINE_WORDS};
 use crate::abi::{InnerProductItem, KernelId, RowRef, Term, is_begun};
 use crate::body::inner_product::Reducer;
 use crate::body::ntt::unrolled;
@@ -21,20 +21,21 @@ use crate::thread::{Machine, ThreadKernel, contract_of, entry, entry_anew, item_
 
 /// [`KernelId::NttRowsInnerProduct`].
 #[derive(Debug)]
-pub struct RowsInnerProduct<const LOG_N: u32>;
+pub struct RowsInnerProduct;
 
 /// Two sums of the sixteen words that a thread moves, by quad.
 type Sums<A> = [[[A; 4]; 4]; 2];
 
-impl<const LOG_N: u32> RowsInnerProduct<LOG_N> {
-    /// Words of the exchange.
-    const EXCHANGE: u32 = ntt_shared_words(log_row_words(LOG_N), false);
+impl RowsInnerProduct {
+    /// Where words of the next first factor are asked for, and where second factors begin.
+    const NEXT: u32 = LINE_SHARED_WORDS;
+    const FACTORS: u32 = LINE_SHARED_WORDS + (1 << LOG_LINE_WORDS);
 
     /// Where the second factor of sum `h`, quad `k`, lies in shared memory.
     #[inline(always)]
     fn factor<W: Word, M: Machine<W>>(m: &M, h: usize, k: usize) -> u32 {
         let threads = const { contract_of::<W, Self>().threads };
-        2 * Self::EXCHANGE + ((4 * h + k) as u32 * threads + m.thread()) * 4
+        Self::FACTORS + ((4 * h + k) as u32 * threads + m.thread()) * 4
     }
 
     /// Asks for the second factors of a term.
@@ -42,11 +43,11 @@ impl<const LOG_N: u32> RowsInnerProduct<LOG_N> {
     /// # Safety
     /// As [`ThreadKernel::phase`].
     #[inline(always)]
-    unsafe fn fetch_factors<W: Word, M: Machine<W>>(m: &M, term: &Term, at: u32) {
+    unsafe fn fetch_factors<W: Word, M: Machine<W>>(line: &Line<'_, W, M>, term: &Term) {
         unrolled!(2, h, {
             if term.b[h] != RowRef::NONE {
                 // SAFETY: the caller's promises.
-                unsafe { fetch_moved(m, term.b[h], at, |k| Self::factor(m, h, k)) };
+                unsafe { line.fetch_moved(term.b[h], |k| Self::factor(line.m, h, k)) };
             }
         });
     }
@@ -69,17 +70,16 @@ impl<const LOG_N: u32> RowsInnerProduct<LOG_N> {
             let row = m.row(dst);
             unrolled!(4, k, {
                 let words = sum[k].map(|sum| reducer.reduce(sum).0);
-                image.store_quad(m, LOG_N, row, at, 16 * k as u32, words);
+                image.store_quad(m, m.args().log_n & 31, row, at, 64 * k as u32, words);
             });
         }
     }
 }
 
-impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
+impl<W: Word> ThreadKernel<W> for RowsInnerProduct {
     const KERNEL: KernelId = KernelId::NttRowsInnerProduct;
-    const LOG_N: u32 = LOG_N;
-    const PHASES: u32 = 3;
-    const IN_WARPS: bool = true;
+    const PHASES: u32 = 4;
+    const WARP_BARRIERS: u32 = 0b110;
     const ROUNDS: bool = true;
     type State = Sums<W::Wide>;
 
@@ -98,31 +98,30 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
 
     #[inline(always)]
     unsafe fn phase_of_round<M: Machine<W>>(m: &M, sums: &mut Self::State, round: u32, phase: u32) {
-        type Rows<const LOG_N: u32> = Lines<LOG_N, false, false>;
-        // SAFETY: the caller's promises. What a narrow step and a move read and write is the thread's own.
+        // SAFETY: the caller's promises.
         unsafe {
             let (idx, part) = item_and_part::<W, Self, M>(m);
             let item: InnerProductItem = entry(m, m.args().items_at, idx);
-            // All that follows from it, addresses of twiddles and where words go, is found anew in each round: kept over the rounds it would
+            // All that follows from it, addresses of factors and where words go, is found anew in each round: kept over the rounds it would
             // take the registers of the sums.
-            let part = m.here(part);
-            let s = Rows::<LOG_N>::share::<W, M>(m, part, item.prime);
+            let line = Line::new(m, m.here(part), m.here(item.prime));
             let term: Term = entry(m, item.terms_at, round);
             let begun = is_begun(item.begun, round);
-            let (at, in_shared) = Rows::<LOG_N>::moved(&s);
             if phase == 0 {
                 if round == 0 {
                     m.wait_for_rows();
                 }
-                Self::fetch_factors(m, &term, at);
+                Self::fetch_factors(&line, &term);
                 if begun {
-                    let mut x: Words<W, 16> = if round == 0 {
-                        Rows::<LOG_N>::load(&s, m.row(term.a))
+                    let mut x = [W::ZERO; 16];
+                    if round == 0 {
+                        x = line.load_outer(m.row(term.a));
                     } else {
-                        Rows::<LOG_N>::load_shared_at(&s, Self::EXCHANGE, true)
-                    };
-                    Rows::<LOG_N>::wide_step(&s, &mut x);
-                    Rows::<LOG_N>::store_shared(&s, true, &x);
+                        unrolled!(16, k, {
+                            x[k] = m.shared_load(Self::NEXT + m.thread(), 256 * k as u32);
+                        });
+                    }
+                    line.forward_outer(x);
                 }
                 return;
             }
@@ -130,17 +129,21 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
                 // All have read what was there.
                 if round + 1 < item.n_terms && is_begun(item.begun, round + 1) {
                     let next: Term = entry(m, item.terms_at, round + 1);
-                    fetch_moved(m, next.a, at, |k| {
-                        in_shared + Self::EXCHANGE + Rows::<LOG_N>::shared_offset(16 * k as u32)
-                    });
+                    let (at, in_line) = (line.moved(), part << LOG_LINE_WORDS);
+                    line.fetch_moved(next.a, |k| Self::NEXT + at - in_line + 64 * k as u32);
                 }
                 if begun {
-                    let mut x: Words<W, 16> = Rows::<LOG_N>::load_shared(&s, false);
-                    Rows::<LOG_N>::narrow_step(&s, &mut x);
-                    Rows::<LOG_N>::store_shared(&s, false, &x);
+                    line.forward_middle();
                 }
                 return;
             }
+            if phase == 2 {
+                if begun {
+                    line.forward_inner();
+                }
+                return;
+            }
+            let at = line.moved();
             let reducer = Reducer::<W, Scalar<W>>::new(&m.prime(item.prime));
             if round == 0 {
                 start_sums(m, &entry_anew(m, m.args().items_at, idx), at, sums);
@@ -149,11 +152,7 @@ impl<W: Word, const LOG_N: u32> ThreadKernel<W> for RowsInnerProduct<LOG_N> {
             }
             m.wait_for_fetched();
             unrolled!(4, k, {
-                let a = if begun {
-                    m.shared_load_quad(in_shared, Rows::<LOG_N>::shared_offset(16 * k as u32))
-                } else {
-                    first_factor(m, &term, at, 16 * k as u32)
-                };
+                let a = if begun { line.moved_quad(k) } else { first_factor(m, &term, at, 64 * k as u32) };
                 add_products(&mut sums[0][k], a, m.shared_load_quad(Self::factor(m, 0, k), 0));
                 if term.b[1] != RowRef::NONE {
                     add_products(&mut sums[1][k], a, m.shared_load_quad(Self::factor(m, 1, k), 0));
@@ -196,7 +195,7 @@ unsafe fn start_sums<W: Word, M: Machine<W>>(
             unsafe {
                 let (row, times) = (m.row(item.init[h]), W::from_u64(item.times[h]));
                 unrolled!(4, k, {
-                    sums[h][k] = m.load_quad(row, at, 16 * k as u32).map(|word| word.mul_wide(times));
+                    sums[h][k] = m.load_quad(row, at, 64 * k as u32).map(|word| word.mul_wide(times));
                 });
             }
         }
