@@ -43,11 +43,9 @@ impl Peers {
 
     /// Adds to a row of the highest level of a preset what peers took over what we took.
     pub fn compare(&self, row: &mut Row) {
-        // Peers say `rescale` for the division alone.
-        let op = if row.what == "mul_scalar_rescale" { "rescale" } else { row.what.as_str() };
         let Some(threads) = row.threads else { return };
         for peer in PEERS {
-            let key = (peer, op.to_owned(), u64::from(row.log_n), threads as u64);
+            let key = (peer, row.what.clone(), u64::from(row.log_n), threads as u64);
             if let Some(theirs) = self.0.get(&key) {
                 row.peers.insert(peer.to_owned(), theirs / row.microseconds);
             }

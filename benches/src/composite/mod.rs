@@ -38,6 +38,8 @@ pub struct Shape {
     /// Which polynomials are returned in the place of the outputs, so that no more is computed: `ckks_ir` returns no product that is
     /// not rescaled, and no plaintext.
     only: Option<fn(&Function, PolyId) -> bool>,
+    /// Whether the operand takes the place of its product by a scalar: `ckks_ir` rescales what is a product.
+    no_scalar: bool,
     /// Whether plaintexts are encoded in the run.
     encode_on_device: bool,
     /// The figure is for one of so many of the same in a run.
@@ -138,6 +140,7 @@ const BASE: Shape = Shape {
     all_out: false,
     left_out: &[],
     only: None,
+    no_scalar: false,
     encode_on_device: false,
     parts: 1,
     floor: |s| s.add(),
@@ -145,7 +148,7 @@ const BASE: Shape = Shape {
 
 /// Every composite. A key switch is a rotation without its automorphisms and its addition of `c_0`, as far as these are launches
 /// of their own: folded into the last step of the division they cost next to nothing.
-pub const ALL: [Shape; 10] = [
+pub const ALL: [Shape; 11] = [
     Shape { name: "add", inputs: 2, lines: &["add %0, %1 HERE"], floor: |s| s.add(), ..BASE },
     Shape {
         name: "key_switch",
@@ -187,6 +190,13 @@ pub const ALL: [Shape; 10] = [
         floor: |s| s.rescale(0),
         ..BASE
     },
+    Shape {
+        name: "rescale",
+        lines: &["mul_scalar %0, 0.5 PRODUCT", "rescale %1 NEXT"],
+        no_scalar: true,
+        floor: |s| s.rescale(0),
+        ..BASE
+    },
     // From slots in memory to residues: what the client's `encode` gives, one of two and one of sixteen in a run. A program returns
     // polynomials by twos.
     Shape {
@@ -224,6 +234,20 @@ fn is_encoded(poly: &Function, id: PolyId) -> bool {
     match poly.value(id).op {
         Op::Ntt(a) => matches!(poly.value(a).op, Op::RoundResidues(_)),
         _ => false,
+    }
+}
+
+/// Reads operands in the place of their products by scalars.
+fn without_scalars(poly: &mut Function) {
+    let operand: BTreeMap<PolyId, PolyId> = poly
+        .ids()
+        .filter_map(|id| match poly.value(id).op {
+            Op::MulScalar(a, _) => Some((id, a)),
+            _ => None,
+        })
+        .collect();
+    for value in &mut poly.values {
+        value.op = value.op.map(|a| operand.get(&a).copied().unwrap_or(a));
     }
 }
 
@@ -290,6 +314,10 @@ impl Shape {
         }
         let options = Options { encode_on_device: self.encode_on_device, ..Options::default() };
         let mut compiled = compile_placed(placed, &chain.params, &options)?;
+        if self.no_scalar {
+            without_scalars(&mut compiled.poly);
+            return Ok(refit(&compiled, &chain.params, &options)?);
+        }
         let Some(only) = self.only else { return Ok(compiled) };
         let poly = &mut compiled.poly;
         let found: Vec<PolyId> = poly.ids().filter(|&id| only(poly, id)).collect();
@@ -478,6 +506,21 @@ mod tests {
             assert_eq!(written, [parts * limbs, parts * 2, parts * limbs]);
             assert!(work.iter().all(|(_, work)| work.launches == 1));
         }
+    }
+
+    #[test]
+    fn a_rescale_is_the_division_alone() {
+        let chain = Chain::preset(Preset::N13).unwrap();
+        let level = chain.levels[0];
+        let kernels = |name| -> Vec<(KernelId, u64)> {
+            let shape = ALL.iter().find(|s| s.name == name).unwrap();
+            let plan = CheckedPlan::new(shape.compile(&chain, level).unwrap().plan).unwrap();
+            plan.work_by_kernel().iter().map(|(kernel, work)| (*kernel, work.items)).collect()
+        };
+        let mut with_product = kernels("mul_scalar_rescale");
+        assert!(with_product.iter().any(|(kernel, _)| *kernel == KernelId::MulScalar));
+        with_product.retain(|(kernel, _)| *kernel != KernelId::MulScalar);
+        assert_eq!(kernels("rescale"), with_product);
     }
 
     #[test]

@@ -224,3 +224,127 @@ pub fn inverse_last_stage<W: Word, const T: usize>(x: &mut [W; T], c: &Butterfly
         x[p + T / 2] = c.mul(v.wrapping_add(c.q2).wrapping_sub(u), c.n_inv_w1);
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    /// The largest prime below `2^30` that is 1 modulo `2^18`, and the least one above `2^20`.
+    const PRIMES: [u32; 2] = [1_073_479_681, 5_767_169];
+
+    fn constants(q: u32) -> (PrimeConstants<u32>, ButterflyConstants<u32>) {
+        // Any psi: no transform is made.
+        let c = PrimeConstants::new(q, 3, 12);
+        (c, ButterflyConstants::new(&c))
+    }
+
+    fn factor(w: u32, c: &PrimeConstants<u32>) -> Factor<u32> {
+        Factor::from_montgomery(c.to_montgomery(w), c)
+    }
+
+    #[test]
+    fn a_quotient_is_rounded_down() {
+        for q in PRIMES {
+            let (c, _) = constants(q);
+            for w in [0, 1, 2, q / 2, q - 2, q - 1] {
+                let quotient = ((u64::from(w) << 32) / u64::from(q)) as u32;
+                assert_eq!(factor(w, &c), Factor { w, quotient }, "{w} of {q}");
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_any_word_are_in_range() {
+        for q in PRIMES {
+            let (c, b) = constants(q);
+            for w in [0, 1, q / 3, q - 1] {
+                for x in [0, 1, q - 1, q, 2 * q, 4 * (q - 1) + 3, u32::MAX - 1, u32::MAX] {
+                    let t = b.mul_add(x, factor(w, &c), 0);
+                    let expected = (u64::from(x) * u64::from(w) % u64::from(q)) as u32;
+                    assert!(t < 2 * q && t % q == expected, "{x} {w} mod {q}: {t}");
+                    assert_eq!(b.mul(x, factor(w, &c)), expected);
+                    assert_eq!(b.mul_add(x, factor(w, &c), 12345), t + 12345);
+                }
+            }
+        }
+    }
+
+    /// The same factor for all sub-blocks of a stage.
+    struct Same(Vec<Factor<u32>>);
+
+    impl StepFactors<u32> for Same {
+        type Stage = Factor<u32>;
+
+        fn stage(&self, stage: u32) -> Factor<u32> {
+            self.0[stage as usize]
+        }
+
+        fn mul_add(
+            &self,
+            of: &Factor<u32>,
+            _stage: u32,
+            _i: usize,
+            b: u32,
+            addend: u32,
+            c: &ButterflyConstants<u32>,
+        ) -> u32 {
+            c.mul_add(b, *of, addend)
+        }
+    }
+
+    /// Stages one after the other on canonical residues.
+    fn naive_forward(x: &mut [u64], factors: &[u64], q: u64) {
+        let n = x.len();
+        for (stage, &w) in factors.iter().enumerate() {
+            let half = n >> (stage + 1);
+            for upper in (0..n).filter(|i| i & half == 0) {
+                let (u, t) = (x[upper] % q, x[upper + half] % q * w % q);
+                (x[upper], x[upper + half]) = ((u + t) % q, (u + q - t) % q);
+            }
+        }
+    }
+
+    /// Words at the ends of their ranges, in every pattern of a few: the ranges hold if the residues are right.
+    #[test]
+    fn steps_of_extreme_words() {
+        for q in PRIMES {
+            let (c, b) = constants(q);
+            let wide = u64::from(q);
+            for pattern in 0u32..256 {
+                let factors: Vec<u32> =
+                    (0..4).map(|s| if pattern >> s & 1 == 1 { q - 1 } else { 1 + q / 2 }).collect();
+                let same = Same(factors.iter().map(|&w| factor(w, &c)).collect());
+                let word = |k: u32, top: u32| match (pattern >> (4 + k % 4)) & 1 {
+                    1 => top,
+                    _ => k * 7,
+                };
+                for (from, top) in [(End::Lazy, 4 * (q - 1) + 3), (End::Canonical, q - 1)] {
+                    let x: [u32; 16] = core::array::from_fn(|k| word(k as u32, top));
+                    let mut expected = x.map(u64::from);
+                    naive_forward(
+                        &mut expected,
+                        &factors.iter().map(|&w| u64::from(w)).collect::<Vec<_>>(),
+                        wide,
+                    );
+                    for to in [End::Lazy, End::Canonical] {
+                        let mut y = x;
+                        forward_step(&mut y, 4, [from, to], &same, &b);
+                        let residues = y.map(|y| u64::from(y) % wide);
+                        assert_eq!(residues, expected, "{q} {pattern} {from:?} {to:?}");
+                        assert!(to == End::Lazy || y.map(u64::from) == expected);
+                    }
+                }
+                // The factors of the inverse are `-w`, so that it undoes the stages up to 16 where they are of order two.
+                let minus_one = Same((0..4).map(|_| factor(1, &c)).collect());
+                let x: [u32; 16] = core::array::from_fn(|k| word(k as u32, 2 * q - 1));
+                let mut y = x;
+                inverse_step(&mut y, 4, 0..4, &minus_one, &b);
+                assert!(y.iter().all(|&y| y < 2 * q));
+                let mut back = y.map(|y| u64::from(y) % wide);
+                naive_forward(&mut back, &[wide - 1; 4], wide);
+                assert_eq!(back, x.map(|x| u64::from(x) % wide * 16 % wide), "{q} {pattern}");
+            }
+        }
+    }
+}
