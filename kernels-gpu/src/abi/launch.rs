@@ -162,9 +162,9 @@ pub const fn n_entries(kernel: KernelId) -> u32 {
     }
 }
 
-/// `log2` of the words of a column of a transform, `C = N / 4096`.
+/// `log2` of the words of a column of a transform, `C = N / 4096`; 0 of rings that are no line.
 pub const fn log_column_words(log_n: u32) -> u32 {
-    log_n - LOG_LINE_WORDS
+    log_n.saturating_sub(LOG_LINE_WORDS)
 }
 
 /// Words that a thread of a column entry works on: columns of 16 words in all, or one of 32 of the largest ring.
