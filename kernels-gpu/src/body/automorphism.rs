@@ -65,8 +65,13 @@ pub const fn eval_group_image(
 ) -> (u32, u32) {
     let h = high.wrapping_add(inverse.wrapping_mul(brv(group, log_groups)));
     let to = brv(h & ((1 << log_groups) - 1), log_groups);
-    let pattern = galois.wrapping_mul(h >> log_groups).wrapping_neg() & ((1 << log_lanes) - 1);
-    (to, pattern)
+    (to, image_pattern(h >> log_groups, galois, log_lanes))
+}
+
+/// The pattern of a group in its image, `-g high mod LANES`, where image and `high` are [`eval_group_source`] of the group under the inverse.
+#[inline(always)]
+pub const fn image_pattern(high: u32, galois: u32, log_lanes: u32) -> u32 {
+    galois.wrapping_mul(high).wrapping_neg() & ((1 << log_lanes) - 1)
 }
 
 /// `g^-1 mod 2^32` (hence modulo `2N`) for odd `g`: Newton, 3 bits, then 6, 12, 24, 48.

@@ -172,8 +172,8 @@ impl Image {
                 m.store_quad(row, at, plus, words);
             } else {
                 // The group that comes from this one, and how.
-                let (to, _) = automorphism::eval_group_source((at + plus) / 4, self.inverse, log_n, 2);
-                let (_, pattern) = automorphism::eval_group_source(to, self.galois, log_n, 2);
+                let (to, high) = automorphism::eval_group_source((at + plus) / 4, self.inverse, log_n, 2);
+                let pattern = automorphism::image_pattern(high, self.galois, 2);
                 m.store_quad(row, to * 4, 0, permute(words, pattern, self.galois));
             }
         }

@@ -197,7 +197,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Conversions and transforms, a piece of [`Options::cache_bytes`] after the other.
+    /// Conversions and transforms, a piece of up to [`Options::cache_bytes`] after the other, as few as can be and of about the same size.
     fn in_pieces(
         &self,
         mut conversions: Vec<PolyId>,
@@ -207,13 +207,17 @@ impl Lowering<'_> {
         batches: &mut Vec<Work>,
     ) {
         let row_bytes = u64::from(self.params.word().bits() / 8) << self.params.log_n();
-        let limit = options.cache_bytes / row_bytes * u64::from(self.sharding.in_group());
+        let limit = (options.cache_bytes / row_bytes * u64::from(self.sharding.in_group())).max(1);
+        let rows_of = |id: PolyId| self.function.value(id).basis.len() as u64;
         let mut rest = transforms;
         while let Some(first) = rest.first() {
+            let left: u64 = rest.iter().map(|&id| rows_of(id)).sum();
+            let goal = left / left.div_ceil(limit).max(1);
             let mut rows = 0;
             let fits = rest.iter().take_while(|id| {
-                rows += self.function.value(**id).basis.len() as u64;
-                rows <= limit || *id == first
+                let middle = rows + rows_of(**id) / 2;
+                rows += rows_of(**id);
+                (rows <= limit && middle <= goal) || *id == first
             });
             let (piece, after) = rest.split_at(fits.count());
             rest = after;
