@@ -28,6 +28,8 @@ use crate::thread::{
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell, RefMut};
 use memory::{Global, Shared};
+#[cfg(test)]
+pub(crate) use pointers::lone_thread;
 pub use pointers::{EmulatedGrid, Space, has_entry, run_addressed, run_args};
 
 /// A thread and what it can reach.

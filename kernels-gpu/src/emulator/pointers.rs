@@ -205,6 +205,22 @@ impl Isa for Pointers<'_> {
     }
 }
 
+/// A thread by itself, of a block that has no shared memory and a device whose memory is all zeros: for what it computes of its index.
+#[cfg(test)]
+pub(crate) fn lone_thread(thread: u32) -> impl crate::thread::Machine<u32> {
+    struct Zeros;
+    impl Space for Zeros {
+        unsafe fn read(&self, _at: u64, _words: &mut [u32]) {}
+        unsafe fn write(&self, _at: u64, _words: &[u32]) {}
+        fn fault(&self, what: String) {
+            unreachable!("{what}")
+        }
+    }
+    let args = KernelArgs { log_n: crate::abi::launch::GPU_MIN_LOG_N, ..bytemuck::Zeroable::zeroed() };
+    let shared = alloc::boxed::Box::leak(alloc::boxed::Box::new(RefCell::new(Vec::new())));
+    Addressed { args, isa: Pointers { block: 0, thread, shared, space: &Zeros } }
+}
+
 /// Runs every thread of a grid, if it is one of the entry's contract.
 ///
 /// # Safety

@@ -17,7 +17,6 @@ mod factors;
 mod inner_product;
 mod line;
 mod rows;
-mod shared;
 mod sub_mul_scalar;
 
 pub use columns::Columns;

@@ -10,9 +10,15 @@
 //!
 //! where `M` is the number of lines and base is the block of the transform that the step begins in ([`crate::body::ntt`]). What the
 //! middle and inner steps exchange stays in a part, so in a warp.
+//!
+//! **Shared memory.** Part `j` begins at word `272 j`, so that the two parts of a warp are 16 banks apart. Quad `k` of row `r` lies where
+//! quad `k ^ (r / 2 % 4)` would: then eight threads that read a quad each of eight rows, four words each of 32 banks, meet no bank twice, and
+//! neither do 16 threads that read a row.
+
+#[cfg(test)]
+mod banks;
 
 use super::factors::{Loaded, Powers};
-use super::shared;
 use crate::abi::RowRef;
 use crate::abi::launch::{GPU_MIN_LOG_N, LOG_LINE_WORDS, PART_STRIDE};
 use crate::body::ntt::unrolled;
@@ -85,6 +91,19 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
         self.first() + part * PART + 4 * i
     }
 
+    /// Where quad `quad` of row `row` of part `part` lies in shared memory.
+    #[inline(always)]
+    fn quad_in_shared(part: u32, row: u32, quad: u32) -> u32 {
+        part * PART_STRIDE + 16 * row + 4 * (quad ^ (row / 2 % 4))
+    }
+
+    /// Where quad `k` of those that the thread moves lies in shared memory.
+    #[inline(always)]
+    pub(super) fn moved_in_shared(&self, k: usize) -> u32 {
+        let (part, i) = self.place();
+        Self::quad_in_shared(part, i / 4 + 4 * k as u32, i % 4)
+    }
+
     /// The words of the outer step from a row.
     ///
     /// # Safety
@@ -112,13 +131,20 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
         });
     }
 
+    /// Where word 0 of the outer step lies in shared memory; the others are [`PART_STRIDE`] apart.
+    #[inline(always)]
+    fn outer_in_shared(&self) -> u32 {
+        let (row, i) = (self.m.thread() / 16, self.m.thread() % 16);
+        Self::quad_in_shared(0, row, i / 4) + i % 4
+    }
+
     /// The words of the outer step from shared memory.
     ///
     /// # Safety
     /// They are there.
     #[inline(always)]
     unsafe fn shared_outer(&self) -> Words<W> {
-        let (at, mut x) = (shared::outer(self.m.thread()), [W::ZERO; 16]);
+        let (at, mut x) = (self.outer_in_shared(), [W::ZERO; 16]);
         unrolled!(16, k, {
             // SAFETY: the caller's promise.
             x[k] = unsafe { self.m.shared_load(at, k as u32 * PART_STRIDE) };
@@ -132,38 +158,25 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
     /// Nobody reads what was there.
     #[inline(always)]
     unsafe fn share_outer(&self, x: &Words<W>) {
-        let at = shared::outer(self.m.thread());
+        let at = self.outer_in_shared();
         unrolled!(16, k, {
             // SAFETY: the caller's promise.
             unsafe { self.m.shared_store(at, k as u32 * PART_STRIDE, x[k]) };
         });
     }
 
-    /// The words of the middle step from shared memory.
-    ///
-    /// # Safety
-    /// They are there.
+    /// Where the words of the middle step lie in shared memory, for rows `r` with `r / 2 % 4 = 0 ..= 3`; row `r` is `16 r` words further.
     #[inline(always)]
-    unsafe fn shared_middle(&self) -> Words<W> {
-        let (at, mut x) = (shared::middle(self.m.thread()), [W::ZERO; 16]);
-        unrolled!(16, r, {
-            // SAFETY: the caller's promise.
-            x[r] = unsafe { self.m.shared_load(at[r / 2 % 4], 16 * r as u32) };
-        });
-        x
+    fn middle_in_shared(&self) -> [u32; 4] {
+        let (part, i) = self.place();
+        [0, 1, 2, 3].map(|s| part * PART_STRIDE + 4 * ((i / 4) ^ s) + i % 4)
     }
 
-    /// The words of the middle step to shared memory.
-    ///
-    /// # Safety
-    /// They were read.
+    /// Where the quads of the inner step lie in shared memory.
     #[inline(always)]
-    unsafe fn share_middle(&self, x: &Words<W>) {
-        let at = shared::middle(self.m.thread());
-        unrolled!(16, r, {
-            // SAFETY: the caller's promise.
-            unsafe { self.m.shared_store(at[r / 2 % 4], 16 * r as u32, x[r]) };
-        });
+    fn inner_in_shared(&self) -> [u32; 4] {
+        let (part, row) = self.place();
+        [0, 1, 2, 3].map(|quad| Self::quad_in_shared(part, row, quad))
     }
 
     /// The outer step on words that are in registers, to where the middle step finds them. A barrier of the block follows.
@@ -188,11 +201,17 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
     pub(super) unsafe fn forward_middle(&self) {
         // SAFETY: as above.
         unsafe {
-            let mut x = self.shared_middle();
+            let at = self.middle_in_shared();
+            let mut x = [W::ZERO; 16];
+            unrolled!(16, r, {
+                x[r] = self.m.shared_load(at[r / 2 % 4], 16 * r as u32);
+            });
             let base = 16 * self.base(false) + self.place().0;
             let factors = Loaded::<W, M, false>::new(self.m, self.table, base);
             forward_step(&mut x, 4, [End::Lazy; 2], &factors, &self.c);
-            self.share_middle(&x);
+            unrolled!(16, r, {
+                self.m.shared_store(at[r / 2 % 4], 16 * r as u32, x[r]);
+            });
         }
     }
 
@@ -223,7 +242,7 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
             // SAFETY: the caller's promises; quads of the line.
             unsafe {
                 let quad = self.m.load_quad(row, at, 64 * k as u32);
-                self.m.shared_store_quad(shared::moved(self.m.thread(), k as u32), 0, quad);
+                self.m.shared_store_quad(self.moved_in_shared(k), 0, quad);
             }
         });
     }
@@ -235,7 +254,7 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
     #[inline(always)]
     pub(super) unsafe fn moved_quad(&self, k: usize) -> Quad<W> {
         // SAFETY: the caller's promise.
-        unsafe { self.m.shared_load_quad(shared::moved(self.m.thread(), k as u32), 0) }
+        unsafe { self.m.shared_load_quad(self.moved_in_shared(k), 0) }
     }
 
     /// The words of the inner step from shared memory.
@@ -244,7 +263,7 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
     /// They are there.
     #[inline(always)]
     unsafe fn shared_inner(&self) -> Words<W> {
-        let (at, mut x) = (shared::inner(self.m.thread()), [W::ZERO; 16]);
+        let (at, mut x) = (self.inner_in_shared(), [W::ZERO; 16]);
         unrolled!(4, k, {
             // SAFETY: the caller's promise.
             let quad = unsafe { self.m.shared_load_quad(at[k], 0) };
@@ -259,7 +278,7 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
     /// They were read.
     #[inline(always)]
     unsafe fn share_inner(&self, x: &Words<W>) {
-        let at = shared::inner(self.m.thread());
+        let at = self.inner_in_shared();
         unrolled!(4, k, {
             let quad = [x[4 * k], x[4 * k + 1], x[4 * k + 2], x[4 * k + 3]];
             // SAFETY: the caller's promise.
@@ -291,11 +310,17 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
     pub(super) unsafe fn inverse_middle(&self) {
         // SAFETY: as above.
         unsafe {
-            let mut x = self.shared_middle();
+            let at = self.middle_in_shared();
+            let mut x = [W::ZERO; 16];
+            unrolled!(16, r, {
+                x[r] = self.m.shared_load(at[r / 2 % 4], 16 * r as u32);
+            });
             let base = 16 * self.base(true) + 15 - self.place().0;
             let factors = Loaded::<W, M, true>::new(self.m, self.table, base);
             inverse_step(&mut x, 4, 0..4, &factors, &self.c);
-            self.share_middle(&x);
+            unrolled!(16, r, {
+                self.m.shared_store(at[r / 2 % 4], 16 * r as u32, x[r]);
+            });
         }
     }
 
