@@ -5,9 +5,9 @@
 //! inverse:  lines, then columns
 //! ```
 //!
-//! A column fits a thread, which works on one to eight of them and exchanges nothing ([`columns`]). A block works on a line, a thread on
+//! A column fits a thread, which works on one to eight of them and exchanges nothing ([`Columns`]). A block works on a line, a thread on
 //! 16 words of it at a time: three steps of radix 16, on words 256, 16 and 1 apart, with an exchange through shared memory after
-//! each ([`Line`]). So all that is read of a row or written to it is whole segments of 128 bytes, and a kernel of lines is the
+//! each (`line`). So all that is read of a row or written to it is whole segments of 128 bytes, and a kernel of lines is the
 //! same for every ring (docs/adr/0029).
 //!
 //! Between the entries words are lazy: `[0, 4q)` forward, `[0, 2q)` inverse. So they are between any two steps.
