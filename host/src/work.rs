@@ -19,7 +19,7 @@
 //! The products inside a modular reduction are not counted: they are a backend's affair.
 
 use core::ops::AddAssign;
-use kernels_gpu::abi::launch::log_column_words;
+use kernels_gpu::abi::launch::{log_column_words, log_row_words};
 use kernels_gpu::abi::{
     ConvertBasisItem, InnerProductItem, ItemKind, KernelId, RoundResiduesItem, RowRef, Term,
 };
@@ -68,7 +68,7 @@ impl Work {
             KernelId::Ntt => u64::from(log_n),
             KernelId::NttColumns => u64::from(log_column_words(log_n)),
             KernelId::Intt => u64::from(log_n) + 1,
-            KernelId::NttRowsSubMulScalar => 2 + u64::from(log_n - log_column_words(log_n)),
+            KernelId::NttRowsSubMulScalar => 2 + u64::from(log_row_words(log_n)),
             KernelId::MulScalar | KernelId::SubMulScalar | KernelId::MulScalarAdd => 2,
             _ => 0,
         };
@@ -89,7 +89,7 @@ impl Work {
         let n_repeated = repeated.count() as u64;
         let (terms, sums) = (u64::from(item.n_terms), item.n_sums() as u64);
         let inits = item.init.iter().take(item.n_sums()).filter(|&&row| row != RowRef::NONE).count() as u64;
-        let ended = u64::from(item.begun.count_ones() * (log_n - log_column_words(log_n)));
+        let ended = u64::from(item.begun.count_ones() * log_row_words(log_n));
         self.item((1 + sums) * terms - n_repeated + inits, sums, 2 * sums * terms + ended, log_n);
     }
 

@@ -429,7 +429,7 @@ fn measure_case(
 /// than the composite takes as a graph.
 ///
 /// # Errors
-/// Those of the rooms, with the case.
+/// Those of the rooms.
 pub fn launches(
     shape: Shape,
     chain: &Chain,

@@ -167,6 +167,11 @@ pub const fn log_column_words(log_n: u32) -> u32 {
     log_n.saturating_sub(LOG_LINE_WORDS)
 }
 
+/// `log2` of the words of a row of a transform: a line, or less in rings that are none.
+pub const fn log_row_words(log_n: u32) -> u32 {
+    log_n - log_column_words(log_n)
+}
+
 /// Words that a thread of a column entry works on: columns of 16 words in all, or one of 32 of the largest ring.
 pub const fn column_thread_words(log_n: u32) -> u32 {
     if log_column_words(log_n) <= 4 { 16 } else { 32 }

@@ -35,7 +35,7 @@ const PART: u32 = 256;
 /// A thread's share of a line.
 pub(super) struct Line<'a, W: Word, M: Machine<W>> {
     pub(super) m: &'a M,
-    pub(super) c: ButterflyConstants<W>,
+    c: ButterflyConstants<W>,
     table: M::Table,
     /// Which line of the row.
     line: u32,
@@ -80,7 +80,7 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
 
     /// The thread's first word of the outer step, in the row; the others are 256 apart.
     #[inline(always)]
-    pub(super) fn outer(&self) -> u32 {
+    fn outer(&self) -> u32 {
         self.first() + self.m.thread()
     }
 
@@ -172,6 +172,33 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
         [0, 1, 2, 3].map(|s| part * PART_STRIDE + 4 * ((i / 4) ^ s) + i % 4)
     }
 
+    /// The words of the middle step from shared memory.
+    ///
+    /// # Safety
+    /// They are there.
+    #[inline(always)]
+    unsafe fn shared_middle(&self) -> Words<W> {
+        let (at, mut x) = (self.middle_in_shared(), [W::ZERO; 16]);
+        unrolled!(16, r, {
+            // SAFETY: the caller's promise.
+            x[r] = unsafe { self.m.shared_load(at[r / 2 % 4], 16 * r as u32) };
+        });
+        x
+    }
+
+    /// The words of the middle step to shared memory.
+    ///
+    /// # Safety
+    /// They were read.
+    #[inline(always)]
+    unsafe fn share_middle(&self, x: &Words<W>) {
+        let at = self.middle_in_shared();
+        unrolled!(16, r, {
+            // SAFETY: the caller's promise.
+            unsafe { self.m.shared_store(at[r / 2 % 4], 16 * r as u32, x[r]) };
+        });
+    }
+
     /// Where the quads of the inner step lie in shared memory.
     #[inline(always)]
     fn inner_in_shared(&self) -> [u32; 4] {
@@ -201,17 +228,11 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
     pub(super) unsafe fn forward_middle(&self) {
         // SAFETY: as above.
         unsafe {
-            let at = self.middle_in_shared();
-            let mut x = [W::ZERO; 16];
-            unrolled!(16, r, {
-                x[r] = self.m.shared_load(at[r / 2 % 4], 16 * r as u32);
-            });
+            let mut x = self.shared_middle();
             let base = 16 * self.base(false) + self.place().0;
             let factors = Loaded::<W, M, false>::new(self.m, self.table, base);
             forward_step(&mut x, 4, [End::Lazy; 2], &factors, &self.c);
-            unrolled!(16, r, {
-                self.m.shared_store(at[r / 2 % 4], 16 * r as u32, x[r]);
-            });
+            self.share_middle(&x);
         }
     }
 
@@ -224,8 +245,7 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
         // SAFETY: as above.
         unsafe {
             let mut x = self.shared_inner();
-            let factors =
-                Powers::<W, M, false>::new(self.m, self.table, 16 * self.line * 16 + self.m.thread());
+            let factors = Powers::<W, M, false>::new(self.m, self.table, 256 * self.line + self.m.thread());
             forward_step(&mut x, 4, [End::Lazy, End::Canonical], &factors, &self.c);
             self.share_inner(&x);
         }
@@ -310,17 +330,11 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
     pub(super) unsafe fn inverse_middle(&self) {
         // SAFETY: as above.
         unsafe {
-            let at = self.middle_in_shared();
-            let mut x = [W::ZERO; 16];
-            unrolled!(16, r, {
-                x[r] = self.m.shared_load(at[r / 2 % 4], 16 * r as u32);
-            });
+            let mut x = self.shared_middle();
             let base = 16 * self.base(true) + 15 - self.place().0;
             let factors = Loaded::<W, M, true>::new(self.m, self.table, base);
             inverse_step(&mut x, 4, 0..4, &factors, &self.c);
-            unrolled!(16, r, {
-                self.m.shared_store(at[r / 2 % 4], 16 * r as u32, x[r]);
-            });
+            self.share_middle(&x);
         }
     }
 
