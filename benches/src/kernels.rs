@@ -55,6 +55,8 @@ pub fn machine_products(kernel: KernelId, operations: u64) -> f64 {
     let each = match kernel {
         KernelId::Ntt
         | KernelId::NttColumns
+        | KernelId::NttRows
+        | KernelId::InttRows
         | KernelId::Intt
         | KernelId::MulScalar
         | KernelId::SubMulScalar
@@ -154,7 +156,9 @@ impl Repetition<'_> {
     /// With every operand that the kernel can take.
     fn row(&self, i: usize) -> RowItem {
         let (q, prime) = self.prime(i);
-        let mut item = RowItem::new(self.output(i), self.input(0, i), prime);
+        let in_place = self.kernel == KernelId::NttRows;
+        let a = if in_place { self.output(i) } else { self.input(0, i) };
+        let mut item = RowItem::new(self.output(i), a, prime);
         if self.kernel.reads_b() {
             item.b = self.input(1, i);
         }
@@ -218,7 +222,9 @@ fn plan(size: Size, word: WordKind, repetitions: u32) -> Result<Plan> {
     let of = |rows: usize| rows as u32 * repetitions;
     let kinds = [BufferKind::Arena, BufferKind::Input(InputIdx(0)), BufferKind::Output(OutputIdx(0))];
     let sizes = [1, of(n_read), of(n_written)];
-    let access = [Access::ReadWrite, Access::Read, Access::Write];
+    // What ends a transform does so where it is.
+    let written = if kernel == KernelId::NttRows { Access::ReadWrite } else { Access::Write };
+    let access = [Access::ReadWrite, Access::Read, written];
     let buffer = |(rows, kind)| Buffer { device: DeviceIdx(0), tier: Tier::Device, rows, kind };
     let slot = |(rows, access)| SlotUse { rows, access };
     let total: u64 = sizes.iter().map(|&r| u64::from(r)).sum();

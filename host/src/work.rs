@@ -10,8 +10,9 @@
 //! | `intt` | `(log N + 1) / 2`: the division by N doubles those of the last stage |
 //! | `mul_scalar`, `sub_mul_scalar`, `mul_scalar_add` | 1 |
 //! | `inner_product` | number of terms, for each sum |
-//! | `ntt_columns`, and a row that a kernel of `ntt_rows` ends | the stages of theirs, half of each |
+//! | `ntt_columns`, `ntt_rows`, `intt_rows`, and a row that another kernel of rows ends | the stages of theirs, half of each |
 //! | `convert_basis` | `2 sources + targets (sources + 1)` |
+//! | `convert_basis_columns` | the same, and the stages of columns of sources and targets, half of each |
 //! | `embed_inverse` | `log N - 1`, of doubles: four a butterfly |
 //! | `round_residues` | 2, of doubles |
 //! | others | 0 |
@@ -67,6 +68,7 @@ impl Work {
         let half_rows = match kernel {
             KernelId::Ntt => u64::from(log_n),
             KernelId::NttColumns => u64::from(log_column_words(log_n)),
+            KernelId::NttRows | KernelId::InttRows => u64::from(log_row_words(log_n)),
             KernelId::Intt => u64::from(log_n) + 1,
             KernelId::NttRowsSubMulScalar => 2 + u64::from(log_row_words(log_n)),
             KernelId::MulScalar | KernelId::SubMulScalar | KernelId::MulScalarAdd => 2,
@@ -94,9 +96,13 @@ impl Work {
     }
 
     /// Adds a basis conversion.
-    pub(crate) fn convert_basis(&mut self, item: &ConvertBasisItem, log_n: u32) {
+    pub(crate) fn convert_basis(&mut self, kernel: KernelId, item: &ConvertBasisItem, log_n: u32) {
         let (sources, targets) = (u64::from(item.n_src), u64::from(item.n_dst));
-        self.item(sources, targets, 2 * (2 * sources + targets * (sources + 1)), log_n);
+        let stages = match kernel {
+            KernelId::ConvertBasisColumns => (sources + targets) * u64::from(log_column_words(log_n)),
+            _ => 0,
+        };
+        self.item(sources, targets, 2 * (2 * sources + targets * (sources + 1)) + stages, log_n);
     }
 
     /// Adds an inverse special FFT: slots and factors in, coefficients out, each once.

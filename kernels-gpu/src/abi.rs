@@ -30,7 +30,7 @@ pub mod matrix;
 use bytemuck::{Pod, Zeroable};
 
 /// Changes whenever a kernel, a table or an address rule changes; host refuses any other.
-pub const ABI_VERSION: u32 = 9;
+pub const ABI_VERSION: u32 = 10;
 
 /// The binding slot of the plan's arena.
 pub const ARENA: u32 = 0;
@@ -95,11 +95,19 @@ pub enum KernelId {
     NttRowsInnerProduct,
     /// [`RowItem`]: [`Self::SubMulScalar`] of a `b` that [`Self::NttColumns`] has begun.
     NttRowsSubMulScalar,
+    /// [`RowItem`]: ends an NTT that is begun, where it is: `dst == a`.
+    NttRows,
+    /// [`RowItem`]: begins `dst = NTT^-1(a)`. What `dst` holds then is the backend's own, and only [`Self::ConvertBasisColumns`] may read
+    /// it. `dst == a` allowed.
+    InttRows,
+    /// [`ConvertBasisItem`]: ends the inverse transforms of its sources, which [`Self::InttRows`] has begun, converts, and begins the
+    /// transforms of its targets as [`Self::NttColumns`] does.
+    ConvertBasisColumns,
 }
 
 impl KernelId {
     /// Every kernel, in ABI order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Ntt,
         Self::Intt,
         Self::Add,
@@ -118,6 +126,9 @@ impl KernelId {
         Self::NttColumns,
         Self::NttRowsInnerProduct,
         Self::NttRowsSubMulScalar,
+        Self::NttRows,
+        Self::InttRows,
+        Self::ConvertBasisColumns,
     ];
 
     /// The name in plans, profiles and PTX modules.
@@ -141,6 +152,9 @@ impl KernelId {
             Self::NttColumns => "ntt_columns",
             Self::NttRowsInnerProduct => "ntt_rows_inner_product",
             Self::NttRowsSubMulScalar => "ntt_rows_sub_mul_scalar",
+            Self::NttRows => "ntt_rows",
+            Self::InttRows => "intt_rows",
+            Self::ConvertBasisColumns => "convert_basis_columns",
         }
     }
 
@@ -153,7 +167,7 @@ impl KernelId {
     pub const fn item(self) -> ItemKind {
         match self {
             Self::InnerProduct | Self::NttRowsInnerProduct => ItemKind::InnerProduct,
-            Self::ConvertBasis => ItemKind::ConvertBasis,
+            Self::ConvertBasis | Self::ConvertBasisColumns => ItemKind::ConvertBasis,
             Self::AutomorphismEval | Self::AutomorphismCoeff => ItemKind::Automorphism,
             Self::EmbedInverse => ItemKind::EmbedInverse,
             Self::RoundResidues => ItemKind::RoundResidues,
@@ -165,7 +179,13 @@ impl KernelId {
     pub const fn in_place(self) -> bool {
         matches!(
             self,
-            Self::Ntt | Self::Intt | Self::NttColumns | Self::InnerProduct | Self::NttRowsInnerProduct
+            Self::Ntt
+                | Self::Intt
+                | Self::NttColumns
+                | Self::NttRows
+                | Self::InttRows
+                | Self::InnerProduct
+                | Self::NttRowsInnerProduct
         )
     }
 
@@ -382,7 +402,7 @@ pub const MAX_CONVERT_TARGETS: usize = 256;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct ConvertSource {
-    /// Read, coefficient domain.
+    /// Read, coefficient domain; by [`KernelId::ConvertBasisColumns`] what [`KernelId::InttRows`] has begun.
     pub row: RowRef,
     /// `inv_i R mod d_i`.
     pub inv: u64,
@@ -398,7 +418,7 @@ pub struct ConvertSource {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct ConvertTarget {
-    /// Written, coefficient domain.
+    /// Written, coefficient domain; by [`KernelId::ConvertBasisColumns`] a transform that is begun.
     pub row: RowRef,
     /// `big_j R mod p_j`.
     pub big: u64,

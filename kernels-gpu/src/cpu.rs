@@ -10,8 +10,8 @@
 //! ([`splits`]).
 
 use crate::abi::{
-    AutomorphismItem, ConvertBasisItem, InnerProductItem, ItemKind, KernelId, RoundResiduesItem, RowItem,
-    RowRef,
+    AutomorphismItem, ConvertBasisItem, ConvertTarget, InnerProductItem, ItemKind, KernelId,
+    RoundResiduesItem, RowItem, RowRef,
 };
 use crate::body::tables::RingTables;
 use crate::encode;
@@ -21,6 +21,7 @@ use crate::lanes::{Lanes, Scalar, Word};
 pub use crate::pointwise::SPLIT_WORDS;
 use crate::pointwise::{self, Call};
 use crate::row::{intt_row, ntt_row};
+use bytemuck::{Zeroable, cast_slice, pod_read_unaligned};
 use core::mem::size_of;
 use core::ops::Range;
 
@@ -81,7 +82,30 @@ impl LaneKind {
 
 /// Whether an item may be run over parts of its rows ([`SPLIT_WORDS`]); the transforms take whole rows.
 pub const fn splits(kernel: KernelId) -> bool {
-    !matches!(kernel, KernelId::Ntt | KernelId::Intt | KernelId::NttColumns | KernelId::EmbedInverse)
+    !matches!(
+        kernel,
+        KernelId::Ntt | KernelId::Intt | KernelId::NttColumns | KernelId::InttRows | KernelId::EmbedInverse
+    )
+}
+
+/// The transforms that an item of [`KernelId::ConvertBasisColumns`] begins: items of [`KernelId::NttColumns`], which whoever runs the item
+/// runs once all parts of it are done. Of any other kernel there are none.
+pub fn transforms_after(
+    kernel: KernelId,
+    pool: &[u64],
+    item_at: usize,
+) -> impl Iterator<Item = RowItem> + use<'_> {
+    let entry = |at: usize, words: usize| pool.get(at..).and_then(|rest| rest.get(..words));
+    let item = entry(item_at, ItemKind::ConvertBasis.pool_words());
+    let item = item.filter(|_| kernel == KernelId::ConvertBasisColumns);
+    let item: ConvertBasisItem =
+        item.map_or_else(Zeroable::zeroed, |words| pod_read_unaligned(cast_slice(words)));
+    const TARGET: usize = size_of::<ConvertTarget>() / 8;
+    let targets = entry(item.dst_at as usize, item.n_dst as usize * TARGET).unwrap_or_default();
+    targets.chunks_exact(TARGET).map(|words| {
+        let ConvertTarget { row, prime, .. } = pod_read_unaligned(cast_slice(words));
+        RowItem::new(row, row, prime)
+    })
 }
 
 /// Runs words `range` of the item at `item_at` in the pool.
@@ -113,16 +137,17 @@ pub unsafe fn run_item<W: Word, L: Lanes<W>>(
             ItemKind::Row => {
                 let item: RowItem = call.entry(item_at, 0);
                 match kernel {
-                    // Begun is ended here, so that the inner product is one as any other.
-                    KernelId::Ntt | KernelId::Intt | KernelId::NttColumns => {
+                    // Begun is ended here, so that who ends it is as any other kernel.
+                    KernelId::Ntt | KernelId::Intt | KernelId::NttColumns | KernelId::InttRows => {
                         let tables = ring.primes.get_unchecked(item.prime as usize);
                         let (dst, a) = (call.row(item.dst), call.row(item.a));
-                        if kernel != KernelId::Intt {
+                        if matches!(kernel, KernelId::Ntt | KernelId::NttColumns) {
                             ntt_row::<W, L>(dst, a, tables, ring.log_n);
                         } else {
                             intt_row::<W, L>(dst, a, tables, ring.log_n);
                         }
                     }
+                    KernelId::NttRows => {}
                     KernelId::SubMulScalar | KernelId::NttRowsSubMulScalar => {
                         pointwise::sub_mul_scalar::<W, L>(&call, &item, range);
                     }

@@ -42,7 +42,7 @@ macro_rules! modules {
     };
 }
 
-modules! { "encode_u32" "ntt_u32" "pointwise_u32" }
+modules! { "convert_u32" "encode_u32" "ntt_u32" "pointwise_u32" }
 
 /// The module of that name.
 pub fn module(name: &str) -> Option<&'static Module> {

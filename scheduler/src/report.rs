@@ -118,9 +118,11 @@ fn of_plan(plan: &Plan) -> Result<Counts> {
         for Step::Launch { launch, .. } in &segment.steps {
             let broken = |problem| Error::Verify { after: "report".to_owned(), rule: "pool", problem };
             let items = plan.items(launch).map_err(broken)?;
-            if matches!(launch.kernel, KernelId::Ntt | KernelId::NttColumns | KernelId::Intt) {
-                ntts += items.len() as u64;
-            }
+            ntts += match launch.kernel {
+                KernelId::Ntt | KernelId::NttColumns | KernelId::Intt | KernelId::InttRows => items.len(),
+                KernelId::ConvertBasisColumns => items.iter().map(|item| item.writes().len()).sum(),
+                _ => 0,
+            } as u64;
             words += items.iter().map(|item| item.words(launch.kernel, plan.log_n)).sum::<u64>();
         }
     }

@@ -120,7 +120,7 @@ impl<'a> Checker<'a> {
                 let items: &[ConvertBasisItem] = self.table("items", launch.items_at, n_items)?;
                 for (i, item) in (0..).zip(items) {
                     self.convert_basis(item, i)?;
-                    work.convert_basis(item, self.plan.log_n);
+                    work.convert_basis(launch.kernel, item, self.plan.log_n);
                 }
             }
             ItemKind::Automorphism => {
@@ -153,6 +153,13 @@ impl<'a> Checker<'a> {
         let q = self.prime(item.prime)?;
         if kernel.reads_scalar() {
             self.canonical("scalar", item.scalar, q)?;
+        }
+        if kernel == KernelId::NttRows && item.dst != item.a {
+            let problem = format!(
+                "item {i} ends the transform of {:?} in {:?}, expected where it is",
+                item.a, item.dst
+            );
+            return self.fail("begun", problem);
         }
         self.read(item.a, i)?;
         if kernel.reads_b() {

@@ -125,7 +125,7 @@ fn rules_of_buffers_calls_and_host_steps() {
 #[test]
 fn rules_of_launches() {
     use KernelId::{
-        Add, AddScalar, AutomorphismEval, ConvertBasis, InnerProduct, Neg, Ntt, NttRowsInnerProduct,
+        Add, AddScalar, AutomorphismEval, ConvertBasis, InnerProduct, Neg, Ntt, NttRows, NttRowsInnerProduct,
         SubMulScalar,
     };
     let none = |_: &mut PlanMaker| {};
@@ -143,6 +143,8 @@ fn rules_of_launches() {
     let automorphism = |galois| AutomorphismItem { dst: arena(1), a: arena(0), galois, prime: 0 };
     assert_eq!(breaks(AutomorphismEval, &[automorphism(4)], none), "canonical");
     assert_eq!(breaks(AutomorphismEval, &[automorphism(2049)], none), "canonical");
+    // What is begun ends where it is.
+    assert_eq!(breaks(NttRows, &[neg(arena(0), arena(1))], none), "begun");
     // Hazards.
     assert_eq!(breaks(Neg, &[neg(arena(0), input(0)), neg(arena(0), input(1))], none), "hazards");
     assert_eq!(breaks(Ntt, &[neg(arena(0), arena(1)), neg(arena(1), input(1))], none), "hazards");

@@ -364,21 +364,29 @@ fn basis_conversions() {
         conversions.push((bench.params.special(), others(&bench.params.special())));
         conversions.push((limbs[..1].to_vec(), limbs[l - 1..].to_vec()));
         conversions.push((limbs[..l - 1].to_vec(), limbs[l - 1..].to_vec()));
-        for round in 0..2 {
+        // By itself, and between two transforms, whose columns it does.
+        for (round, columns) in [(0, false), (1, false), (0, true), (1, true)] {
             let x = if round == 0 { bench.random::<Coeff>(&limbs) } else { bench.largest(&limbs) };
             let n_out = conversions.iter().map(|(_, to)| to.len()).sum();
-            let mut maker = PlanMaker::new(&bench.params, 1, l, n_out);
+            let mut maker = PlanMaker::new(&bench.params, l + n_out, l, n_out);
+            let begin = |i: usize| row_item(arena(i), input(i), NONE, 0, i);
+            if columns {
+                maker.launch(KernelId::InttRows, &(0..l).map(begin).collect::<Vec<_>>());
+            }
+            let from_row = |i: usize| if columns { arena(i) } else { input(i) };
+            let to_row = |i: usize| if columns { arena(l + i) } else { output(i) };
+            let mut primes = Vec::new();
             let mut items = Vec::new();
             let mut at = 0;
             for (from, to) in &conversions {
                 let c = ConvertBasis::new(&bench.ring, from, to);
                 let source = |(i, p): (usize, &LimbIdx)| {
                     let (inv, frac) = (maker.montgomery(c.inv[i].to_u64(), *p), c.frac[i].to_u64());
-                    ConvertSource { row: input(p.idx()), inv, frac, prime: p.0, pad: 0 }
+                    ConvertSource { row: from_row(p.idx()), inv, frac, prime: p.0, pad: 0 }
                 };
                 let target = |(j, p): (usize, &LimbIdx)| {
                     let big = maker.montgomery(c.big[j].to_u64(), *p);
-                    ConvertTarget { row: output(at + j), big, prime: p.0, pad: 0 }
+                    ConvertTarget { row: to_row(at + j), big, prime: p.0, pad: 0 }
                 };
                 let sources: Vec<_> = from.iter().enumerate().map(source).collect();
                 let targets: Vec<_> = to.iter().enumerate().map(target).collect();
@@ -392,14 +400,31 @@ fn basis_conversions() {
                     pad: 0,
                 });
                 at += to.len();
+                primes.extend(to.iter().map(|p| p.idx()));
             }
-            maker.launch(KernelId::ConvertBasis, &items);
-            let out = maker.run(&backends(), x.words());
+            let out = if columns {
+                maker.launch(KernelId::ConvertBasisColumns, &items);
+                let rows = || primes.iter().enumerate();
+                let end = |(i, &prime): (usize, &usize)| row_item(to_row(i), to_row(i), NONE, 0, prime);
+                maker.launch(KernelId::NttRows, &rows().map(end).collect::<Vec<_>>());
+                let copy = |(i, &prime): (usize, &usize)| row_item(output(i), to_row(i), NONE, 0, prime);
+                maker.launch(KernelId::AddScalar, &rows().map(copy).collect::<Vec<_>>());
+                maker.run(&backends(), bench.ring.ntt(x.clone()).words())
+            } else {
+                maker.launch(KernelId::ConvertBasis, &items);
+                maker.run(&backends(), x.words())
+            };
             let mut found = &out[..];
             for (from, to) in &conversions {
                 let expected = ConvertBasis::new(&bench.ring, from, to).apply(&bench.ring, &x).unwrap();
                 let (head, rest) = found.split_at(expected.words().len());
-                assert!(head == expected.words(), "{params}: {} limbs to {}", from.len(), to.len());
+                let (from, to) = (from.len(), to.len());
+                let what = format!("{params}: {from} limbs to {to}, with columns: {columns}");
+                if columns {
+                    assert!(head == bench.ring.ntt(expected).words(), "{what}");
+                } else {
+                    assert!(head == expected.words(), "{what}");
+                }
                 found = rest;
             }
         }

@@ -119,7 +119,7 @@ fn a_table_without_a_kernel_says_so() {
     let prediction = loaded.predict(&CostTable::default());
     assert!(prediction.total().is_zero());
     let names: Vec<&str> = prediction.unknown.iter().map(|kernel| kernel.name()).collect();
-    assert!(names.contains(&"inner_product") && names.contains(&"convert_basis"), "{names:?}");
+    assert!(names.contains(&"inner_product") && names.contains(&"convert_basis_columns"), "{names:?}");
 }
 
 #[test]

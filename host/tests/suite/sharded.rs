@@ -13,7 +13,7 @@ use host::memory::Limits;
 use host::profile::HostWork;
 use host::profile::trace::LAUNCH_TRACK;
 use host::{BackendKind, Error, LoadedProgram, Result, Session, SessionBuilder};
-use kernels_gpu::abi::KernelId;
+use kernels_gpu::abi::{ItemKind, KernelId};
 use scheduler::compile::{MemoryLimits, refit};
 use scheduler::plan::{
     Access, BufferId, BufferKind, DeviceIdx, MAX_DEVICES, Place, Plan, PlanStep, SlotUse, Tier,
@@ -172,7 +172,7 @@ fn counts_profiles_and_traces_tell_of_devices() {
             assert!(events.iter().any(|e| e["args"]["name"] == *name && e["tid"] == LAUNCH_TRACK + device));
         }
         // Kernels that work limb by limb do the same work on any number of devices.
-        let limbs = |kernel: &KernelId| !matches!(kernel, KernelId::ConvertBasis);
+        let limbs = |kernel: &KernelId| kernel.item() != ItemKind::ConvertBasis;
         let sums = loaded.work_by_kernel().into_iter().filter(|(kernel, _)| limbs(kernel));
         work.push(sums.map(|(kernel, w)| (kernel, w.items, w.bytes, w.multiplications)).collect::<Vec<_>>());
     }

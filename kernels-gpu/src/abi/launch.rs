@@ -99,15 +99,17 @@ const THREADS: u32 = 256;
 pub const INNER_PRODUCT_ITEMS: u32 = 4;
 /// Words of shared memory for what is known of a term: three addresses, the first word of a repeated factor, how often it repeats.
 pub const INNER_PRODUCT_RECORD: u32 = 8;
-/// Groups of threads of a block of the basis conversion, which share the sources of the same coefficients.
-pub const CONVERT_GROUPS: u32 = 4;
-/// Coefficients of a block of the basis conversion.
-const CONVERT_WORDS: u32 = 256;
+/// Coefficients of a block of the basis conversion, and its threads.
+pub const CONVERT_WORDS: u32 = 256;
 /// Words of shared memory from a source's digits to the next one's: eight more than a multiple of 32, the banks.
 pub const CONVERT_STRIDE: u32 = CONVERT_WORDS + 8;
-/// Words of shared memory for what the conversion knows of a target: `q, q_inv, q - big`, two words of its row, and padding: the lanes of
-/// a tile read every second record, four of 16 bytes each, from different banks.
+/// Words of shared memory for what the conversion knows of a target: `q, q_inv, q - big`, its prime, two words of its row, and padding: the
+/// lanes of a tile read every second record, four of 16 bytes each, from different banks.
 pub const CONVERT_RECORD: u32 = 12;
+/// Targets that a block of the basis conversion has at a time.
+pub const CONVERT_TARGETS: u32 = 16;
+/// Words of shared memory from a target's coefficients to the next one's: four more than a multiple of 32, the banks.
+pub const CONVERT_TARGET_STRIDE: u32 = CONVERT_WORDS + 4;
 
 /// The grid of one entry of a kernel, and what it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,15 +183,20 @@ pub const fn column_thread_words(log_n: u32) -> u32 {
 pub const fn is_column_entry(kernel: KernelId, entry_idx: u32) -> bool {
     match kernel {
         KernelId::Intt => entry_idx == 1,
-        KernelId::NttRowsInnerProduct | KernelId::NttRowsSubMulScalar => false,
+        KernelId::NttRowsInnerProduct
+        | KernelId::NttRowsSubMulScalar
+        | KernelId::NttRows
+        | KernelId::InttRows => false,
         _ => entry_idx == 0,
     }
 }
 
-/// Dynamic shared memory that an item of [`KernelId::ConvertBasis`] needs: digits, parts of quotients, targets. The contract has it for
+/// Dynamic shared memory that an item of [`KernelId::ConvertBasis`] needs: digits, quotients, fractions, targets and their coefficients. The contract has it for
 /// the largest item; less memory a block lets more blocks run at a time.
 pub const fn convert_shared_bytes(n_src: u32, n_dst: u32, word_bytes: u32) -> u32 {
-    ((n_src + CONVERT_GROUPS) * CONVERT_STRIDE + n_dst * CONVERT_RECORD) * word_bytes
+    let coefficients = CONVERT_TARGETS * CONVERT_TARGET_STRIDE;
+    ((n_src + 1) * CONVERT_STRIDE + MAX_CONVERT_SOURCES as u32 + n_dst * CONVERT_RECORD + coefficients)
+        * word_bytes
 }
 
 /// Dynamic shared memory that [`INNER_PRODUCT_ITEMS`] items of [`KernelId::InnerProduct`] with so many terms in all need: a record each.
@@ -201,7 +208,7 @@ pub const fn inner_product_shared_bytes(n_terms: u32, word_bytes: u32) -> u32 {
 /// Dynamic shared memory that the blocks of a launch need, where that depends on the items.
 pub fn shared_bytes(launch: &Launch, pool: &[u64], word_bytes: u32) -> Option<u32> {
     match launch.kernel {
-        KernelId::ConvertBasis => items(launch, pool)
+        KernelId::ConvertBasis | KernelId::ConvertBasisColumns => items(launch, pool)
             .map(|item: ConvertBasisItem| convert_shared_bytes(item.n_src, item.n_dst, word_bytes))
             .max(),
         KernelId::InnerProduct => {
@@ -239,6 +246,8 @@ pub const fn contract(
         KernelId::Ntt
         | KernelId::Intt
         | KernelId::NttColumns
+        | KernelId::NttRows
+        | KernelId::InttRows
         | KernelId::NttRowsInnerProduct
         | KernelId::NttRowsSubMulScalar => {
             let columns = is_column_entry(kernel, entry_idx);
@@ -267,20 +276,24 @@ pub const fn contract(
                 },
             }
         }
-        KernelId::ConvertBasis => LaunchContract {
-            entry: kernel.name(),
-            module: POINTWISE,
-            threads: CONVERT_WORDS / THREAD_WORDS * CONVERT_GROUPS,
-            items_per_block: 1,
-            words_per_block: CONVERT_WORDS,
-            shared_bytes: convert_shared_bytes(
-                MAX_CONVERT_SOURCES as u32,
-                MAX_CONVERT_TARGETS as u32,
-                word_bytes,
-            ),
-            // 1024 threads of 64 registers, of which 34 for digits, columns and their sums.
-            min_blocks: 4,
-        },
+        KernelId::ConvertBasis | KernelId::ConvertBasisColumns => {
+            let columns = matches!(kernel, KernelId::ConvertBasisColumns);
+            LaunchContract {
+                entry: if columns { transform_entry(kernel, true, log_n) } else { kernel.name() },
+                module: if columns { CONVERSIONS } else { POINTWISE },
+                threads: CONVERT_WORDS,
+                items_per_block: 1,
+                words_per_block: CONVERT_WORDS,
+                shared_bytes: convert_shared_bytes(
+                    MAX_CONVERT_SOURCES as u32,
+                    MAX_CONVERT_TARGETS as u32,
+                    word_bytes,
+                ),
+                // 1024 threads of 64 registers, of which 34 for columns of the matrix, digits and their sums; or, with columns of 32 words,
+                // 512 of 128.
+                min_blocks: if columns && column_thread_words(log_n) > 16 { 2 } else { 4 },
+            }
+        }
         KernelId::EmbedInverse => LaunchContract {
             entry: EMBED_ENTRIES[entry_idx as usize],
             module: ENCODE,
@@ -323,6 +336,9 @@ const ENCODE: &str = "encode_u32";
 /// The module of the transforms.
 const TRANSFORMS: &str = "ntt_u32";
 
+/// The module of the conversions that end and begin transforms.
+const CONVERSIONS: &str = "convert_u32";
+
 /// The columns' function for each ring size.
 macro_rules! columns_entry {
     ($prefix:literal, $log_n:expr) => {
@@ -339,10 +355,11 @@ macro_rules! columns_entry {
 
 const fn transform_entry(kernel: KernelId, columns: bool, log_n: u32) -> &'static str {
     match (kernel, columns) {
+        (KernelId::ConvertBasisColumns, _) => columns_entry!("convert_basis_columns_", log_n),
         (KernelId::NttRowsInnerProduct, _) => "ntt_rows_inner_product",
         (KernelId::NttRowsSubMulScalar, _) => "ntt_rows_sub_mul_scalar",
         (KernelId::Intt, true) => columns_entry!("intt_columns_", log_n),
-        (KernelId::Intt, false) => "intt_rows",
+        (KernelId::Intt | KernelId::InttRows, _) => "intt_rows",
         (_, true) => columns_entry!("ntt_columns_", log_n),
         (_, false) => "ntt_rows",
     }

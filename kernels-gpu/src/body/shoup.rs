@@ -96,15 +96,7 @@ pub trait StepFactors<W: Word> {
     fn stage(&self, stage: u32) -> Self::Stage;
 
     /// `b w + addend` as [`ButterflyConstants::mul_add`], `w` the factor of sub-block `i` of the stage.
-    fn mul_add(
-        &self,
-        of: &Self::Stage,
-        stage: u32,
-        i: usize,
-        b: W,
-        addend: W,
-        c: &ButterflyConstants<W>,
-    ) -> W;
+    fn mul_add(&self, of: &Self::Stage, i: usize, b: W, addend: W, c: &ButterflyConstants<W>) -> W;
 }
 
 /// One end of a forward step.
@@ -116,20 +108,19 @@ pub enum End {
     Canonical,
 }
 
-/// `log_r` forward stages on the `T / 2^log_r` sub-blocks of adjacent words that `x` is.
+/// The `log T` forward stages of a block of `T` words.
 ///
 /// Ranges: `from` in, `to` out.
 #[inline(always)]
 pub fn forward_step<W: Word, F: StepFactors<W>, const T: usize>(
     x: &mut [W; T],
-    log_r: u32,
     [from, to]: [End; 2],
     factors: &F,
     c: &ButterflyConstants<W>,
 ) {
     unrolled!(5, stage, {
-        if (stage as u32) < log_r {
-            forward_stage(x, stage as u32, log_r, [from, to], factors, c);
+        if 1 << stage < T {
+            forward_stage(x, stage as u32, [from, to], factors, c);
         }
     });
     if to == End::Canonical {
@@ -145,23 +136,23 @@ pub fn forward_step<W: Word, F: StepFactors<W>, const T: usize>(
 fn forward_stage<W: Word, F: StepFactors<W>, const T: usize>(
     x: &mut [W; T],
     stage: u32,
-    log_r: u32,
     [from, to]: [End; 2],
     factors: &F,
     c: &ButterflyConstants<W>,
 ) {
     let of = factors.stage(stage);
-    let half = 1 << (log_r - stage - 1);
-    let is_last = stage + 1 == log_r;
+    let log_block = T.trailing_zeros() - stage;
+    let half = 1 << (log_block - 1);
+    let is_last = log_block == 1;
     unrolled!(T / 2, p, {
-        let (i, upper, lower) = pair(p, log_r - stage);
+        let (i, upper, lower) = pair(p, log_block);
         let u = match stage {
             0 if from == End::Canonical => x[upper],
             0 => c.reduce_twice(x[upper], false),
             // The lower results of the stage before are the upper halves of its sub-blocks.
             _ => c.reduce_twice(x[upper], upper & (2 * half) != 0),
         };
-        let sum = factors.mul_add(&of, stage, i, x[lower], u, c);
+        let sum = factors.mul_add(&of, i, x[lower], u, c);
         let is_multiplied_next = if is_last { to == End::Lazy } else { lower & (half / 2) != 0 };
         x[upper] = sum;
         // u - t = 2 u - (u + t)
@@ -173,13 +164,12 @@ fn forward_stage<W: Word, F: StepFactors<W>, const T: usize>(
     });
 }
 
-/// The inverse stages `stages`, last one first, of steps of `log_r` stages on the sub-blocks that `x` is.
+/// The inverse stages `stages`, last one first, of the `log T` of a block.
 ///
 /// Ranges: `[0, 2q)` in and out.
 #[inline(always)]
 pub fn inverse_step<W: Word, F: StepFactors<W>, const T: usize>(
     x: &mut [W; T],
-    log_r: u32,
     stages: Range<u32>,
     factors: &F,
     c: &ButterflyConstants<W>,
@@ -187,41 +177,47 @@ pub fn inverse_step<W: Word, F: StepFactors<W>, const T: usize>(
     unrolled!(5, back, {
         let stage = 4 - back as u32;
         if stages.start <= stage && stage < stages.end {
-            inverse_stage(x, stage, log_r, factors, c);
+            inverse_stage(x, stage, factors, c);
         }
     });
 }
 
-/// Stage `stage` of an inverse step. Its factors are those of the mirror image, `-w^-1`, hence `v - u`.
+/// Stage `stage` of an inverse step. Its factors are those of the mirror image, `-w^-1`, hence `v - u`: of a block that is the mirror
+/// image itself, in turned order.
 #[inline(always)]
 fn inverse_stage<W: Word, F: StepFactors<W>, const T: usize>(
     x: &mut [W; T],
     stage: u32,
-    log_r: u32,
     factors: &F,
     c: &ButterflyConstants<W>,
 ) {
     let of = factors.stage(stage);
     unrolled!(T / 2, p, {
-        let (i, upper, lower) = pair(p, log_r - stage);
+        let (i, upper, lower) = pair(p, T.trailing_zeros() - stage);
         let (u, v) = (x[upper], x[lower]);
         x[upper] = c.reduce_twice(u.wrapping_add(v), false);
-        x[lower] = factors.mul_add(&of, stage, i, v.wrapping_add(c.q2).wrapping_sub(u), W::ZERO, c);
+        let mirror = (1 << stage) - 1 - i;
+        x[lower] = factors.mul_add(&of, mirror, v.wrapping_add(c.q2).wrapping_sub(u), W::ZERO, c);
     });
 }
 
-/// The first stage of the transform, undone last, with `N^-1`: `x` is one block. One of a word has no stage.
+/// The first stage of the transform, undone last, with `N^-1`: `x` is one block. One of a word has no stage. `factors` are `n_inv` and
+/// `n_inv_w1`, or both times what the words are multiplied by next.
 ///
 /// Ranges: `[0, 2q)` in, `[0, q)` out.
 #[inline(always)]
-pub fn inverse_last_stage<W: Word, const T: usize>(x: &mut [W; T], c: &ButterflyConstants<W>) {
+pub fn inverse_last_stage<W: Word, const T: usize>(
+    x: &mut [W; T],
+    [sums, differences]: [Factor<W>; 2],
+    c: &ButterflyConstants<W>,
+) {
     if T == 1 {
-        x[0] = c.mul(x[0], c.n_inv);
+        x[0] = c.mul(x[0], sums);
     }
     unrolled!(T / 2, p, {
         let (u, v) = (x[p], x[p + T / 2]);
-        x[p] = c.mul(u.wrapping_add(v), c.n_inv);
-        x[p + T / 2] = c.mul(v.wrapping_add(c.q2).wrapping_sub(u), c.n_inv_w1);
+        x[p] = c.mul(u.wrapping_add(v), sums);
+        x[p + T / 2] = c.mul(v.wrapping_add(c.q2).wrapping_sub(u), differences);
     });
 }
 
@@ -283,7 +279,6 @@ mod tests {
         fn mul_add(
             &self,
             of: &Factor<u32>,
-            _stage: u32,
             _i: usize,
             b: u32,
             addend: u32,
@@ -329,7 +324,7 @@ mod tests {
                     );
                     for to in [End::Lazy, End::Canonical] {
                         let mut y = x;
-                        forward_step(&mut y, 4, [from, to], &same, &b);
+                        forward_step(&mut y, [from, to], &same, &b);
                         let residues = y.map(|y| u64::from(y) % wide);
                         assert_eq!(residues, expected, "{q} {pattern} {from:?} {to:?}");
                         assert!(to == End::Lazy || y.map(u64::from) == expected);
@@ -339,7 +334,7 @@ mod tests {
                 let minus_one = Same((0..4).map(|_| factor(1, &c)).collect());
                 let x: [u32; 16] = core::array::from_fn(|k| word(k as u32, 2 * q - 1));
                 let mut y = x;
-                inverse_step(&mut y, 4, 0..4, &minus_one, &b);
+                inverse_step(&mut y, 0..4, &minus_one, &b);
                 assert!(y.iter().all(|&y| y < 2 * q));
                 let mut back = y.map(|y| u64::from(y) % wide);
                 naive_forward(&mut back, &[wide - 1; 4], wide);

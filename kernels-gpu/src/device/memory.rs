@@ -206,6 +206,19 @@ store!(
     shared_store, shared_store_quad, u32, reg32, "st.shared.u32", "st.shared.v4.u32"
 );
 
+/// Writes two words of shared memory.
+///
+/// # Safety
+/// As [`shared_store`]; aligned to 8 bytes.
+#[inline(always)]
+pub(super) unsafe fn shared_store_pair(at: u32, [low, high]: [u32; 2]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!("st.shared.v2.u32 [{0}], {{{1}, {2}}};", in(reg32) at, in(reg32) low, in(reg32) high,
+            options(nostack, preserves_flags));
+    }
+}
+
 /// Writes eight bytes of a row.
 ///
 /// # Safety

@@ -193,12 +193,17 @@ impl Isa for Ptx {
         unsafe { memory::shared_store(memory::shared_base() + at, x) };
     }
     #[inline(always)]
+    unsafe fn shared_store_pair(&self, at: u32, x: Pair<u32>) {
+        // SAFETY: as above.
+        unsafe { memory::shared_store_pair(memory::shared_base() + at, x) };
+    }
+    #[inline(always)]
     unsafe fn shared_store_quad(&self, at: u32, x: Quad<u32>) {
         // SAFETY: as above.
         unsafe { memory::shared_store_quad(memory::shared_base() + at, x) };
     }
     #[inline(always)]
-    unsafe fn held<const G: usize>(m: &Addressed<Self>, tile: &Tile) -> [Pair<u32>; G] {
+    unsafe fn held<const G: usize>(m: &Addressed<Self>, tile: &Tile) -> [Quad<u32>; G] {
         // SAFETY: as above.
         unsafe { tile.held(m) }
     }
@@ -206,7 +211,7 @@ impl Isa for Ptx {
     unsafe fn tile<const G: usize>(
         m: &Addressed<Self>,
         tile: &Tile,
-        held: &[Pair<u32>; G],
+        held: &[Quad<u32>; G],
         known: &[Known<u32>; LANE_TARGETS],
         v: Pair<u32>,
     ) -> Residues<u32> {

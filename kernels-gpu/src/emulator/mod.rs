@@ -200,6 +200,12 @@ impl<W: Word> Machine<W> for Thread<'_, '_, W> {
     unsafe fn shared_store(&self, at: u32, plus: u32, word: W) {
         self.shared.borrow_mut().write(at + plus, word, (self.phase, self.thread));
     }
+    unsafe fn shared_store_pair(&self, at: u32, plus: u32, words: Pair<W>) {
+        let (mut shared, at) = (self.shared.borrow_mut(), aligned(at + plus, 2));
+        for (at, word) in (at..).zip(words) {
+            shared.write(at, word, (self.phase, self.thread));
+        }
+    }
     unsafe fn shared_store_quad(&self, at: u32, plus: u32, words: Quad<W>) {
         let (mut shared, at) = (self.shared.borrow_mut(), aligned(at + plus, 4));
         for (at, word) in (at..).zip(words) {

@@ -200,6 +200,9 @@ impl Isa for Pointers<'_> {
     unsafe fn shared_store(&self, at: u32, x: u32) {
         let _ = self.in_shared::<1, _>(at, |words| words[0] = x);
     }
+    unsafe fn shared_store_pair(&self, at: u32, x: Pair<u32>) {
+        let _ = self.in_shared::<2, _>(at, |words| words.copy_from_slice(&x));
+    }
     unsafe fn shared_store_quad(&self, at: u32, x: Quad<u32>) {
         let _ = self.in_shared::<4, _>(at, |words| words.copy_from_slice(&x));
     }

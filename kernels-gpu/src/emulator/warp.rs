@@ -60,7 +60,7 @@ impl MatrixUnit for Given<'_> {
     }
 }
 
-/// The results of all lanes for a tile, with the digits of `G` groups held, by words or by bytes.
+/// The results of all lanes for a tile, with the columns of `G` groups held, by words or by bytes.
 fn run<const G: usize>(
     tile: &Tile,
     known: &[Known<u32>],
@@ -91,12 +91,13 @@ fn run<const G: usize>(
         [0, 1].map(|t| known[Ord::min(first + t, tile.n_dst - 1) as usize])
     };
     let quotients = [v, v / 2];
+    let of = |thread| Tile { thread, ..*tile };
     // SAFETY: every access is checked, here and below.
-    let by_words = |l| unsafe { tile::plain(&lane(l), tile, &known_to(l), quotients) };
+    let by_words = |l| unsafe { tile::plain(&lane(l), &of(l), &known_to(l), quotients) };
     let by_unit = |l: u32, unit: &dyn MatrixUnit| {
         let m = lane(l);
         // SAFETY: as above.
-        unsafe { tile::by_bytes(&m, tile, &tile.held::<G, _>(&m), &known_to(l), quotients, unit) }
+        unsafe { tile::by_bytes(&m, &of(l), &of(l).held::<G, _>(&m), &known_to(l), quotients, unit) }
     };
     let told: Vec<Told> = (0..32).map(|_| Told::default()).collect();
     for (l, told) in (0..).zip(&told) {
@@ -152,7 +153,7 @@ fn the_matrix_unit_gives_sums_of_products() {
                 shared.borrow_mut().write(at, if all_largest { largest - 1 } else { word(largest) }, (0, 0));
             }
             for target in [0, 8] {
-                let tile = Tile { digits: 8, stride, matrix_at: 0, n_src, n_dst: targets, target };
+                let tile = Tile { thread: 0, digits: 8, stride, matrix_at: 0, n_src, n_dst: targets, target };
                 let run = match tile::groups(n_src) {
                     1 => run::<1>,
                     2 => run::<2>,

@@ -68,22 +68,24 @@ pub trait Isa {
     unsafe fn shared_load_quad(&self, at: u32) -> Quad<u32>;
     /// Writes a word of shared memory.
     unsafe fn shared_store(&self, at: u32, x: u32);
+    /// Writes two words of shared memory.
+    unsafe fn shared_store_pair(&self, at: u32, x: Pair<u32>);
     /// Writes four words of shared memory.
     unsafe fn shared_store_quad(&self, at: u32, x: Quad<u32>);
     /// [`Machine::held`].
     #[inline(always)]
-    unsafe fn held<const G: usize>(_m: &Addressed<Self>, _tile: &Tile) -> [Pair<u32>; G]
+    unsafe fn held<const G: usize>(_m: &Addressed<Self>, _tile: &Tile) -> [Quad<u32>; G]
     where
         Self: Sized,
     {
-        [[0; 2]; G]
+        [[0; 4]; G]
     }
     /// [`Machine::tile`]; a machine without a matrix unit multiplies words.
     #[inline(always)]
     unsafe fn tile<const G: usize>(
         m: &Addressed<Self>,
         tile: &Tile,
-        _held: &[Pair<u32>; G],
+        _held: &[Quad<u32>; G],
         known: &[Known<u32>; LANE_TARGETS],
         v: Pair<u32>,
     ) -> Residues<u32>
@@ -238,7 +240,7 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
         self.isa.wait_for_fetched();
     }
     #[inline(always)]
-    unsafe fn held<const G: usize>(&self, tile: &Tile) -> [Pair<u32>; G] {
+    unsafe fn held<const G: usize>(&self, tile: &Tile) -> [Quad<u32>; G] {
         // SAFETY: the caller's promises.
         unsafe { I::held(self, tile) }
     }
@@ -246,7 +248,7 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
     unsafe fn tile<const G: usize>(
         &self,
         tile: &Tile,
-        held: &[Pair<u32>; G],
+        held: &[Quad<u32>; G],
         known: &[Known<u32>; LANE_TARGETS],
         v: Pair<u32>,
     ) -> Residues<u32> {
@@ -279,6 +281,7 @@ impl<I: Isa> Machine<u32> for Addressed<I> {
         shared_load_pair(at: u32, plus: u32) -> Pair<u32> = shared_load_pair(at * WORD + plus * WORD);
         shared_load_quad(at: u32, plus: u32) -> Quad<u32> = shared_load_quad(at * WORD + plus * WORD);
         shared_store(at: u32, plus: u32, x: u32) = shared_store(at * WORD + plus * WORD, x);
+        shared_store_pair(at: u32, plus: u32, x: Pair<u32>) = shared_store_pair(at * WORD + plus * WORD, x);
         shared_store_quad(at: u32, plus: u32, x: Quad<u32>) = shared_store_quad(at * WORD + plus * WORD, x);
     }
 }

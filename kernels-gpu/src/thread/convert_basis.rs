@@ -1,102 +1,141 @@
-//! Centred basis conversion on a GPU: see [`crate::body::convert_basis`].
+//! Centred basis conversion on a GPU: see [`crate::body::convert_basis`]. By itself, or between two transforms, whose columns are done in
+//! its blocks, so that neither they nor what lies between go through memory (docs/adr/0030).
 //!
-//! A block has 256 coefficients and as many threads.
+//! A block has 256 coefficients and as many threads. The coefficients are `256 / C` adjacent columns of `C` words ([`Shape`]); a conversion by
+//! itself has columns of one word, which have no stages. A row of them, of a source or of a target, is shared by a few threads, which have
+//! whole columns of it.
 //!
 //! ```text
-//! phase 0   what is known of each target; y_i: four groups of threads, a thread four coefficients of every fourth source, and its part
-//!           of their quotients, into shared memory
-//! phase 1   v, and z_j: a warp twice 16 coefficients of all targets, eight targets at a time ([`tile`])
+//! round 0   phase 0   what is known of each target; the last inverse stages of each source, y_i
+//!           phase 1   v, a thread a coefficient
+//! round r   phase 0   z_j of 16 targets: a warp 64 coefficients of eight ([`tile`])
+//!           phase 1   the first stages of their transforms, to memory
 //! ```
 //!
-//! Shared memory: `y_i` in rows of [`CONVERT_STRIDE`] words, so that the lanes of a tile, which read two words each of four
-//! rows, meet different banks; behind all of them a row for each group's part of the quotients, and the records of the targets.
+//! Shared memory ([`Layout`]): `y_i` in rows of [`CONVERT_STRIDE`] words, `v`, the fractions of the sources, the records of the targets, `z_j` in
+//! rows of [`CONVERT_TARGET_STRIDE`] words. So the lanes of a tile, which read two words each of four rows of digits and write two each of four of
+//! targets, meet different banks.
 
+mod shape;
+
+use super::ntt::{forward_column, inverse_column};
 use super::tile::{self, HELD_GROUPS, Known, LANE_TARGETS, Tile};
-use super::{Machine, Pair, ThreadKernel, contract_of, entry, entry_anew, item_and_part, reducer};
-use crate::abi::launch::{CONVERT_GROUPS, CONVERT_RECORD, CONVERT_STRIDE, THREAD_WORDS};
-use crate::abi::{ConvertBasisItem, ConvertSource, ConvertTarget, KernelId, fraction_bits};
-use crate::body::convert_basis::{add_fraction, digit, round_quotient};
+use super::{Machine, ThreadKernel, entry, entry_anew, item_and_part};
+use crate::abi::launch::{
+    CONVERT_RECORD, CONVERT_STRIDE, CONVERT_TARGET_STRIDE, CONVERT_TARGETS, CONVERT_WORDS, log_column_words,
+};
+use crate::abi::{
+    ConvertBasisItem, ConvertSource, ConvertTarget, KernelId, MAX_CONVERT_SOURCES, fraction_bits,
+};
+use crate::body::convert_basis::{add_fraction, round_quotient};
 use crate::body::ntt::unrolled;
+use crate::body::shoup::Factor;
 use crate::lanes::{Scalar, Word};
+use shape::Shape;
 
 /// [`KernelId::ConvertBasis`].
 #[derive(Debug)]
 pub struct ConvertBasis;
 
-/// The coefficients of a block.
-#[inline(always)]
-const fn coefficients<W: Word>() -> u32 {
-    contract_of::<W, ConvertBasis>().words_per_block
-}
+/// [`KernelId::ConvertBasisColumns`].
+#[derive(Debug)]
+pub struct ConvertBasisColumns<const LOG_N: u32>;
 
-/// Threads of a warp, and its coefficients of a block.
+/// Threads of a warp.
 const WARP: u32 = 32;
 
-/// Sources that a thread has under way at the same time: each is a chain of four loads, one after the other.
-const SOURCES: usize = 3;
+/// Tiles that a warp has of [`CONVERT_TARGETS`], and coefficients.
+const WARP_TILES: u32 = 4;
+const WARP_WORDS: u32 = WARP_TILES * tile::COEFFICIENTS;
+const _: () = assert!(CONVERT_WORDS / WARP_WORDS * (CONVERT_TARGETS / tile::TARGETS) == CONVERT_WORDS / WARP);
 
-/// `y_i` of the thread's group and `sum_i hi(y_i frac_i)` over it, into shared memory.
+/// Where things lie in shared memory, after the digits.
+struct Layout {
+    quotients: u32,
+    fractions: u32,
+    records: u32,
+    coefficients: u32,
+}
+
+impl Layout {
+    #[inline(always)]
+    fn new(item: &ConvertBasisItem) -> Self {
+        let quotients = item.n_src * CONVERT_STRIDE;
+        let fractions = quotients + CONVERT_STRIDE;
+        let records = fractions + MAX_CONVERT_SOURCES as u32;
+        Self { quotients, fractions, records, coefficients: records + item.n_dst * CONVERT_RECORD }
+    }
+}
+
+/// `y_i` and fractions of the thread's sources: the last factor of an inverse transform is multiplied by the conversion's first one.
 ///
 /// # Safety
 /// As [`ThreadKernel::phase`].
 #[inline(always)]
-unsafe fn digits<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem, part: u32) {
-    let per_group = const { coefficients::<W>() / THREAD_WORDS };
-    let (group, position) = (m.thread() / per_group, m.thread() % per_group * THREAD_WORDS);
-    let at = part * const { coefficients::<W>() } + position;
+unsafe fn digits<W: Word, M: Machine<W>, const C: usize>(
+    m: &M,
+    item: &ConvertBasisItem,
+    part: u32,
+    transformed: bool,
+) {
+    let (fractions, thread) = (Layout::new(item).fractions, m.here(m.thread()));
+    let lane = thread % Shape::<C>::THREADS;
+    let first = Shape::<C>::first_in_row(part, thread);
+    let mut i = Shape::<C>::row(thread, Shape::<C>::SOURCES_APART);
     m.wait_for_rows();
-    let mut quotients = [W::ZERO; 4];
-    let mut first = group;
-    while first < item.n_src {
-        let idx = |s: usize| first + s as u32 * CONVERT_GROUPS;
-        let mut y = [[W::ZERO; 4]; SOURCES];
-        let mut fracs = [W::ZERO; SOURCES];
-        // SAFETY: the caller's promises; shared memory holds n_src rows of digits. A source that is not there
-        // stands for the last one and is not stored.
+    while i < item.n_src {
+        // SAFETY: the caller's promises; shared memory holds n_src rows of digits and a fraction for each.
         unsafe {
-            unrolled!(SOURCES, s, {
-                let source: ConvertSource = entry(m, item.src_at, Ord::min(idx(s), item.n_src - 1));
-                let c = m.prime(source.prime);
-                let modulus = reducer(&c).m;
-                let inv = Scalar(W::from_u64(source.inv));
-                fracs[s] = W::from_u64(source.frac);
-                y[s] = m.load_quad(m.row(source.row), at, 0);
-                unrolled!(4, k, {
-                    y[s][k] = digit(Scalar(y[s][k]), inv, &modulus).0;
-                });
-            });
-            unrolled!(SOURCES, s, {
-                if idx(s) < item.n_src {
-                    m.shared_store_quad(idx(s) * CONVERT_STRIDE + position, 0, y[s]);
-                    unrolled!(4, k, {
-                        quotients[k] =
-                            add_fraction(Scalar(quotients[k]), Scalar(y[s][k]), Scalar(fracs[s])).0;
+            let source: ConvertSource = entry(m, item.src_at, i);
+            let (row, prime, (c, table)) =
+                (m.row(source.row), m.prime(source.prime), m.butterflies(source.prime));
+            let mut x = [[W::ZERO; C]; 16];
+            unrolled!(16, g, {
+                if (g as u32) < Shape::<C>::COLUMNS {
+                    unrolled!(long C, k, {
+                        x[g][k] = m.load(row, first, Shape::<C>::in_row(g, k));
                     });
                 }
             });
+            let inv = W::from_u64(source.inv);
+            let last = match transformed {
+                true => [prime.n_inv, prime.n_inv_w1].map(|n_inv| prime.mul(n_inv, inv)),
+                false => [inv; 2],
+            };
+            let last = last.map(|factor| Factor::from_montgomery(factor, &prime));
+            unrolled!(16, g, {
+                if (g as u32) < Shape::<C>::COLUMNS {
+                    inverse_column(m, table, &mut x[g], last, &c);
+                    unrolled!(long C, k, {
+                        m.shared_store(i * CONVERT_STRIDE + lane, Shape::<C>::in_block(g, k), x[g][k]);
+                    });
+                }
+            });
+            if lane == 0 {
+                m.shared_store(fractions + i, 0, W::from_u64(source.frac));
+            }
         }
-        first += SOURCES as u32 * CONVERT_GROUPS;
+        i += Shape::<C>::ROWS;
     }
-    // SAFETY: shared memory holds a row for each group after the digits.
-    unsafe { m.shared_store_quad((item.n_src + group) * CONVERT_STRIDE + position, 0, quotients) };
 }
 
-/// `v` of the two coefficients from `at` of the block.
+/// `v` of the thread's coefficient.
 ///
 /// # Safety
-/// As [`ThreadKernel::phase`]; all parts of quotients in shared memory.
+/// As [`ThreadKernel::phase`]; all digits and fractions in shared memory.
 #[inline(always)]
-unsafe fn quotients<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem, at: u32) -> Pair<W> {
+unsafe fn store_quotient<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem) {
+    let (layout, p) = (Layout::new(item), m.here(m.thread()));
     let half = Scalar(W::from_u64(1 << (fraction_bits(W::BITS) - 1)));
-    let mut v = [W::ZERO; 2];
-    unrolled!(CONVERT_GROUPS as usize, group, {
+    let mut sum = Scalar(W::ZERO);
+    for i in 0..item.n_src {
         // SAFETY: the caller's promises.
-        let part = unsafe { m.shared_load_pair((item.n_src + group as u32) * CONVERT_STRIDE + at, 0) };
-        unrolled!(2, k, {
-            v[k] = v[k].wrapping_add(part[k]);
-        });
-    });
-    v.map(|sum| round_quotient(Scalar(sum), half).0)
+        let (y, fraction) =
+            unsafe { (m.shared_load(i * CONVERT_STRIDE + p, 0), m.shared_load(layout.fractions + i, 0)) };
+        sum = add_fraction(sum, Scalar(y), Scalar(fraction));
+    }
+    // SAFETY: as above.
+    unsafe { m.shared_store(layout.quotients + p, 0, round_quotient(sum, half).0) };
 }
 
 /// Records of all targets, into shared memory: each is a chain of three loads, one after the other, which each warp would wait for.
@@ -104,102 +143,211 @@ unsafe fn quotients<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem, at: 
 /// # Safety
 /// As [`ThreadKernel::phase`].
 #[inline(always)]
-unsafe fn records<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem) {
-    let mut j = m.thread();
+unsafe fn store_records<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem) {
+    let records = Layout::new(item).records;
+    let mut j = m.here(m.thread());
     while j < item.n_dst {
-        // SAFETY: the caller's promises; shared memory holds n_dst records after the parts of quotients.
+        // SAFETY: the caller's promises.
         unsafe {
             let target: ConvertTarget = entry(m, item.dst_at, j);
             let c = m.prime(target.prime);
             let minus_big = c.q.wrapping_sub(W::from_u64(target.big));
-            let [row, row_high] = M::words_of_row(m.row(target.row));
-            let at = record(item, j);
-            m.shared_store_quad(at, 0, [c.q, c.q_inv, minus_big, row]);
-            m.shared_store(at, 4, row_high);
+            let prime = W::from_u64(u64::from(target.prime));
+            let at = records + j * CONVERT_RECORD;
+            m.shared_store_quad(at, 0, [c.q, c.q_inv, minus_big, prime]);
+            m.shared_store_pair(at, 4, M::words_of_row(m.row(target.row)));
         }
-        j += const { coefficients::<W>() };
+        j += CONVERT_WORDS;
     }
 }
 
-/// Where the record of target `j` lies.
-#[inline(always)]
-fn record(item: &ConvertBasisItem, j: u32) -> u32 {
-    (item.n_src + CONVERT_GROUPS) * CONVERT_STRIDE + j * CONVERT_RECORD
-}
-
-/// The tiles of the 16 coefficients from `digits` of the block. `G` is the number of groups of sources, whose digits are held, or 0.
+/// What a record says of target `j`: what its sums need, and its prime.
 ///
 /// # Safety
-/// As [`ThreadKernel::phase`]; all that phase 0 leaves in shared memory.
+/// Stored before the last barrier.
 #[inline(always)]
-unsafe fn targets<const G: usize, W: Word, M: Machine<W>>(
+unsafe fn load_record<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem, j: u32) -> (Known<W>, u32) {
+    // SAFETY: the caller's promise.
+    let [q, q_inv, minus_big, prime] =
+        unsafe { m.shared_load_quad(Layout::new(item).records + j * CONVERT_RECORD, 0) };
+    (Known { q, q_inv, minus_big }, prime.to_u64() as u32)
+}
+
+/// The row of target `j`.
+///
+/// # Safety
+/// As [`load_record`].
+#[inline(always)]
+unsafe fn load_row<W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem, j: u32) -> M::Row {
+    // SAFETY: the caller's promise.
+    M::row_of_words(unsafe { m.shared_load_pair(Layout::new(item).records + j * CONVERT_RECORD, 4) })
+}
+
+/// `z_j` of the targets from `first`, into shared memory. `G` is the number of groups of sources, whose columns of the matrix are held, or 0.
+///
+/// # Safety
+/// As [`ThreadKernel::phase`]; round 0 is done; all threads of a warp come here together, if it has targets.
+#[inline(always)]
+unsafe fn coefficients<const G: usize, W: Word, M: Machine<W>>(m: &M, item: &ConvertBasisItem, first: u32) {
+    let (layout, thread) = (Layout::new(item), m.here(m.thread()));
+    let ConvertBasisItem { matrix_at, n_src, n_dst, .. } = *item;
+    let target = first + thread / WARP % 2 * tile::TARGETS;
+    if target >= n_dst {
+        return;
+    }
+    let digits = thread / (2 * WARP) * WARP_WORDS;
+    let p = digits + tile::lane_coefficient(thread);
+    let idx = |t: usize| target + tile::lane_target(thread) + t as u32;
+    // SAFETY: the caller's promises; a lane's words are its own. A target that is not there stands for the last one, and nobody reads what
+    // is stored for it.
+    unsafe {
+        let known = [0, 1].map(|t| load_record(m, item, Ord::min(idx(t), n_dst - 1)).0);
+        let mut tile = Tile { thread, digits, stride: CONVERT_STRIDE, matrix_at, n_src, n_dst, target };
+        let held = m.held::<G>(&tile);
+        unrolled!(WARP_TILES as usize, i, {
+            let plus = i as u32 * tile::COEFFICIENTS;
+            tile.digits = digits + plus;
+            let words = m.tile(&tile, &held, &known, m.shared_load_pair(layout.quotients + p, plus));
+            unrolled!(LANE_TARGETS, t, {
+                let row = layout.coefficients + (idx(t) - first) * CONVERT_TARGET_STRIDE;
+                m.shared_store_pair(row + p, plus, words[t]);
+            });
+        });
+    }
+}
+
+/// The columns of the thread's target, of those from `first`, from shared memory to its row.
+///
+/// # Safety
+/// As [`ThreadKernel::phase`]; their coefficients in shared memory.
+#[inline(always)]
+unsafe fn columns<W: Word, M: Machine<W>, const C: usize>(
     m: &M,
     item: &ConvertBasisItem,
     part: u32,
-    digits: u32,
+    first: u32,
 ) {
-    let in_block = digits + tile::lane_coefficient(m.thread());
-    let at = part * const { coefficients::<W>() } + in_block;
-    let ConvertBasisItem { matrix_at, n_src, n_dst, .. } = *item;
-    let mut tile = Tile { digits, stride: CONVERT_STRIDE, matrix_at, n_src, n_dst, target: 0 };
-    // SAFETY: the caller's promises; a target that is not there stands for the last one and is not stored.
+    let thread = m.here(m.thread());
+    let j = Shape::<C>::row(thread, Shape::<C>::TARGETS_APART);
+    if j >= CONVERT_TARGETS || first + j >= item.n_dst {
+        return;
+    }
+    let from = Layout::new(item).coefficients + j * CONVERT_TARGET_STRIDE + thread % Shape::<C>::THREADS;
+    let to = Shape::<C>::first_in_row(part, thread);
+    // SAFETY: the caller's promises.
     unsafe {
-        let v = quotients(m, item, in_block);
-        let held = m.held::<G>(&tile);
-        while tile.target < n_dst {
-            let idx = |t: usize| tile.target + tile::lane_target(m.thread()) + t as u32;
-            // Asked for before the sums, so that they are there when these are.
-            let known = |t: usize| {
-                let record = record(item, Ord::min(idx(t), n_dst - 1));
-                let [q, q_inv, minus_big, row] = m.shared_load_quad(record, 0);
-                let row = M::row_of_words([row, m.shared_load(record, 4)]);
-                (Known { q, q_inv, minus_big }, row)
-            };
-            let [(first, row), (second, row_of_second)] = [known(0), known(1)];
-            let rows = [row, row_of_second];
-            let out = m.tile(&tile, &held, &[first, second], v);
-            unrolled!(LANE_TARGETS, t, {
-                if idx(t) < n_dst {
-                    m.store_pair(rows[t], at, 0, out[t]);
-                }
-            });
-            tile.target += tile::TARGETS;
+        let (row, prime) = (load_row(m, item, first + j), load_record(m, item, first + j).1);
+        let (c, table) = m.butterflies(prime);
+        unrolled!(16, g, {
+            if (g as u32) < Shape::<C>::COLUMNS {
+                let mut x = [W::ZERO; C];
+                unrolled!(long C, k, {
+                    x[k] = m.shared_load(from, Shape::<C>::in_block(g, k));
+                });
+                forward_column(m, table, &mut x, &c);
+                unrolled!(long C, k, {
+                    m.store(row, to, Shape::<C>::in_row(g, k), x[k]);
+                });
+            }
+        });
+    }
+}
+
+/// [`ThreadKernel::phase_of_round`] with columns of `C` words; `transformed`: between transforms.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn run<W: Word, M: Machine<W>, const C: usize>(
+    m: &M,
+    (idx, part): (u32, u32),
+    (round, phase): (u32, u32),
+    transformed: bool,
+) {
+    const HELD: u32 = HELD_GROUPS as u32;
+    // SAFETY: the caller's promises. Anew: kept from phase to phase it would take the registers of the sums.
+    unsafe {
+        let (item, part): (ConvertBasisItem, _) =
+            (entry_anew(m, m.args().items_at, m.here(idx)), m.here(part));
+        let first = round.wrapping_sub(1) * CONVERT_TARGETS;
+        match (round, phase) {
+            (0, 0) => {
+                store_records(m, &item);
+                digits::<W, M, C>(m, &item, part, transformed);
+            }
+            (0, _) => store_quotient(m, &item),
+            (_, 0) => match tile::groups(item.n_src) {
+                1 => coefficients::<1, W, M>(m, &item, first),
+                2 => coefficients::<2, W, M>(m, &item, first),
+                HELD => coefficients::<HELD_GROUPS, W, M>(m, &item, first),
+                _ => coefficients::<0, W, M>(m, &item, first),
+            },
+            _ => columns::<W, M, C>(m, &item, part, first),
         }
     }
+}
+
+/// One for the sources, and one for each [`CONVERT_TARGETS`].
+///
+/// # Safety
+/// As [`ThreadKernel::phase`].
+#[inline(always)]
+unsafe fn rounds<W: Word, M: Machine<W>>(m: &M, idx: u32) -> u32 {
+    // SAFETY: the caller's promises.
+    let item: ConvertBasisItem = unsafe { entry(m, m.args().items_at, idx) };
+    1 + item.n_dst.div_ceil(CONVERT_TARGETS)
 }
 
 impl<W: Word> ThreadKernel<W> for ConvertBasis {
     const KERNEL: KernelId = KernelId::ConvertBasis;
-    type State = ();
     const PHASES: u32 = 2;
+    const ROUNDS: bool = true;
+    type State = ();
 
     #[inline(always)]
     fn start() {}
 
     #[inline(always)]
-    unsafe fn phase<M: Machine<W>>(m: &M, phase: u32) {
-        let (idx, part) = item_and_part::<W, Self, M>(m);
+    unsafe fn rounds<M: Machine<W>>(m: &M) -> u32 {
+        // SAFETY: the caller's promises.
+        unsafe { rounds(m, item_and_part::<W, Self, M>(m).0) }
+    }
+
+    #[inline(always)]
+    unsafe fn phase_of_round<M: Machine<W>>(m: &M, _state: &mut (), round: u32, phase: u32) {
+        // SAFETY: the caller's promises.
+        unsafe { run::<W, M, 1>(m, item_and_part::<W, Self, M>(m), (round, phase), false) };
+    }
+}
+
+impl<W: Word, const LOG_N: u32> ThreadKernel<W> for ConvertBasisColumns<LOG_N> {
+    const KERNEL: KernelId = KernelId::ConvertBasisColumns;
+    const LOG_N: u32 = LOG_N;
+    const PHASES: u32 = 2;
+    const ROUNDS: bool = true;
+    type State = ();
+
+    #[inline(always)]
+    fn start() {}
+
+    #[inline(always)]
+    unsafe fn rounds<M: Machine<W>>(m: &M) -> u32 {
+        // SAFETY: the caller's promises.
+        unsafe { rounds(m, item_and_part::<W, Self, M>(m).0) }
+    }
+
+    #[inline(always)]
+    unsafe fn phase_of_round<M: Machine<W>>(m: &M, _state: &mut (), round: u32, phase: u32) {
+        let (at, when) = (item_and_part::<W, Self, M>(m), (round, phase));
         // SAFETY: the caller's promises.
         unsafe {
-            if phase == 0 {
-                let item: ConvertBasisItem = entry(m, m.args().items_at, idx);
-                records(m, &item);
-                return digits(m, &item, part);
-            }
-            const HELD: u32 = HELD_GROUPS as u32;
-            // Anew: kept from phase to phase it would take the registers of the sums.
-            let item: ConvertBasisItem = entry_anew(m, m.args().items_at, idx);
-            let mut digits = m.thread() / WARP * WARP;
-            // Not known here, so that this stays a loop: with both tiles' sums in registers fewer warps fit a multiprocessor.
-            let end = m.here(digits + WARP);
-            while digits < end {
-                match tile::groups(item.n_src) {
-                    1 => targets::<1, W, M>(m, &item, part, digits),
-                    2 => targets::<2, W, M>(m, &item, part, digits),
-                    HELD => targets::<HELD_GROUPS, W, M>(m, &item, part, digits),
-                    _ => targets::<0, W, M>(m, &item, part, digits),
-                }
-                digits += tile::COEFFICIENTS;
+            match log_column_words(LOG_N) {
+                0 => run::<W, M, 1>(m, at, when, true),
+                1 => run::<W, M, 2>(m, at, when, true),
+                2 => run::<W, M, 4>(m, at, when, true),
+                3 => run::<W, M, 8>(m, at, when, true),
+                4 => run::<W, M, 16>(m, at, when, true),
+                _ => run::<W, M, 32>(m, at, when, true),
             }
         }
     }

@@ -171,19 +171,24 @@ pub trait Machine<W: Word> {
     /// # Safety
     /// Inside the contract's; no other thread reads or writes it before the next barrier.
     unsafe fn shared_store(&self, at: u32, plus: u32, word: W);
+    /// Writes words `at + plus ..` of shared memory; `at + plus` even.
+    ///
+    /// # Safety
+    /// As [`Machine::shared_store`] for each.
+    unsafe fn shared_store_pair(&self, at: u32, plus: u32, words: Pair<W>);
     /// Writes words `at + plus ..` of shared memory; `at + plus` a multiple of four.
     ///
     /// # Safety
     /// As [`Machine::shared_store`] for each.
     unsafe fn shared_store_quad(&self, at: u32, plus: u32, words: Quad<W>);
 
-    /// What a lane keeps of digits from tile to tile of the same coefficients: nothing, without a matrix unit ([`Tile::held`]).
+    /// What a lane keeps from tile to tile of the same targets: nothing, without a matrix unit ([`Tile::held`]).
     ///
     /// # Safety
     /// As [`Machine::tile`]; `G` is the number of groups of sources, or 0.
     #[inline(always)]
-    unsafe fn held<const G: usize>(&self, _tile: &Tile) -> [Pair<W>; G] {
-        [[W::ZERO; 2]; G]
+    unsafe fn held<const G: usize>(&self, _tile: &Tile) -> [Quad<W>; G] {
+        [[W::ZERO; 4]; G]
     }
 
     /// The lane's results of a tile: `(sum over the sources of digit times matrix word + v minus_big) / R mod q`, canonical. All threads
@@ -196,7 +201,7 @@ pub trait Machine<W: Word> {
     unsafe fn tile<const G: usize>(
         &self,
         tile: &Tile,
-        _held: &[Pair<W>; G],
+        _held: &[Quad<W>; G],
         known: &[Known<W>; LANE_TARGETS],
         v: Pair<W>,
     ) -> Residues<W>
@@ -348,6 +353,12 @@ macro_rules! every_kernel {
             embed_inverse_third: encode::EmbedInverse<2>,
             embed_inverse_last: encode::EmbedInverse<3>,
             round_residues: encode::RoundResidues,
+            convert_basis_columns_12: convert_basis::ConvertBasisColumns<12>,
+            convert_basis_columns_13: convert_basis::ConvertBasisColumns<13>,
+            convert_basis_columns_14: convert_basis::ConvertBasisColumns<14>,
+            convert_basis_columns_15: convert_basis::ConvertBasisColumns<15>,
+            convert_basis_columns_16: convert_basis::ConvertBasisColumns<16>,
+            convert_basis_columns_17: convert_basis::ConvertBasisColumns<17>,
             ntt_columns_12: ntt::Columns<12, false>,
             intt_columns_12: ntt::Columns<12, true>,
             ntt_columns_13: ntt::Columns<13, false>,

@@ -10,6 +10,8 @@
 //! each (`line`). So all that is read of a row or written to it is whole segments of 128 bytes, and a kernel of lines is the
 //! same for every ring (docs/adr/0029).
 //!
+//! Where a conversion stands between two transforms, the columns of both are done in its blocks ([`super::convert_basis::ConvertBasisColumns`]).
+//!
 //! Between the entries words are lazy: `[0, 4q)` forward, `[0, 2q)` inverse. So they are between any two steps.
 
 mod columns;
@@ -20,6 +22,7 @@ mod rows;
 mod sub_mul_scalar;
 
 pub use columns::Columns;
+pub(super) use columns::{forward_column, inverse_column};
 pub use inner_product::RowsInnerProduct;
 pub use rows::Rows;
 pub use sub_mul_scalar::RowsSubMulScalar;

@@ -9,7 +9,7 @@
 //! four digits as they lie in memory, so lane `l` supplies the digits of source `l % 4`, and the columns of that source and target
 //! `l / 4`.
 
-use super::{Machine, Pair};
+use super::{Machine, Pair, Quad};
 use crate::abi::matrix::{TILE_SOURCES, TILE_TARGETS, matrix_position, matrix_words};
 use crate::body::bytes::{COLUMNS, sum_columns};
 use crate::body::inner_product::reduce_sum;
@@ -26,12 +26,14 @@ pub const LANE_TARGETS: usize = 2;
 const LANES: u32 = 32;
 /// Sources that are 16 bytes of a matrix row.
 const SOURCES: u32 = TILE_SOURCES as u32;
-/// Groups of sources whose digits a lane holds from tile to tile: those of up to this many; of more it holds none.
+/// Groups of sources whose columns a lane holds from tile to tile: those of up to this many; of more it holds none.
 pub const HELD_GROUPS: usize = 3;
 
 /// Which tile, and where its factors lie.
 #[derive(Clone, Copy, Debug)]
 pub struct Tile {
+    /// The thread, of whose warp it is.
+    pub thread: u32,
     /// Word of shared memory with the digit of source 0 and the tile's first coefficient; the others are adjacent.
     pub digits: u32,
     /// Words from a source's digits to the next one's.
@@ -85,7 +87,7 @@ impl Tile {
     /// As [`Machine::tile`]; `source < n_src`.
     #[inline(always)]
     unsafe fn digits<W: Word, M: Machine<W>>(&self, m: &M, source: u32) -> Pair<W> {
-        let at = self.digits + source * self.stride + lane_coefficient(m.thread());
+        let at = self.digits + source * self.stride + lane_coefficient(self.thread);
         // SAFETY: the caller's promises.
         unsafe { m.shared_load_pair(at, 0) }
     }
@@ -97,7 +99,7 @@ impl Tile {
     /// As [`Machine::tile`]; the group is there.
     #[inline(always)]
     unsafe fn supplied_digits<M: Machine<u32>>(&self, m: &M, group: u32) -> Pair<u32> {
-        let source = SOURCES * group + m.thread() % SOURCES;
+        let source = SOURCES * group + self.thread % SOURCES;
         // SAFETY: the caller's promises.
         unsafe { self.digits(m, Ord::min(source, self.n_src - 1)) }
     }
@@ -109,21 +111,21 @@ impl Tile {
     #[inline(always)]
     unsafe fn supplied_columns<M: Machine<u32>>(&self, m: &M, group: u32) -> [u32; COLUMNS] {
         let words = matrix_words(self.n_src as usize, self.n_dst as usize) as u32;
-        let quad = (self.target / TARGETS * groups(self.n_src) + group) * LANES + m.thread() % LANES;
+        let quad = (self.target / TARGETS * groups(self.n_src) + group) * LANES + self.thread % LANES;
         // SAFETY: the caller's promises.
         unsafe { m.table_quad(self.matrix_at, words + 4 * quad) }
     }
 
-    /// What a lane holds of digits from tile to tile of the same coefficients: those that it supplies.
+    /// What a lane holds from tile to tile of the same targets: the columns that it supplies.
     ///
     /// # Safety
     /// As [`Machine::tile`]; `G` is the number of groups of sources, or 0.
     #[inline(always)]
-    pub unsafe fn held<const G: usize, M: Machine<u32>>(&self, m: &M) -> [Pair<u32>; G] {
-        let mut held = [[0; 2]; G];
+    pub unsafe fn held<const G: usize, M: Machine<u32>>(&self, m: &M) -> [Quad<u32>; G] {
+        let mut held = [[0; COLUMNS]; G];
         unrolled!(G, g, {
             // SAFETY: the caller's promises.
-            held[g] = unsafe { self.supplied_digits(m, g as u32) };
+            held[g] = unsafe { self.supplied_columns(m, g as u32) };
         });
         held
     }
@@ -142,7 +144,7 @@ pub unsafe fn plain<W: Word, M: Machine<W>>(
 ) -> Residues<W> {
     let mut out = [[W::ZERO; 2]; LANE_TARGETS];
     unrolled!(LANE_TARGETS, t, {
-        let target = Ord::min(tile.target + lane_target(m.thread()) + t as u32, tile.n_dst - 1);
+        let target = Ord::min(tile.target + lane_target(tile.thread) + t as u32, tile.n_dst - 1);
         let Known { q, q_inv, minus_big } = known[t];
         let mut sums = [W::ZERO.widen(); 2];
         unrolled!(2, k, {
@@ -211,7 +213,7 @@ fn reduce_columns(s: [u32; COLUMNS], v: u32, known: &Known<u32>) -> u32 {
 pub unsafe fn by_bytes<const G: usize, M: Machine<u32>>(
     m: &M,
     tile: &Tile,
-    held: &[Pair<u32>; G],
+    held: &[Quad<u32>; G],
     known: &[Known<u32>; LANE_TARGETS],
     v: Pair<u32>,
     unit: &(impl MatrixUnit + ?Sized),
@@ -219,8 +221,8 @@ pub unsafe fn by_bytes<const G: usize, M: Machine<u32>>(
     let mut sums = [[0; 4]; COLUMNS];
     unrolled!(G, g, {
         // SAFETY: the caller's promises.
-        let columns = unsafe { tile.supplied_columns(m, g as u32) };
-        multiply_columns(&mut sums, held[g], columns, unit);
+        let digits = unsafe { tile.supplied_digits(m, g as u32) };
+        multiply_columns(&mut sums, digits, held[g], unit);
     });
     if G == 0 {
         for g in 0..groups(tile.n_src) {

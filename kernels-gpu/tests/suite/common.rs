@@ -10,7 +10,7 @@ use kernels_gpu::abi::{
     matrix::{fill_matrix, matrix_pool_words},
 };
 use kernels_gpu::body::tables::{PrimeConstants, PrimeTables, RingTables, fill_twiddles};
-use kernels_gpu::cpu::{Base, Bindings, CpuWord, LaneKind, SPLIT_WORDS, splits};
+use kernels_gpu::cpu::{Base, Bindings, CpuWord, LaneKind, SPLIT_WORDS, splits, transforms_after};
 use kernels_gpu::device_tables::{PrimeRoot, fill_image, image_bytes};
 use kernels_gpu::emulator;
 use kernels_gpu::lanes::Word;
@@ -112,6 +112,10 @@ pub(crate) struct Case<'a, W> {
     n_items: u32,
     /// Transforms that the launch ends, begun in a launch before it; their rows are the backend's own.
     begun: Vec<RowItem>,
+    /// Inverse ones.
+    begun_inverse: Vec<RowItem>,
+    /// Transforms that the launch begins, ended in a launch after it.
+    ended: Vec<RowItem>,
     before: [Vec<Vec<u64>>; 2],
     after: [Vec<Vec<u64>>; 2],
     kernel: KernelId,
@@ -130,6 +134,8 @@ impl<'a, W: CpuWord> Case<'a, W> {
             items: vec![],
             n_items: 0,
             begun: vec![],
+            begun_inverse: vec![],
+            ended: vec![],
             before: Default::default(),
             after: Default::default(),
             kernel,
@@ -179,6 +185,11 @@ impl<'a, W: CpuWord> Case<'a, W> {
     /// An item of a row kernel; `in_place`: `dst` is `a`.
     pub(crate) fn row_item(&mut self, prime: usize, in_place: bool) {
         let kernel = self.kernel;
+        if kernel == KernelId::NttRows {
+            let (row, words) = self.begun_row(prime);
+            self.expect(row, words);
+            return self.item(RowItem::new(row, row, prime as u32));
+        }
         let (q, psi) = (self.ring.primes[prime], self.ring.psi[prime]);
         let b = if kernel.reads_b() { self.input(prime) } else { (RowRef::NONE, vec![0; self.ring.n()]) };
         let scalar = if kernel.reads_scalar() { self.fill.word(q, &mut self.rng) } else { 0 };
@@ -250,6 +261,29 @@ impl<'a, W: CpuWord> Case<'a, W> {
         let dst = if self.begun.len().is_multiple_of(2) { a } else { self.output() };
         self.begun.push(RowItem::new(dst, a, prime as u32));
         (dst, values)
+    }
+
+    /// A row of a conversion's source, and its coefficients: given by values, whose inverse transform is begun, in place or not, if the
+    /// conversion ends it.
+    fn source_row(&mut self, prime: usize) -> (RowRef, Vec<u64>) {
+        if self.kernel == KernelId::ConvertBasis {
+            return self.input(prime);
+        }
+        let (q, psi) = (self.ring.primes[prime], self.ring.psi[prime]);
+        let coefficients = self.words(prime);
+        let a = self.push_row(ARENA, oracle::ntt(&coefficients, psi, q));
+        let dst = if self.begun_inverse.len().is_multiple_of(2) { a } else { self.output() };
+        self.begun_inverse.push(RowItem::new(dst, a, prime as u32));
+        (dst, coefficients)
+    }
+
+    /// Expects the coefficients of a conversion's target in a row, or the transform that it begins.
+    fn expect_target(&mut self, row: RowRef, prime: usize, coefficients: Vec<u64>) {
+        if self.kernel == KernelId::ConvertBasis {
+            return self.expect(row, coefficients);
+        }
+        self.ended.push(RowItem::new(row, row, prime as u32));
+        self.expect(row, oracle::ntt(&coefficients, self.ring.psi[prime], self.ring.primes[prime]));
     }
 
     /// An item of the inner product with `n_sums` sums; `init`: with addends, which are then also the destinations if nothing is
@@ -327,7 +361,7 @@ impl<'a, W: CpuWord> Case<'a, W> {
         let mut sources = vec![];
         let mut columns = vec![];
         for (i, &prime) in from.iter().enumerate() {
-            let (row, words) = self.input(prime);
+            let (row, words) = self.source_row(prime);
             let frac = ((1u128 << (f + W::BITS)) / u128::from(d[i])) as u64;
             let inv = if extreme { 1 } else { oracle::inv(product(i, d[i]), d[i]) };
             sources.push(ConvertSource { row, inv, frac, prime: prime as u32, pad: 0 });
@@ -353,7 +387,7 @@ impl<'a, W: CpuWord> Case<'a, W> {
                     oracle::add(z, p - oracle::mul(v, big, p), p)
                 })
                 .collect();
-            self.expect(row, words);
+            self.expect_target(row, prime, words);
             matrix.push(factors);
         }
         // The pool has Montgomery's forms.
@@ -473,7 +507,7 @@ impl<'a, W: CpuWord> Case<'a, W> {
 
     /// A few items of the kernel, on small and large primes, in place and not.
     ///
-    /// Of [`KernelId::NttColumns`] there are none: what it leaves is seen through [`KernelId::NttRowsInnerProduct`].
+    /// Of kernels that begin a transform there are none: what they leave is seen through those that end it.
     pub(crate) fn items(&mut self) {
         let last = self.ring.primes.len() - 1;
         let n = self.ring.n() as u32;
@@ -489,7 +523,7 @@ impl<'a, W: CpuWord> Case<'a, W> {
                     self.sub_mul_scalar_item(prime, galois, add);
                 }
             }
-            ItemKind::Row if self.kernel == KernelId::NttColumns => {}
+            ItemKind::Row if matches!(self.kernel, KernelId::NttColumns | KernelId::InttRows) => {}
             ItemKind::Row => {
                 for (prime, in_place) in [(0, false), (1, true), (last - 1, false), (last, true)] {
                     self.row_item(prime, in_place);
@@ -542,13 +576,19 @@ impl<'a, W: CpuWord> Case<'a, W> {
 
     /// The launches: items after the tables.
     fn launches(&self) -> (Vec<Launch>, Vec<u64>) {
-        let begun: &[u64] = bytemuck::cast_slice(&self.begun);
-        let begun_at = (self.pool.len() + self.items.len()) as u32;
-        let pool = [self.pool.as_slice(), &self.items, begun].concat();
-        let (items_at, n_begun) = (self.pool.len() as u32, self.begun.len() as u32);
-        let first = Launch { kernel: KernelId::NttColumns, items_at: begun_at, n_items: n_begun };
-        let launch = Launch { kernel: self.kernel, items_at, n_items: self.n_items };
-        let launches = if n_begun > 0 { vec![first, launch] } else { vec![launch] };
+        let mut pool = self.pool.clone();
+        let mut launches = vec![];
+        for (kernel, items, n_items) in [
+            (KernelId::NttColumns, bytemuck::cast_slice(&self.begun), self.begun.len() as u32),
+            (KernelId::InttRows, bytemuck::cast_slice(&self.begun_inverse), self.begun_inverse.len() as u32),
+            (self.kernel, &self.items, self.n_items),
+            (KernelId::NttRows, bytemuck::cast_slice(&self.ended), self.ended.len() as u32),
+        ] {
+            if n_items > 0 || kernel == self.kernel {
+                launches.push(Launch { kernel, items_at: pool.len() as u32, n_items });
+                pool.extend_from_slice(items);
+            }
+        }
         (launches, pool)
     }
 
@@ -560,7 +600,8 @@ impl<'a, W: CpuWord> Case<'a, W> {
         for (slot, rows) in self.after.iter().enumerate() {
             for (row, (words, got)) in rows.iter().zip(memory[slot].chunks(self.ring.n())).enumerate() {
                 let own = |i: &RowItem| i.dst == RowRef { slot: slot as u32, row: row as u32 };
-                if self.begun.iter().any(own) {
+                let begun = self.kernel != KernelId::NttRows && self.begun.iter().any(own);
+                if begun || self.begun_inverse.iter().any(own) {
                     continue;
                 }
                 let wrong = words.iter().zip(got).position(|(&x, y)| x != y.to_u64());
@@ -595,10 +636,15 @@ impl<'a, W: CpuWord> Case<'a, W> {
                     let part = if splits(kernel) { part } else { n };
                     for idx in 0..n_items as usize {
                         let at = items_at as usize + idx * kernel.item().pool_words();
+                        // SAFETY: the case binds the rows it names, with residues of their primes; `kinds` asked the CPU.
+                        let run = |kernel, pool: &[u64], at, range| unsafe {
+                            W::run_item_on(kind, kernel, pool, at, range, &bindings, &ring);
+                        };
                         for from in (0..n).step_by(part) {
-                            let range = from..n.min(from + part);
-                            // SAFETY: the case binds the rows it names, with residues of their primes; `kinds` asked the CPU.
-                            unsafe { W::run_item_on(kind, kernel, &pool, at, range, &bindings, &ring) };
+                            run(kernel, &pool, at, from..n.min(from + part));
+                        }
+                        for item in transforms_after(kernel, &pool, at) {
+                            run(KernelId::NttColumns, bytemuck::cast_slice(&[item]), 0, 0..n);
                         }
                     }
                 }

@@ -137,8 +137,9 @@ fn accumulators_do_not_overflow() {
 fn wide_conversions<W: CpuWord>() {
     let ring = Ring::<W>::new(GPU_MIN_LOG_N, MAX_CONVERT_SOURCES + 6);
     let from: Vec<usize> = (0..MAX_CONVERT_SOURCES).collect();
-    for fill in Fill::ALL {
-        let mut case = Case::new(&ring, KernelId::ConvertBasis, fill, 3);
+    let kernels = [KernelId::ConvertBasis, KernelId::ConvertBasisColumns];
+    for (kernel, fill) in kernels.into_iter().flat_map(|kernel| Fill::ALL.map(|fill| (kernel, fill))) {
+        let mut case = Case::new(&ring, kernel, fill, 3);
         for n_dst in 1..=8 {
             // 5, 8, 13, 16, ... sources: on both sides of a fold.
             let to: Vec<usize> = (0..n_dst).map(|j| MAX_CONVERT_SOURCES + j).collect();
@@ -147,6 +148,21 @@ fn wide_conversions<W: CpuWord>() {
         }
         case.check_cpu();
         case.check_emulator();
+    }
+}
+
+/// More targets than a block has at a time, in every ring of a GPU.
+#[test]
+fn conversions_between_transforms() {
+    for log_n in GPU_MIN_LOG_N..=GPU_MAX_LOG_N {
+        let ring = Ring::<u32>::new(log_n, 40);
+        let mut case = Case::new(&ring, KernelId::ConvertBasisColumns, Fill::Random, 4);
+        let (from, to) = ([41, 0, 7, 8, 9], (10..41).collect::<Vec<_>>());
+        case.convert_item(&from, &to, false);
+        case.convert_item(&to[..17], &from[..2], false);
+        case.check_cpu();
+        case.check_emulator();
+        case.check_addresses();
     }
 }
 

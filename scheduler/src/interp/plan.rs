@@ -206,6 +206,12 @@ impl<'a, W: Word> Machine<'a, W> {
         Ok(())
     }
 
+    fn transformed(&self, a: &[u64], prime: u32) -> Vec<u64> {
+        let mut row: Vec<W> = a.iter().map(|&w| W::truncate(w)).collect();
+        self.env.ring.ntt_table(LimbIdx(prime)).forward(&mut row);
+        words(&row)
+    }
+
     fn item(&mut self, kernel: KernelId, item: &Item, bindings: &[BufferId]) -> Result<()> {
         let prime = |p: u32| {
             let q = self.plan.primes.get(p as usize).copied();
@@ -225,14 +231,11 @@ impl<'a, W: Word> Machine<'a, W> {
                 };
                 let out = match kernel {
                     // What is begun is ended here.
-                    KernelId::Ntt | KernelId::Intt | KernelId::NttColumns => {
+                    KernelId::Ntt | KernelId::NttColumns => self.transformed(a, i.prime),
+                    KernelId::NttRows => a.to_vec(),
+                    KernelId::Intt | KernelId::InttRows => {
                         let mut row: Vec<W> = a.iter().map(|&w| W::truncate(w)).collect();
-                        let table = self.env.ring.ntt_table(LimbIdx(i.prime));
-                        if kernel != KernelId::Intt {
-                            table.forward(&mut row);
-                        } else {
-                            table.inverse(&mut row);
-                        }
+                        self.env.ring.ntt_table(LimbIdx(i.prime)).inverse(&mut row);
                         words(&row)
                     }
                     KernelId::Add => binary(&|x, y| x + y)?,
@@ -301,7 +304,9 @@ impl<'a, W: Word> Machine<'a, W> {
                         let sum = y.iter().zip(entries).map(|(y, &m)| y[k] * u128::from(m) % p).sum::<u128>();
                         ((sum + (p - big) * v[k]) % p) as u64
                     });
-                    let out = out.collect();
+                    let out: Vec<u64> = out.collect();
+                    let begun = kernel == KernelId::ConvertBasisColumns;
+                    let out = if begun { self.transformed(&out, t.prime) } else { out };
                     self.write(t.row, bindings, out)?;
                 }
                 Ok(())

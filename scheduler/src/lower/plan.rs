@@ -18,6 +18,7 @@
 mod assign;
 mod batches;
 mod calls;
+mod columns;
 mod emit;
 mod items;
 
@@ -36,6 +37,7 @@ use crate::plan::{
 };
 use crate::poly_ir::{EncodedIdx, Function, Op, PolyId, SlotsIdx, inline_all, key_of};
 use calls::{Body, BodyIdx, Crossing, Encoding};
+use columns::Columns;
 use emit::Emission;
 pub(crate) use emit::peaks;
 
@@ -133,6 +135,13 @@ struct Batch {
     level: Level,
 }
 
+impl Batch {
+    /// Whether it ends what an earlier launch has begun, in place: it makes and reads no other rows.
+    fn ends_in_place(&self) -> bool {
+        self.kernel == KernelId::NttRows
+    }
+}
+
 /// Lowers a verified function, for [`Options::groups`] groups of devices: one, where these are to be chosen ([`super::grouping`]). One with
 /// calls that does not fit a device is lowered with their bodies in place, and paged; so is one for several groups.
 ///
@@ -201,6 +210,7 @@ fn lower_function(divided: &Divided<'_>, options: &Options, emission: &mut Emiss
         slot_rows: Vec::new(),
         factor_rows: BTreeMap::new(),
         begun: vec![false; function.values.len()],
+        columns: vec![None; function.values.len()],
         replicas: BTreeMap::new(),
         crossing: Crossing::default(),
     };
@@ -211,6 +221,7 @@ fn lower_function(divided: &Divided<'_>, options: &Options, emission: &mut Emiss
     let (copies, downloads) = lowering.place_outputs();
     lowering.mark_needed();
     lowering.find_begun();
+    lowering.find_columns();
     let work = lowering.batches(options);
     let row_bytes = (params.n() * params.word().bytes()) as u64;
     let parts = lowering.assign(&work, &copies, options.prefetch_bytes / row_bytes);
@@ -266,6 +277,8 @@ struct Lowering<'a> {
     factor_rows: BTreeMap<DeviceIdx, [usize; 2]>,
     /// By value, whether it is a transform that ends where it is read.
     begun: Vec<bool>,
+    /// By value, how it stands at a conversion between two transforms.
+    columns: Vec<Option<Columns>>,
     /// By row and the device that reads it, where that is another: where its copy is.
     replicas: BTreeMap<(usize, DeviceIdx), assign::Replica>,
     /// What crosses calls.

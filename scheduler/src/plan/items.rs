@@ -76,6 +76,8 @@ pub enum Form {
     Whole,
     /// What a transform has begun, which the reader ends.
     Begun,
+    /// What an inverse transform has begun, which the reader ends.
+    BegunInverse,
     /// One limb of a plaintext that is stored once for runs of equal values ([`Term`]).
     Repeated {
         /// Which part of the row.
@@ -114,7 +116,8 @@ impl Item {
         let whole = |(row, prime)| Read { row, prime, form: Form::Whole };
         match self {
             Self::Row(i) => {
-                reads.push(whole((i.a, i.prime)));
+                let form = if kernel == KernelId::NttRows { Form::Begun } else { Form::Whole };
+                reads.push(Read { row: i.a, prime: i.prime, form });
                 if kernel.reads_b() {
                     let begun = kernel == KernelId::NttRowsSubMulScalar;
                     let form = if begun { Form::Begun } else { Form::Whole };
@@ -126,7 +129,9 @@ impl Item {
             }
             Self::InnerProduct { dst, .. } => sums(dst).for_each(|(h, _)| self.add_reads_of_sum(h, reads)),
             Self::ConvertBasis { sources, .. } => {
-                reads.extend(sources.iter().map(|s| whole((s.row, s.prime))));
+                let begun = kernel == KernelId::ConvertBasisColumns;
+                let form = if begun { Form::BegunInverse } else { Form::Whole };
+                reads.extend(sources.iter().map(|s| Read { row: s.row, prime: s.prime, form }));
             }
             Self::Automorphism(i) => reads.push(whole((i.a, i.prime))),
             Self::EmbedInverse(i) => {
@@ -152,7 +157,7 @@ impl Item {
         let written = self.writes().into_iter().map(|(row, _)| (row, 0, 0));
         let read = self.reads(kernel).into_iter().map(|read| match read.form {
             Form::Repeated { part, log_repeat } => (read.row, part, log_repeat),
-            Form::Whole | Form::Begun => (read.row, 0, 0),
+            Form::Whole | Form::Begun | Form::BegunInverse => (read.row, 0, 0),
         });
         let touched: BTreeSet<(RowRef, u32, u32)> = written.chain(read).collect();
         touched.into_iter().map(|(_, _, log_repeat)| 1 << log_n >> log_repeat).sum()

@@ -255,11 +255,23 @@ fn number_plan(
                     let number = read(row, &rows)?;
                     operands.push(match form {
                         Form::Repeated { part, .. } => numbering.number(Number::Part(number, part)),
-                        Form::Whole | Form::Begun => number,
+                        Form::Whole | Form::Begun | Form::BegunInverse => number,
                     });
                 }
                 for (dst, number) in number_item(launch.kernel, &item, &operands) {
-                    written.push((place(dst), numbering.number(number)));
+                    let number = match launch.kernel {
+                        // It has its number since it was begun.
+                        KernelId::NttRows => operands[0],
+                        _ => numbering.number(number),
+                    };
+                    let begun = item.writes().into_iter().find(|(row, _)| *row == dst);
+                    let number = match begun {
+                        Some((_, prime)) if launch.kernel == KernelId::ConvertBasisColumns => {
+                            numbering.number(Number::Made(KernelId::Ntt, prime, 0, vec![number]))
+                        }
+                        _ => number,
+                    };
+                    written.push((place(dst), number));
                 }
             }
             for ((buffer, at), number) in written {
@@ -349,6 +361,7 @@ fn number_item(kernel: KernelId, item: &Item, operands: &[u32]) -> Vec<(RowRef, 
     // A transform in two parts is one, whoever ends it.
     let kernel = match kernel {
         KernelId::NttColumns => KernelId::Ntt,
+        KernelId::InttRows => KernelId::Intt,
         KernelId::NttRowsSubMulScalar => KernelId::SubMulScalar,
         kernel => kernel,
     };

@@ -245,6 +245,8 @@ fn check_item(plan: &Plan, kernel: KernelId, item: &Item) -> Check {
             ensure(none, "row", || {
                 format!("{} reads no c, found {:?} and Galois element {}", kernel.name(), i.c, i.galois)
             })?;
+            let apart = kernel == KernelId::NttRows && i.dst != i.a;
+            ensure(!apart, "alias", || format!("ends the transform of {:?} in {:?}", i.a, i.dst))?;
             galois(i.galois)
         }
         Item::InnerProduct { dst, init, times, prime: p, terms, begun, galois: g } => {
@@ -313,6 +315,8 @@ enum Domain {
     Eval,
     /// Between the two: what a backend's `ntt_columns` leaves.
     Begun,
+    /// The same of its `intt_rows`.
+    BegunInverse,
     /// Values in runs of `2^r`, once a run, of several limbs.
     Repeated(u32),
     /// Doubles that are slots, or factors of the special FFT.
@@ -520,9 +524,12 @@ fn check_call(
                 // What is begun is ended by all of its readers, and what is repeated never read whole.
                 let read_as = match form {
                     Form::Begun => Domain::Begun,
+                    Form::BegunInverse => Domain::BegunInverse,
                     Form::Repeated { log_repeat, .. } => Domain::Repeated(log_repeat),
-                    Form::Whole if matches!(held_domain, Domain::Begun | Domain::Repeated(_)) => Domain::Eval,
-                    Form::Whole => held_domain,
+                    Form::Whole => match held_domain {
+                        Domain::Begun | Domain::BegunInverse | Domain::Repeated(_) => Domain::Eval,
+                        held_domain => held_domain,
+                    },
                 };
                 ensure(read_as == held_domain, "flow", || {
                     format!("step {i} reads {row:?} as {read_as:?}, it is {held_domain:?}")
@@ -538,10 +545,13 @@ fn check_call(
                 KernelId::RoundResidues => (Domain::Real, Domain::Coeff),
                 KernelId::Ntt => (Domain::Coeff, Domain::Eval),
                 KernelId::NttColumns => (Domain::Coeff, Domain::Begun),
+                KernelId::InttRows => (Domain::Eval, Domain::BegunInverse),
+                KernelId::ConvertBasisColumns => (Domain::Eval, Domain::Begun),
                 KernelId::Intt => (Domain::Eval, Domain::Coeff),
                 KernelId::ConvertBasis | KernelId::AutomorphismCoeff => (Domain::Coeff, Domain::Coeff),
                 KernelId::InnerProduct
                 | KernelId::NttRowsInnerProduct
+                | KernelId::NttRows
                 | KernelId::AddScalar
                 | KernelId::AutomorphismEval => (Domain::Eval, Domain::Eval),
                 _ if found == Domain::Coeff => (Domain::Coeff, Domain::Coeff),

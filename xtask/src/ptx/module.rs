@@ -7,8 +7,8 @@
 //! // contract NAME THREADS MIN_BLOCKS SHARED_BYTES BARRIERS
 //! ```
 //!
-//! Transforms go to the module `ntt_u32`; those of the encoder
-//! (`embed_*`, `round_*`) go to `encode_u32`, all others to `pointwise_u32`. A test of kernels-gpu compares that with the contracts.
+//! Transforms go to the module `ntt_u32`, conversions with columns of transforms to `convert_u32`, those of the encoder
+//! (`embed_*`, `round_*`) to `encode_u32`, all others to `pointwise_u32`. A test of kernels-gpu compares that with the contracts.
 
 use std::collections::BTreeMap;
 
@@ -90,6 +90,9 @@ pub(super) fn split(assembly: &str, version: &str) -> Result<BTreeMap<String, Mo
 fn home(name: &str) -> String {
     if name.starts_with("embed_") || name.starts_with("round_") {
         return "encode_u32".to_owned();
+    }
+    if name.starts_with("convert_basis_columns_") {
+        return "convert_u32".to_owned();
     }
     let transform = name.starts_with("ntt_") || name.starts_with("intt_");
     if transform { "ntt_u32" } else { "pointwise_u32" }.to_owned()

@@ -1,9 +1,9 @@
 //! One launch on threads: which words of which item each task takes.
 
 use crate::work::Work;
-use kernels_gpu::abi::Launch;
+use kernels_gpu::abi::{ItemKind, KernelId, Launch, RowItem};
 use kernels_gpu::body::tables::{PrimeTables, RingTables};
-use kernels_gpu::cpu::{Base, Bindings, CpuWord, LaneKind, SPLIT_WORDS, splits};
+use kernels_gpu::cpu::{Base, Bindings, CpuWord, LaneKind, SPLIT_WORDS, splits, transforms_after};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use scheduler::plan::Plan;
@@ -69,10 +69,26 @@ impl Launcher {
                 W::run_item_on(self.lanes, launch.kernel, &plan.pool, item_at, range, &bindings, &ring);
             };
         };
+        self.run(threads, n_items * parts, task);
+        let items = (0..n_items).map(|item| items_at + item * item_words);
+        let after: Vec<RowItem> =
+            items.flat_map(|at| transforms_after(launch.kernel, &plan.pool, at)).collect();
+        let items: &[u64] = bytemuck::cast_slice(&after);
+        let item_words = ItemKind::Row.pool_words();
+        self.run(threads, after.len(), |i| {
+            // SAFETY: the caller's promises; rows that the launch has written, each once.
+            unsafe {
+                let (kernel, item_at) = (KernelId::NttColumns, i * item_words);
+                W::run_item_on(self.lanes, kernel, items, item_at, 0..n, &bindings, &ring);
+            };
+        });
+    }
+
+    fn run(&self, threads: usize, n_tasks: usize, task: impl Fn(usize) + Sync + Send) {
         if threads > 1 {
-            self.pool.install(|| (0..n_items * parts).into_par_iter().for_each(task));
+            self.pool.install(|| (0..n_tasks).into_par_iter().for_each(task));
         } else {
-            (0..n_items * parts).for_each(task);
+            (0..n_tasks).for_each(task);
         }
     }
 }

@@ -6,9 +6,43 @@ use crate::abi::launch::{
 };
 use crate::abi::{KernelId, RowItem};
 use crate::body::ntt::unrolled;
-use crate::body::shoup::{ButterflyConstants, End, forward_step, inverse_last_stage, inverse_step};
+use crate::body::shoup::{ButterflyConstants, End, Factor, forward_step, inverse_last_stage, inverse_step};
 use crate::lanes::Word;
 use crate::thread::{Machine, ThreadKernel, entry, item_and_part};
+
+/// A column through its stages, canonical words to words in `[0, 4q)`.
+///
+/// # Safety
+/// `table` of the prime of `c`.
+#[inline(always)]
+pub(in crate::thread) unsafe fn forward_column<W: Word, M: Machine<W>, const C: usize>(
+    m: &M,
+    table: M::Table,
+    x: &mut [W; C],
+    c: &ButterflyConstants<W>,
+) {
+    // SAFETY: the table begins with the factors of columns.
+    let factors = unsafe { Loaded::new(m, table, 1) };
+    forward_step(x, [End::Canonical, End::Lazy], &factors, c);
+}
+
+/// A column through its inverse stages, words in `[0, 2q)` to canonical ones; `last` as [`inverse_last_stage`] has them.
+///
+/// # Safety
+/// `table` of the prime of `c`.
+#[inline(always)]
+pub(in crate::thread) unsafe fn inverse_column<W: Word, M: Machine<W>, const C: usize>(
+    m: &M,
+    table: M::Table,
+    x: &mut [W; C],
+    last: [Factor<W>; 2],
+    c: &ButterflyConstants<W>,
+) {
+    // SAFETY: as above; the mirror of block 1 is itself.
+    let factors = unsafe { Loaded::new(m, table, 1) };
+    inverse_step(x, 1..C.trailing_zeros(), &factors, c);
+    inverse_last_stage(x, last, c);
+}
 
 /// The columns of one direction. They are the first entry of the NTT and the last of its inverse.
 #[derive(Debug)]
@@ -21,30 +55,6 @@ impl<const LOG_N: u32, const INVERSE: bool> Columns<LOG_N, INVERSE> {
 
     const fn kernel() -> KernelId {
         if INVERSE { KernelId::Intt } else { KernelId::Ntt }
-    }
-
-    /// The step on a column.
-    ///
-    /// # Safety
-    /// As [`ThreadKernel::phase`].
-    #[inline(always)]
-    unsafe fn step<W: Word, M: Machine<W>, const C: usize>(
-        m: &M,
-        table: M::Table,
-        x: &mut [W; C],
-        c: &ButterflyConstants<W>,
-    ) {
-        // SAFETY: the table begins with the factors of columns; the mirror of block 1 is itself.
-        unsafe {
-            if INVERSE {
-                let factors = Loaded::<W, M, true>::new(m, table, 1);
-                inverse_step(x, Self::LOG_C, 1..Self::LOG_C, &factors, c);
-                inverse_last_stage(x, c);
-            } else {
-                let factors = Loaded::<W, M, false>::new(m, table, 1);
-                forward_step(x, Self::LOG_C, [End::Canonical, End::Lazy], &factors, c);
-            }
-        }
     }
 
     /// [`ThreadKernel::phase`] with columns of `C` words.
@@ -72,7 +82,11 @@ impl<const LOG_N: u32, const INVERSE: bool> Columns<LOG_N, INVERSE> {
             });
             unrolled!(16, g, {
                 if (g as u32) < Self::COLUMNS {
-                    Self::step(m, table, &mut x[g], &c);
+                    if INVERSE {
+                        inverse_column(m, table, &mut x[g], [c.n_inv, c.n_inv_w1], &c);
+                    } else {
+                        forward_column(m, table, &mut x[g], &c);
+                    }
                     unrolled!(long C, k, {
                         m.store(to, first, in_row(g, k), x[g][k]);
                     });

@@ -12,14 +12,14 @@ const STAGE_FACTORS: usize = 16;
 
 /// The factors of a block `base`, adjacent in the table: in stage `s` the `2^s` from `base << s`.
 #[derive(Debug)]
-pub(super) struct Loaded<'a, W: Word, M: Machine<W>, const MIRROR: bool> {
+pub(super) struct Loaded<'a, W: Word, M: Machine<W>> {
     m: &'a M,
     table: M::Table,
     base: u32,
     word: PhantomData<W>,
 }
 
-impl<'a, W: Word, M: Machine<W>, const MIRROR: bool> Loaded<'a, W, M, MIRROR> {
+impl<'a, W: Word, M: Machine<W>> Loaded<'a, W, M> {
     /// The factors of steps of up to `stages` stages.
     ///
     /// # Safety
@@ -30,7 +30,7 @@ impl<'a, W: Word, M: Machine<W>, const MIRROR: bool> Loaded<'a, W, M, MIRROR> {
     }
 }
 
-impl<W: Word, M: Machine<W>, const MIRROR: bool> StepFactors<W> for Loaded<'_, W, M, MIRROR> {
+impl<W: Word, M: Machine<W>> StepFactors<W> for Loaded<'_, W, M> {
     type Stage = [Factor<W>; STAGE_FACTORS];
 
     #[inline(always)]
@@ -53,16 +53,7 @@ impl<W: Word, M: Machine<W>, const MIRROR: bool> StepFactors<W> for Loaded<'_, W
     }
 
     #[inline(always)]
-    fn mul_add(
-        &self,
-        of: &Self::Stage,
-        stage: u32,
-        i: usize,
-        b: W,
-        addend: W,
-        c: &ButterflyConstants<W>,
-    ) -> W {
-        let i = if MIRROR { (1 << stage) - 1 - i } else { i };
+    fn mul_add(&self, of: &Self::Stage, i: usize, b: W, addend: W, c: &ButterflyConstants<W>) -> W {
         c.mul_add(b, of[i], addend)
     }
 }
@@ -79,7 +70,7 @@ const COMMON: usize = 8;
 /// The first is one of four powers that only this thread reads, the second one of eight factors that all read. Fifteen factors of
 /// its own would be twice as many bytes as the data, which the L2 does not give as fast as the multipliers work.
 #[derive(Debug)]
-pub(super) struct Powers<'a, W: Word, M: Machine<W>, const MIRROR: bool> {
+pub(super) struct Powers<'a, W: Word, M: Machine<W>> {
     m: &'a M,
     table: M::Table,
     /// Where its powers begin.
@@ -87,7 +78,7 @@ pub(super) struct Powers<'a, W: Word, M: Machine<W>, const MIRROR: bool> {
     word: PhantomData<W>,
 }
 
-impl<'a, W: Word, M: Machine<W>, const MIRROR: bool> Powers<'a, W, M, MIRROR> {
+impl<'a, W: Word, M: Machine<W>> Powers<'a, W, M> {
     /// Those of block `N / 16 + block`.
     ///
     /// # Safety
@@ -99,7 +90,7 @@ impl<'a, W: Word, M: Machine<W>, const MIRROR: bool> Powers<'a, W, M, MIRROR> {
     }
 }
 
-impl<W: Word, M: Machine<W>, const MIRROR: bool> StepFactors<W> for Powers<'_, W, M, MIRROR> {
+impl<W: Word, M: Machine<W>> StepFactors<W> for Powers<'_, W, M> {
     /// The power, and common factors.
     type Stage = (Factor<W>, [Factor<W>; COMMON]);
 
@@ -122,13 +113,11 @@ impl<W: Word, M: Machine<W>, const MIRROR: bool> StepFactors<W> for Powers<'_, W
     fn mul_add(
         &self,
         (own, common): &Self::Stage,
-        stage: u32,
         i: usize,
         b: W,
         addend: W,
         c: &ButterflyConstants<W>,
     ) -> W {
-        let i = if MIRROR { (1 << stage) - 1 - i } else { i };
         // w[0] = 1.
         let b = if i > 0 { c.mul_add(b, common[i], W::ZERO) } else { b };
         c.mul_add(b, *own, addend)

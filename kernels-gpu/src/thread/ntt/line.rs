@@ -214,8 +214,8 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
     pub(super) unsafe fn forward_outer(&self, mut x: Words<W>) {
         // SAFETY: the caller's promises, here and below; a table begins with the factors of all steps but inner ones.
         unsafe {
-            let factors = Loaded::<W, M, false>::new(self.m, self.table, self.base(false));
-            forward_step(&mut x, 4, [End::Lazy; 2], &factors, &self.c);
+            let factors = Loaded::new(self.m, self.table, self.base(false));
+            forward_step(&mut x, [End::Lazy; 2], &factors, &self.c);
             self.share_outer(&x);
         }
     }
@@ -230,8 +230,8 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
         unsafe {
             let mut x = self.shared_middle();
             let base = 16 * self.base(false) + self.place().0;
-            let factors = Loaded::<W, M, false>::new(self.m, self.table, base);
-            forward_step(&mut x, 4, [End::Lazy; 2], &factors, &self.c);
+            let factors = Loaded::new(self.m, self.table, base);
+            forward_step(&mut x, [End::Lazy; 2], &factors, &self.c);
             self.share_middle(&x);
         }
     }
@@ -245,8 +245,8 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
         // SAFETY: as above.
         unsafe {
             let mut x = self.shared_inner();
-            let factors = Powers::<W, M, false>::new(self.m, self.table, 256 * self.line + self.m.thread());
-            forward_step(&mut x, 4, [End::Lazy, End::Canonical], &factors, &self.c);
+            let factors = Powers::new(self.m, self.table, 256 * self.line + self.m.thread());
+            forward_step(&mut x, [End::Lazy, End::Canonical], &factors, &self.c);
             self.share_inner(&x);
         }
     }
@@ -316,8 +316,8 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
         unsafe {
             let mut x = self.shared_inner();
             let block = 256 * (self.lines() - self.line) - 1 - self.m.thread();
-            let factors = Powers::<W, M, true>::new(self.m, self.table, block);
-            inverse_step(&mut x, 4, 0..4, &factors, &self.c);
+            let factors = Powers::new(self.m, self.table, block);
+            inverse_step(&mut x, 0..4, &factors, &self.c);
             self.share_inner(&x);
         }
     }
@@ -332,8 +332,8 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
         unsafe {
             let mut x = self.shared_middle();
             let base = 16 * self.base(true) + 15 - self.place().0;
-            let factors = Loaded::<W, M, true>::new(self.m, self.table, base);
-            inverse_step(&mut x, 4, 0..4, &factors, &self.c);
+            let factors = Loaded::new(self.m, self.table, base);
+            inverse_step(&mut x, 0..4, &factors, &self.c);
             self.share_middle(&x);
         }
     }
@@ -347,8 +347,8 @@ impl<'a, W: Word, M: Machine<W>> Line<'a, W, M> {
         // SAFETY: as above.
         unsafe {
             let mut x = self.shared_outer();
-            let factors = Loaded::<W, M, true>::new(self.m, self.table, self.base(true));
-            inverse_step(&mut x, 4, 0..4, &factors, &self.c);
+            let factors = Loaded::new(self.m, self.table, self.base(true));
+            inverse_step(&mut x, 0..4, &factors, &self.c);
             self.store_outer(row, &x);
         }
     }

@@ -45,6 +45,7 @@ impl Lowering<'_> {
     pub(super) fn assign(&mut self, work: &[Work], copies: &[Copy], ahead: u64) -> Vec<Part> {
         for (at, work) in work.iter().enumerate() {
             match work {
+                Work::Launch(batch) if batch.ends_in_place() => {}
                 Work::Launch(batch) => batch.values.iter().for_each(|&id| self.note_reads(id, at)),
                 Work::Call(call) => self.note_call(*call, at),
             }
@@ -103,7 +104,7 @@ impl Lowering<'_> {
             *first = at;
         }
         let mut dying: Vec<usize> = Vec::new();
-        for &id in &batch.values {
+        for &id in batch.values.iter().filter(|_| !batch.ends_in_place()) {
             self.place_value(id, at, batch.kernel, arenas, &mut dying);
         }
         let first_value = batch.values.first().and_then(|id| self.original.get(id.0 as usize));
@@ -222,9 +223,12 @@ impl Lowering<'_> {
         let mut made_in = vec![None; self.rows.len()];
         let mut remote = Vec::with_capacity(work.len());
         for (launch, work) in work.iter().enumerate() {
-            let Work::Launch(batch) = work else {
-                remote.push(BTreeSet::new());
-                continue;
+            let batch = match work {
+                Work::Launch(batch) if !batch.ends_in_place() => batch,
+                _ => {
+                    remote.push(BTreeSet::new());
+                    continue;
+                }
             };
             for &id in &batch.values {
                 let own = self.of[id.0 as usize].iter().filter(|&&row| self.rows[row].made_by == Some(id));

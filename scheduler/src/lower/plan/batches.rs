@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use fhe_core::params::{GaloisElement, Level};
 use kernels_gpu::abi::{KernelId, MAX_BEGUN_TERMS};
 
-use super::{Batch, Lowering, Work};
+use super::{Batch, Columns, Lowering, Work};
 use crate::ckks_ir::{self, CallIdx};
 use crate::compile::Options;
 use crate::poly_ir::{Domain, Op, PolyId};
 
 impl Lowering<'_> {
-    fn is_computed(&self, id: PolyId) -> bool {
+    pub(super) fn is_computed(&self, id: PolyId) -> bool {
         let names = &self.of[id.0 as usize];
         names.iter().any(|&r| self.rows[r].made_by == Some(id) && self.rows[r].needed)
     }
@@ -112,6 +112,8 @@ impl Lowering<'_> {
             })
         };
         Some(match kernel(&value.op, value.domain)? {
+            KernelId::Intt if self.columns[id.0 as usize].is_some() => KernelId::InttRows,
+            KernelId::ConvertBasis if self.columns[id.0 as usize].is_some() => KernelId::ConvertBasisColumns,
             KernelId::Ntt if self.begun[id.0 as usize] => KernelId::NttColumns,
             KernelId::InnerProduct if ends() => KernelId::NttRowsInnerProduct,
             KernelId::SubMulScalar if ends() => KernelId::NttRowsSubMulScalar,
@@ -183,6 +185,11 @@ impl Lowering<'_> {
             }
         }
         group.drain(..).for_each(|id| depth[id.0 as usize] = None);
+        let mut push = |kernel, values: Vec<PolyId>| {
+            if !values.is_empty() {
+                batches.push(Work::Launch(Batch { kernel, values, level }));
+            }
+        };
         let mut stages = stages.into_iter().map(|((.., kernel), values)| (kernel, values)).peekable();
         while let Some((kernel, values)) = stages.next() {
             let transforms = stages.next_if(|(next, _)| {
@@ -190,26 +197,54 @@ impl Lowering<'_> {
             });
             match transforms {
                 Some((of, transforms)) => {
-                    self.in_pieces(values, (of, &transforms), level, options, batches);
+                    for (conversions, transforms) in self.conversions_in_pieces(values, &transforms, options)
+                    {
+                        push(kernel, conversions);
+                        push(of, transforms);
+                    }
                 }
-                None => batches.push(Work::Launch(Batch { kernel, values, level })),
+                None if kernel == KernelId::ConvertBasisColumns => {
+                    let is_kept = |id: &&PolyId| self.columns[id.0 as usize] == Some(Columns::Kept);
+                    // Of one device only for what it transforms next: what several send one another arrives beside the piece before.
+                    let together = self.sharding.in_group() == 1 && !values.iter().any(|id| is_kept(&id));
+                    let pieces = if together { vec![&values[..]] } else { self.in_pieces(&values, options) };
+                    for piece in pieces {
+                        push(kernel, piece.to_vec());
+                        push(KernelId::NttRows, piece.iter().filter(is_kept).copied().collect());
+                    }
+                }
+                None => push(kernel, values),
             }
         }
     }
 
-    /// Conversions and transforms, a piece of up to [`Options::cache_bytes`] after the other, as few as can be and of about the same size.
-    fn in_pieces(
+    /// Conversions with their transforms, a piece after the other.
+    fn conversions_in_pieces(
         &self,
         mut conversions: Vec<PolyId>,
-        (of, transforms): (KernelId, &[PolyId]),
-        level: Level,
+        transforms: &[PolyId],
         options: &Options,
-        batches: &mut Vec<Work>,
-    ) {
+    ) -> Vec<(Vec<PolyId>, Vec<PolyId>)> {
+        let pieces = self.in_pieces(transforms, options);
+        let last = pieces.len().saturating_sub(1);
+        let with_conversions = |(i, piece): (usize, &[PolyId])| {
+            let makers: BTreeSet<PolyId> = piece.iter().flat_map(|&id| self.makers(id)).collect();
+            // What nobody transforms goes with the last piece.
+            let needed = |id: &PolyId| i == last || makers.contains(id);
+            let (now, later): (Vec<_>, Vec<_>) =
+                core::mem::take(&mut conversions).into_iter().partition(needed);
+            conversions = later;
+            (now, piece.to_vec())
+        };
+        pieces.into_iter().enumerate().map(with_conversions).collect()
+    }
+
+    /// Transforms, a piece of up to [`Options::cache_bytes`] after the other, as few as can be and of about the same size.
+    fn in_pieces<'a>(&self, values: &'a [PolyId], options: &Options) -> Vec<&'a [PolyId]> {
         let row_bytes = u64::from(self.params.word().bits() / 8) << self.params.log_n();
         let limit = (options.cache_bytes / row_bytes * u64::from(self.sharding.in_group())).max(1);
         let rows_of = |id: PolyId| self.function.value(id).basis.len() as u64;
-        let mut rest = transforms;
+        let (mut rest, mut pieces) = (values, Vec::new());
         while let Some(first) = rest.first() {
             let left: u64 = rest.iter().map(|&id| rows_of(id)).sum();
             let goal = left / left.div_ceil(limit).max(1);
@@ -221,17 +256,9 @@ impl Lowering<'_> {
             });
             let (piece, after) = rest.split_at(fits.count());
             rest = after;
-            let makers: BTreeSet<PolyId> = piece.iter().flat_map(|&id| self.makers(id)).collect();
-            // What nobody transforms goes with the last piece.
-            let needed = |id: &PolyId| rest.is_empty() || makers.contains(id);
-            let (now, later): (Vec<_>, Vec<_>) = conversions.into_iter().partition(needed);
-            conversions = later;
-            for (kernel, values) in [(KernelId::ConvertBasis, now), (of, piece.to_vec())] {
-                if !values.is_empty() {
-                    batches.push(Work::Launch(Batch { kernel, values, level }));
-                }
-            }
+            pieces.push(piece);
         }
+        pieces
     }
 }
 

@@ -34,7 +34,14 @@ impl Lowering<'_> {
     fn items_by_value(&self, batch: &Batch, device: DeviceIdx) -> Vec<Item> {
         let mut items = Vec::new();
         if batch.kernel.item() != ItemKind::InnerProduct {
-            batch.values.iter().for_each(|&id| self.items_of_value(id, device, &mut items));
+            let ends = batch.ends_in_place();
+            for &id in &batch.values {
+                if ends {
+                    self.ends_of_value(id, device, &mut items)
+                } else {
+                    self.items_of_value(id, device, &mut items)
+                }
+            }
             return items;
         }
         // What a sum must have in common with another one, and the number of the one that waits for it.
@@ -127,6 +134,15 @@ impl Lowering<'_> {
                 }
                 _ => continue,
             });
+        }
+    }
+
+    /// The transforms of a conversion's results, each where it is.
+    fn ends_of_value(&self, id: PolyId, device: DeviceIdx, items: &mut Vec<Item>) {
+        let value = self.function.value(id);
+        for position in self.needed_on(id, device) {
+            let row = self.address(self.of[id.0 as usize][position]);
+            items.push(Item::Row(RowItem::new(row, row, value.basis[position].0)));
         }
     }
 
