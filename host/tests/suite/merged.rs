@@ -62,7 +62,7 @@ fn a_merged_division_saves_transforms_and_bytes() {
         assert_eq!(rows(&merged, KernelId::InttRows), rows(&separate, KernelId::InttRows));
         // Where there is one digit, the inner product's main limbs wait for no transform: a launch of their own.
         let one_digit = params.digits_at(level).unwrap().len() == 1;
-        assert_eq!((launches(&separate), launches(&merged)), (14, if one_digit { 10 } else { 9 }));
+        assert_eq!((launches(&separate), launches(&merged)), (11, if one_digit { 8 } else { 7 }));
         let (merged, separate) = (total(&merged), total(&separate));
         assert!(merged.multiplications < separate.multiplications);
         assert!(merged.bytes < separate.bytes, "{merged:?}, separate {separate:?}");

@@ -93,7 +93,7 @@ fn copies_are_hidden_beside_launches() {
     let loaded = session(BackendKind::Null).load(fitted, &params).unwrap();
     let cost = |per_kib| CopyCost { step: 1000.0, per_kib };
     let mut costs: CostTable =
-        serde_json::from_str(include_str!("../../../benches/costs/h100-n14.json")).unwrap();
+        serde_json::from_str(include_str!("../../../benches/costs/h200-n14.json")).unwrap();
     let without = loaded.predict(&costs);
     let names: Vec<String> = without.unknown_copies.iter().map(|route| route.name()).collect();
     assert!(names.contains(&"fetch host".to_owned()), "{names:?}");
@@ -125,9 +125,9 @@ fn a_table_without_a_kernel_says_so() {
 #[test]
 fn tables_that_are_kept_are_read() {
     for json in [
-        include_str!("../../../benches/costs/h100-n14.json"),
-        include_str!("../../../benches/costs/h100-n16.json"),
-        include_str!("../../../benches/costs/xeon-2-threads-n14.json"),
+        include_str!("../../../benches/costs/h200-n14.json"),
+        include_str!("../../../benches/costs/h200-n16.json"),
+        include_str!("../../../benches/costs/epyc-2-threads-n14.json"),
     ] {
         let costs: CostTable = serde_json::from_str(json).unwrap();
         let program = dsl::build("one", |g| g.output("y", g.input("x", 4)?.square(), 4)).unwrap();

@@ -269,7 +269,8 @@ unsafe fn run<W: Word, M: Machine<W>, const C: usize>(
     unsafe {
         let (item, part): (ConvertBasisItem, _) =
             (entry_anew(m, m.args().items_at, m.here(idx)), m.here(part));
-        let first = round.wrapping_sub(1) * CONVERT_TARGETS;
+        // Of round 0 nothing.
+        let first = round.wrapping_sub(1).wrapping_mul(CONVERT_TARGETS);
         match (round, phase) {
             (0, 0) => {
                 store_records(m, &item);

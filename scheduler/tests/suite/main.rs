@@ -11,6 +11,8 @@ mod call_rules;
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod columns;
+#[cfg(test)]
 mod common;
 #[cfg(test)]
 mod comparison;

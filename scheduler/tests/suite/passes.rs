@@ -493,7 +493,7 @@ fn plan_of_a_sum() {
     let text = compiled.plan.to_string();
     let short: Vec<&str> = text.lines().filter(|l| !l.starts_with("  prime")).collect();
     expect![[r#"
-        plan "sum" abi 9 {
+        plan "sum" abi 10 {
           params db41bc6111e423fa72deafa8abefeaa4 word 32 log_n 10
           buffer 0 arena rows 2 device 0
           buffer 1 input 0 rows 4 device 0

@@ -562,7 +562,7 @@ fn rules_of_plans() {
         (|p| p.segments[0].slots[1].access = Access::ReadWrite, "host"),
         (|p| p.setup.truncate(1), "written"),
         (|p| drop(p.schedule.remove(1)), "written"),
-        (|p| rewrite(p, KernelId::InttRows, |i| drop(i.remove(0))), "flow"),
+        (|p| rewrite(p, KernelId::InttRows, |i| drop(i.remove(0))), "written"),
         (|p| p.peaks[0].rows += 1, "peak"),
     ];
     for (i, (break_it, rule)) in cases.into_iter().enumerate() {

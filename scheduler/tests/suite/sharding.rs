@@ -291,14 +291,14 @@ fn a_replica_is_kept_until_its_last_reader() {
 #[test]
 fn rows_are_sent_beside_launches() {
     let params = Preset::Toy10.params().unwrap();
-    // Transforms of several digits in pieces: what the second piece reads is sent beside the first.
+    // Conversions of several digits in pieces: what the second piece reads is sent beside the first.
     let program = dsl::build("squares", |g| {
         let x = g.input("x", 16)?;
         g.output("y", (x.rotate(1) + x).square().square(), 16)
     });
     let program = program.unwrap();
     let with = |n, prefetch_bytes| {
-        let options = Options { prefetch_bytes, cache_bytes: 40 << 10, ..on(n) };
+        let options = Options { prefetch_bytes, cache_bytes: (40 << 10) / u64::from(n), ..on(n) };
         compile(&program, &params, &options).unwrap().plan
     };
     for n in [2, 3, 4] {
