@@ -229,7 +229,7 @@ fn workout(params: &Params) -> Result<dsl::Program> {
             let square = y.square() - y * y.conjugate();
             // One of all slots, which a device encodes by transforms.
             let slots: Vec<f64> = (0..params.n_slots()).map(|i| (i % 97) as f64 / 97.0 - 0.5).collect();
-            let dense = y * g.plain(&format!("d{}", level), &slots)?;
+            let dense = y * g.plain(&format!("d{level}"), &slots)?;
             let mut next = few + square - many + dense - y * 0.5 + 1.0;
             if level == params.max_level().0 {
                 for number in 0..n_plain {

@@ -269,7 +269,7 @@ unsafe fn run<W: Word, M: Machine<W>, const C: usize>(
     unsafe {
         let (item, part): (ConvertBasisItem, _) =
             (entry_anew(m, m.args().items_at, m.here(idx)), m.here(part));
-        // Of round 0 nothing.
+        // Round 0 has no targets.
         let first = round.wrapping_sub(1).wrapping_mul(CONVERT_TARGETS);
         match (round, phase) {
             (0, 0) => {

@@ -258,21 +258,8 @@ fn number_plan(
                         Form::Whole | Form::Begun | Form::BegunInverse => number,
                     });
                 }
-                for (dst, number) in number_item(launch.kernel, &item, &operands) {
-                    let number = match launch.kernel {
-                        // It has its number since it was begun.
-                        KernelId::NttRows => operands[0],
-                        _ => numbering.number(number),
-                    };
-                    let begun = item.writes().into_iter().find(|(row, _)| *row == dst);
-                    let number = match begun {
-                        Some((_, prime)) if launch.kernel == KernelId::ConvertBasisColumns => {
-                            numbering.number(Number::Made(KernelId::Ntt, prime, 0, vec![number]))
-                        }
-                        _ => number,
-                    };
-                    written.push((place(dst), number));
-                }
+                let numbers = number_item(launch.kernel, &item, &operands, numbering);
+                written.extend(numbers.into_iter().map(|(dst, number)| (place(dst), number)));
             }
             for ((buffer, at), number) in written {
                 rows[buffer][at] = Some(number);
@@ -357,8 +344,17 @@ fn number_copy(plan: &Plan, copy: &RowCopy, rows: &mut Rows) -> core::result::Re
     Ok(())
 }
 
-fn number_item(kernel: KernelId, item: &Item, operands: &[u32]) -> Vec<(RowRef, Number)> {
-    // A transform in two parts is one, whoever ends it.
+fn number_item(
+    kernel: KernelId,
+    item: &Item,
+    operands: &[u32],
+    numbering: &mut Numbering,
+) -> Vec<(RowRef, u32)> {
+    // A transform in two parts is one, whoever ends it; it has its number since it was begun.
+    if let (KernelId::NttRows, Item::Row(i)) = (kernel, item) {
+        return vec![(i.dst, operands[0])];
+    }
+    let begins = kernel == KernelId::ConvertBasisColumns;
     let kernel = match kernel {
         KernelId::NttColumns => KernelId::Ntt,
         KernelId::InttRows => KernelId::Intt,
@@ -366,7 +362,7 @@ fn number_item(kernel: KernelId, item: &Item, operands: &[u32]) -> Vec<(RowRef, 
         kernel => kernel,
     };
     let made = |prime: u32, scalar: u64| Number::Made(kernel, prime, scalar, operands.to_vec());
-    match item {
+    let numbers: Vec<(RowRef, Number)> = match item {
         Item::Row(i) if kernel == KernelId::SubMulScalar => {
             let add = i.c != RowRef::NONE;
             vec![(i.dst, Number::Divided(i.prime, i.scalar, add, i.galois, operands.to_vec()))]
@@ -396,5 +392,15 @@ fn number_item(kernel: KernelId, item: &Item, operands: &[u32]) -> Vec<(RowRef, 
             };
             targets.iter().zip(matrix.chunks(sources.len())).map(converted).collect()
         }
-    }
+    };
+    let number = |(row, number): (RowRef, Number)| {
+        let transform = match number {
+            Number::Converted(prime, ..) if begins => Some(prime),
+            _ => None,
+        };
+        let number = numbering.number(number);
+        let begun = |prime| numbering.number(Number::Made(KernelId::Ntt, prime, 0, vec![number]));
+        (row, transform.map_or(number, begun))
+    };
+    numbers.into_iter().map(number).collect()
 }

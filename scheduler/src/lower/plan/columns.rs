@@ -27,8 +27,8 @@ impl Lowering<'_> {
     /// Finds the conversions all of whose sources are inverse transforms that nothing else reads, and whose results are transformed and not
     /// read otherwise. From then on the rows of their transforms are those of the conversions.
     pub(super) fn find_columns(&mut self) {
-        let transforms = self.transforms_of_conversions();
         let readers = self.readers_of_coefficients();
+        let transforms = self.transforms_of_conversions(&readers);
         let mut conversions: Vec<PolyId> =
             self.function.ids().filter(|id| transforms[id.0 as usize].is_some()).collect();
         loop {
@@ -55,8 +55,9 @@ impl Lowering<'_> {
         self.join(&conversions, &transforms);
     }
 
-    /// By conversion the transform of its results, if each row that one has the other has too, and both are rows of the arena.
-    fn transforms_of_conversions(&self) -> Vec<Option<PolyId>> {
+    /// By conversion the transform of its results, if nothing else reads them, each row that one has the other has too, and both are rows of
+    /// the arena.
+    fn transforms_of_conversions(&self, readers: &[Reader]) -> Vec<Option<PolyId>> {
         let mut found = vec![None; self.columns.len()];
         for n in self.function.ids() {
             let Op::Ntt(a) = self.function.value(n).op else { continue };
@@ -73,7 +74,6 @@ impl Lowering<'_> {
                 found[c.0 as usize] = Some(n);
             }
         }
-        let readers = self.readers_of_coefficients();
         for (of, transform) in self.of.iter().zip(&mut found) {
             let only =
                 |&row: &usize| !self.rows[row].needed || transform.map(Reader::One) == Some(readers[row]);

@@ -34,12 +34,10 @@ impl Lowering<'_> {
     fn items_by_value(&self, batch: &Batch, device: DeviceIdx) -> Vec<Item> {
         let mut items = Vec::new();
         if batch.kernel.item() != ItemKind::InnerProduct {
-            let ends = batch.ends_in_place();
             for &id in &batch.values {
-                if ends {
-                    self.ends_of_value(id, device, &mut items)
-                } else {
-                    self.items_of_value(id, device, &mut items)
+                match batch.ends_in_place() {
+                    true => self.ends_of_value(id, device, &mut items),
+                    false => self.items_of_value(id, device, &mut items),
                 }
             }
             return items;
