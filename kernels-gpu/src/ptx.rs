@@ -42,7 +42,10 @@ macro_rules! modules {
     };
 }
 
-modules! { "convert_u32" "encode_u32" "ntt_u32" "pointwise_u32" }
+modules! {
+    "convert_12_u32" "convert_13_u32" "convert_14_u32" "convert_15_u32" "convert_16_u32" "convert_17_u32" "encode_u32" "ntt_u32"
+    "pointwise_u32"
+}
 
 /// The module of that name.
 pub fn module(name: &str) -> Option<&'static Module> {

@@ -280,7 +280,7 @@ pub const fn contract(
             let columns = matches!(kernel, KernelId::ConvertBasisColumns);
             LaunchContract {
                 entry: if columns { transform_entry(kernel, true, log_n) } else { kernel.name() },
-                module: if columns { CONVERSIONS } else { POINTWISE },
+                module: if columns { conversions(log_n) } else { POINTWISE },
                 threads: CONVERT_WORDS,
                 items_per_block: 1,
                 words_per_block: CONVERT_WORDS,
@@ -336,9 +336,6 @@ const ENCODE: &str = "encode_u32";
 /// The module of the transforms.
 const TRANSFORMS: &str = "ntt_u32";
 
-/// The module of the conversions that end and begin transforms.
-const CONVERSIONS: &str = "convert_u32";
-
 /// The columns' function for each ring size.
 macro_rules! columns_entry {
     ($prefix:literal, $log_n:expr) => {
@@ -351,6 +348,18 @@ macro_rules! columns_entry {
             _ => concat!($prefix, "17"),
         }
     };
+}
+
+/// The module of the conversions that end and begin transforms: one a ring, since a driver compiles each for a third of a second.
+const fn conversions(log_n: u32) -> &'static str {
+    match log_n {
+        12 => "convert_12_u32",
+        13 => "convert_13_u32",
+        14 => "convert_14_u32",
+        15 => "convert_15_u32",
+        16 => "convert_16_u32",
+        _ => "convert_17_u32",
+    }
 }
 
 const fn transform_entry(kernel: KernelId, columns: bool, log_n: u32) -> &'static str {

@@ -7,7 +7,7 @@
 //! // contract NAME THREADS MIN_BLOCKS SHARED_BYTES BARRIERS
 //! ```
 //!
-//! Transforms go to the module `ntt_u32`, conversions with columns of transforms to `convert_u32`, those of the encoder
+//! Transforms go to the module `ntt_u32`, conversions with columns of transforms of a ring to `convert_LOGN_u32`, those of the encoder
 //! (`embed_*`, `round_*`) to `encode_u32`, all others to `pointwise_u32`. A test of kernels-gpu compares that with the contracts.
 
 use std::collections::BTreeMap;
@@ -91,8 +91,8 @@ fn home(name: &str) -> String {
     if name.starts_with("embed_") || name.starts_with("round_") {
         return "encode_u32".to_owned();
     }
-    if name.starts_with("convert_basis_columns_") {
-        return "convert_u32".to_owned();
+    if let Some(log_n) = name.strip_prefix("convert_basis_columns_") {
+        return format!("convert_{log_n}_u32");
     }
     let transform = name.starts_with("ntt_") || name.starts_with("intt_");
     if transform { "ntt_u32" } else { "pointwise_u32" }.to_owned()
