@@ -1,7 +1,7 @@
 //! Centred basis conversion on a GPU: see [`crate::body::convert_basis`]. By itself, or between two transforms, whose columns are done in
 //! its blocks, so that neither they nor what lies between go through memory (docs/adr/0030).
 //!
-//! A block has 256 coefficients and as many threads. The coefficients are `256 / C` adjacent columns of `C` words ([`Shape`]); a conversion by
+//! A block has 256 coefficients and as many threads. The coefficients are `256 / C` adjacent columns of `C` words (`shape`); a conversion by
 //! itself has columns of one word, which have no stages. A row of them, of a source or of a target, is shared by a few threads, which have
 //! whole columns of it.
 //!
@@ -12,7 +12,7 @@
 //!           phase 1   the first stages of their transforms, to memory
 //! ```
 //!
-//! Shared memory ([`Layout`]): `y_i` in rows of [`CONVERT_STRIDE`] words, `v`, the fractions of the sources, the records of the targets, `z_j` in
+//! Shared memory (`Layout`): `y_i` in rows of [`CONVERT_STRIDE`] words, `v`, the fractions of the sources, the records of the targets, `z_j` in
 //! rows of [`CONVERT_TARGET_STRIDE`] words. So the lanes of a tile, which read two words each of four rows of digits and write two each of four of
 //! targets, meet different banks.
 
